@@ -1,0 +1,1 @@
+"""One file, or one folder, per probe; none imports another; found by name, registered nowhere."""

@@ -1,0 +1,1 @@
+"""One run: permission, plan, engine, arrivals, judgement, result lines. Every caller uses it."""

@@ -1,0 +1,71 @@
+"""Where: endpoints and doors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+Address = IPv4Address | IPv6Address
+
+
+class Family(StrEnum):
+    """The address family of a door."""
+
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+
+
+class Transport(StrEnum):
+    """How octets travel through a door."""
+
+    PLAIN = "plain"
+    STARTTLS = "starttls"
+    TLS = "tls"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Door:
+    """One way into a target: port × transport × family."""
+
+    port: int
+    transport: Transport
+    family: Family
+
+    def __str__(self) -> str:
+        return f"{self.port}/{self.transport}/{self.family}"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An address and a port; never a name, since resolving is the engine's."""
+
+    address: Address
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
+        return f"{host}:{self.port}"
+
+    @property
+    def family(self) -> Family:
+        """The family of the address."""
+        return Family.IPV6 if self.address.version == 6 else Family.IPV4
+
+
+def parse_address(text: str) -> Address:
+    """Read an address, taking an IPv4-mapped IPv6 address for the IPv4 address that it is.
+
+    :raises ValueError: if it is none, or has a zone id (an interface of ours is nobody's target).
+    """
+    address = ip_address(text)
+    if isinstance(address, IPv6Address):
+        if address.scope_id is not None:
+            raise ValueError(f"{text!r} has a zone id")
+        return address.ipv4_mapped or address
+    return address
+
+
+def address_literal(address: Address) -> str:
+    """Write the address as a mailbox's domain (RFC 5321 section 4.1.3)."""
+    return f"[IPv6:{address}]" if address.version == 6 else f"[{address}]"

@@ -1,0 +1,101 @@
+"""All that a script may know before it speaks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from relaywatch.model.places import Address, Door, Endpoint
+from relaywatch.model.tokens import Mint, Token
+
+
+class Depth(StrEnum):
+    """How much of the table is asked."""
+
+    CORE = "core"
+    """What a further door of a known server is asked: the plain cases, claims of origin, the famous forms."""
+    STANDARD = "standard"
+    """Every form once, and the crossings that the recognised software is known for."""
+    EXHAUSTIVE = "exhaustive"
+    """Every form with every reverse-path, and no stop at the first proof."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkNames:
+    """How our sink is named in mail: ``domain`` is what stands behind the at sign, a literal if need be."""
+
+    domain: str
+    addresses: tuple[Address, ...] = ()
+    second_domain: str | None = None
+    """Another domain of ours, for a reverse-path from elsewhere."""
+    mx_pointing_domain: str | None = None
+    """A domain of ours whose second MX is the target."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who checks: said in EHLO and in the test message."""
+
+    ehlo_name: str = "relaywatch.invalid"
+    operator: str = "the operator of this checker"
+    """Whoever runs the check."""
+    contact: str = ""
+    """A mail or web address that answers questions and takes opt-outs."""
+    requested_by: str = ""
+    """For whom: the permission's owner."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leave:
+    """What the permission allows beyond asking; loopback targets carry every leave."""
+
+    mail: bool = True
+    """Messages may be handed over at all (no ``--no-mail``, and the sink is proven)."""
+    mail_withheld_because: str = ""
+    """Why not, if not: ``not-sent`` or ``sink-unproved``."""
+    local_reverse_paths: bool = False
+    """Messages may carry a reverse-path of the target's own, where a bounce would go."""
+    local_mailboxes: bool = False
+    """A message may go to a mailbox at the target beside ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """Time that a script gives the target, in seconds; the engine has limits of its own."""
+
+    greeting: float = 60.0
+    """Servers that make talkers wait do so for 20 s and more."""
+    reply: float = 30.0
+    data_reply: float = 60.0
+    greylist: float = 330.0
+    """How long a greylisted script waits before it tries again; most ask for 300 s."""
+    between_connections: float = 0.0
+    after_rate_limit: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brief:
+    """The script's whole knowledge: where, as whom, with which canaries, how far."""
+
+    endpoint: Endpoint
+    door: Door
+    mint: Mint
+    sink: SinkNames
+    identity: Identity = field(default_factory=Identity)
+    leave: Leave = field(default_factory=Leave)
+    patience: Patience = field(default_factory=Patience)
+    depth: Depth = Depth.STANDARD
+    target_names: tuple[str, ...] = ()
+    """The target's own names as known from PTR, the user, an earlier door; likeliest first."""
+    local_domains: tuple[str, ...] = ()
+    """Domains that the target hosts: from the user, the scope, MX records."""
+    software: str | None = None
+    """What an earlier door gave away."""
+    refusal_limit: int | None = None
+    """Refusals a connection, if the permission sets it."""
+    date: str = ""
+    """RFC 5322 date for the test message."""
+
+    def token(self, label: str) -> Token:
+        """The canary for what the label names."""
+        return self.mint.token(label)
