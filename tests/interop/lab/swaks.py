@@ -1,0 +1,74 @@
+"""One envelope sent by swaks, and what the server said to it."""
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from . import plan
+from .cases import Case, Envelope
+from .errors import LabError
+from .shell import tail
+
+_REFUSED = frozenset({22, 23, 24, 25, 26})  # EHLO, MAIL, RCPT, DATA, message: see swaks, "EXIT CODES"
+_PLAIN_PROXY = "PROXY {family} {source} {target} 40000 {port}"
+_PATIENCE = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Whether the server took the message, its last refusing reply ("" if none), and the dialogue."""
+
+    accepted: bool
+    reply: str
+    dialogue: str
+
+
+def send(inside: Sequence[str], case: Case, envelope: Envelope, token: str) -> Answer:
+    """Send the envelope from the stranger's room; raise LabError where no dialogue came about."""
+    done = subprocess.run(
+        [*inside, *command(case, envelope, token)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=_PATIENCE * 4,
+        check=False,
+    )
+    dialogue = done.stdout + done.stderr
+    if done.returncode not in _REFUSED | {0}:
+        raise LabError(f"{case.name}: swaks ended with {done.returncode}:\n{tail(dialogue, 30)}")
+    refusals = [
+        line.split(maxsplit=1)[1] for line in dialogue.splitlines() if line.startswith(("<** ", "<~* "))
+    ]
+    return Answer(done.returncode == 0, refusals[-1] if refusals else "", dialogue)
+
+
+def command(case: Case, envelope: Envelope, token: str) -> list[str]:
+    """Return the swaks command of an envelope."""
+    home = plan.home(case)
+    server = home.address if envelope.family == "ipv4" else home.address_6
+    words = ["swaks", "--server", server, "--port", str(envelope.port), "--timeout", str(_PATIENCE)]
+    words += ["--ehlo", fill(envelope.ehlo, case, token)]
+    words += ["--from", fill(envelope.reverse_path, case, token) or "<>"]
+    words += ["--to", fill(envelope.forward_path, case, token)]
+    words += ["--header", f"Subject: {token}", "--body", f"A message of the lab, {token}."]
+    words += {"plain": [], "starttls": ["--tls"], "tls": ["--tls-on-connect"]}[envelope.transport]
+    if envelope.xclient:
+        words += ["--xclient", envelope.xclient]
+    if envelope.proxy_source:
+        family = "TCP6" if ":" in envelope.proxy_source else "TCP4"
+        words += ["--proxy-version", "1", "--proxy-family", family, "--proxy-protocol", "STREAM"]
+        words += ["--proxy-source", envelope.proxy_source, "--proxy-source-port", "40000"]
+        words += ["--proxy-dest", server, "--proxy-dest-port", str(envelope.port)]
+    return words
+
+
+def fill(text: str, case: Case, token: str) -> str:
+    """Put the names of this case and the token in an address."""
+    return text.format(
+        token=token,
+        host=plan.host_name(case),
+        ip=plan.home(case).address,
+        hosted=plan.hosted_domain(case),
+        pointing=plan.pointing_domain(case),
+    )

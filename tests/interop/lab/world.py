@@ -1,0 +1,164 @@
+"""The world: router, DNS host, stranger with the sink's address, and the servers; up and down as a whole."""
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from . import names, network, plan, proof, rooms, roots
+from .cases import Case
+from .errors import LabError
+
+CHECKOUT = Path(__file__).parents[3]
+_NEEDS = ("debootstrap", "ip", "unshare", "nsenter", "apt-get", "tar")
+_AT_ONCE = 3  # servers that start at the same time
+
+
+def missing() -> str:
+    """Return in one line why the lab can't be built here, "" if it can."""
+    if not sys.platform.startswith("linux") or os.geteuid() != 0:
+        return "the lab of real servers needs root on Debian"
+    tools = [tool for tool in _NEEDS if not shutil.which(tool)]
+    return f"the lab of real servers needs {', '.join(tools)}" if tools else ""
+
+
+class World:
+    """One lab: made of a run id and nothing else, so that whoever knows the id can use it or end it."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self.folder = Path(tempfile.gettempdir()) / f"{network.PREFIX}{run_id}"
+
+    @property
+    def stranger(self) -> str:
+        """The namespace of the stranger; the sink's address lives there too."""
+        return network.namespace(self.run_id, plan.STRANGER_HOME.label)
+
+    @property
+    def journal(self) -> Path:
+        """The recorder's journal."""
+        return self.folder / "arrivals.jsonl"
+
+    def up(self, cases: Sequence[Case], say: Callable[[str], None] = lambda _: None) -> None:
+        """Build what is missing, then start everything; raise LabError if a server doesn't start."""
+        build(cases, say)
+        self.folder.mkdir()
+        network.add_router(self.run_id)
+        for home in (plan.DNS_HOME, plan.STRANGER_HOME):
+            network.add_host(self.run_id, home)
+        self._start_dns(cases)
+        self._start_stranger()
+        for case in cases:
+            network.add_host(self.run_id, plan.home(case))
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for case in pool.map(self._start_server, cases):
+                say(f"{case.name} listens at {plan.home(case).address}")
+
+    def down(self) -> None:
+        """End every process and remove every namespace and file of this world; it needn't be whole."""
+        network.remove_run(self.run_id)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def prove(
+        self, case: Case, note: Callable[[proof.Finding], None] = lambda _: None
+    ) -> list[proof.Finding]:
+        """Prove a case's truth by swaks; the recorder has to run."""
+        return proof.prove(case, self.inside_stranger(), proof.Journal(self.journal), note)
+
+    def inside_stranger(self) -> list[str]:
+        """Return the beginning of a command that runs among the stranger's tools (swaks)."""
+        return rooms.inside(self.stranger)
+
+    def as_stranger(self) -> list[str]:
+        """Return the beginning of a command of this machine that runs in the stranger's network."""
+        return ["ip", "netns", "exec", self.stranger]
+
+    @contextlib.contextmanager
+    def recorder(self) -> Iterator[None]:
+        """Let the recorder listen at the sink's addresses for a while."""
+        self.journal.touch()
+        command = [
+            sys.executable,
+            "-m",
+            "tests.interop.lab.recorder",
+            str(self.journal),
+            plan.SINK,
+            plan.SINK_6,
+        ]
+        with (self.folder / "recorder").open("ab") as output:
+            process = subprocess.Popen(
+                [*self.as_stranger(), *command], cwd=CHECKOUT, stderr=output, start_new_session=True
+            )
+        try:
+            rooms.wait_until_listening(process, [25])
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=10)
+
+    def _start_dns(self, cases: Sequence[Case]) -> None:
+        tree = self.folder / "dns-files"
+        (tree / "etc").mkdir(parents=True)
+        (tree / "etc/lab-dns.conf").write_text(names.configuration(cases), encoding="utf-8")
+        furniture = rooms.Furniture(roots.tools(), "dns.example", trees=(tree,))
+        self._open(plan.DNS_HOME, furniture, (f"{names.COMMAND} &",)).wait_until_ready([53])
+
+    def _start_stranger(self) -> None:
+        resolv = network.resolv(self.run_id)
+        furniture = rooms.Furniture(roots.tools(), "stranger.example", resolv=resolv)
+        self._open(plan.STRANGER_HOME, furniture, ()).wait_until_ready(())
+
+    def _start_server(self, case: Case) -> Case:
+        home, name = plan.home(case), plan.host_name(case)
+        furniture = rooms.Furniture(
+            roots.stack(case),
+            name,
+            hosts=f"127.0.0.1 localhost\n::1 localhost\n{home.address} {name} {case.name}\n",
+            resolv=network.resolv(self.run_id),
+            trees=(case.files,),
+        )
+        self._open(home, furniture, (*case.prepare, *case.start)).wait_until_ready(case.ports)
+        return case
+
+    def _open(self, home: plan.Home, furniture: rooms.Furniture, lines: Sequence[str]) -> rooms.Room:
+        namespace = network.namespace(self.run_id, home.label)
+        return rooms.start(furniture, namespace, lines, self.folder / home.label)
+
+
+def build(cases: Sequence[Case], say: Callable[[str], None] = lambda _: None) -> None:
+    """Build every root that the cases need and the cache doesn't hold."""
+    if reason := missing():
+        raise LabError(reason)
+    roots.tools()
+    for case in cases:
+        say(f"root of {case.name}: {', '.join(case.packages + case.npm)}")
+        roots.stack(case)
+
+
+def fresh() -> World:
+    """Return a world that nobody has: nothing of it stands yet."""
+    return World(secrets.token_hex(2))
+
+
+@contextlib.contextmanager
+def world(cases: Sequence[Case], say: Callable[[str], None] = lambda _: None) -> Iterator[World]:
+    """Bring a world of these cases up with the recorder, and take it down whatever happens."""
+    made = fresh()
+    try:
+        made.up(cases, say)
+        with made.recorder():
+            yield made
+    finally:
+        made.down()
+
+
+def standing() -> list[World]:
+    """Return the worlds that stand on this machine."""
+    return [World(run_id) for run_id in sorted(network.runs())]
