@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from relaywatch.model.places import Address, Door, Endpoint
@@ -93,8 +94,8 @@ class Brief:
     """What an earlier door gave away."""
     refusal_limit: int | None = None
     """Refusals a connection, if the permission sets it."""
-    date: str = ""
-    """RFC 5322 date for the test message."""
+    now: datetime | None = None
+    """The engine's time as the attempt began: for the test message's Date and for certificates."""
 
     def token(self, label: str) -> Token:
         """The canary for what the label names."""

@@ -1,0 +1,186 @@
+"""Cases: a forward-path, a reverse-path and a HELO together, and how they are written for a target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+
+from relaywatch.model.places import address_literal
+from relaywatch.model.tokens import Token
+from relaywatch.script.brief import Brief
+from relaywatch.script.smtp import Helo
+
+from .forms import OURS, OWN, PLAIN, ForwardPath, HeloForm, ReversePath
+
+_OFTEN = 2
+"""At most so many names of the target, and so many hosted domains, are put into the forms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One question: would you carry this, for whoever says this?
+
+    ``t`` and ``l`` are the target's name and the hosted domain that stand in its forms.
+    """
+
+    forward: ForwardPath = PLAIN
+    reverse: ReversePath = OURS
+    helo: HeloForm = OWN
+    t: str = ""
+    l: str = ""  # noqa: E741, the survey's letter
+    is_alternate: bool = False
+    """Whether ``t`` or ``l`` is not the likeliest one, so that the name must tell it apart."""
+
+    @property
+    def name(self) -> str:
+        """The stable name: ``plain``, ``percent-hack``, ``plain+from-null``, ``plain+helo-localhost``."""
+        parts = [self.forward.name]
+        if self.reverse is not OURS:
+            parts.append(f"from-{self.reverse.name}")
+        if self.helo is not OWN:
+            parts.append(f"helo-{self.helo.name}")
+        if self.is_alternate:
+            parts.append("for-" + "-".join(filter(None, (self.t, self.l))))
+        return "+".join(parts)
+
+    @property
+    def advisory(self) -> str:
+        """The advisory that a proof of this case falls under: the most particular form's."""
+        if self.forward is not PLAIN:
+            return self.forward.advisory
+        if self.reverse.advisory != PLAIN.advisory:
+            return self.reverse.advisory
+        return self.helo.advisory
+
+    @property
+    def strains_syntax(self) -> bool:
+        """Whether a strict parser counts the case as a syntax error."""
+        return self.forward.strains_syntax or "{i}" in self.reverse.template or self.reverse.code == "S13"
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """What must be known to write it."""
+        return self.forward.fields | self.reverse.fields | self.helo.fields
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A case as it is written for this target. Arguments stand as in the commands."""
+
+    case: Case
+    helo: Helo
+    mail: str
+    rcpt: str
+    token: Token
+    """The canary that the forward-path carries."""
+    return_token: Token | None
+    """The canary in the reverse-path, where it leads to our sink."""
+    own_domain: str
+    """The target's own domain that the forward-path ends in; empty if it ends in another."""
+
+    @property
+    def command(self) -> str:
+        """The envelope for a report."""
+        return f"{self.helo.verb} {self.helo.argument} / MAIL FROM:{self.mail} / RCPT TO:{self.rcpt}"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What is known to fill the forms with, likeliest first."""
+
+    targets: tuple[str, ...] = ()
+    hosted: tuple[str, ...] = ()
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """The fields that are the same in every case of a run."""
+
+    def known(self) -> frozenset[str]:
+        """The fields that can be written; ``p`` is made for each case."""
+        names = {"p", "r", *self.fields}
+        if self.targets:
+            names.add("t")
+        if self.hosted:
+            names.add("l")
+        return frozenset(names)
+
+
+def gather_names(brief: Brief, learned: Iterable[str] = ()) -> Names:
+    """Put together what the brief knows and what the server said of itself."""
+    targets = _distinct([*brief.target_names, *learned])[:_OFTEN]
+    parents = [parent for name in targets if (parent := _parent(name))]
+    hosted = _distinct([*brief.local_domains, *parents])
+    sink = brief.sink
+    is_literal = sink.domain.startswith("[")
+    fields = {
+        "d": sink.domain,
+        "i": address_literal(brief.endpoint.address),
+        "ehlo_name": brief.identity.ehlo_name,
+    }
+    if not is_literal:
+        fields["n"] = sink.domain
+        fields["d_encapsulated"] = sink.domain.replace(".", "+2e")
+    if sink.second_domain:
+        fields["d2"] = sink.second_domain
+    if sink.mx_pointing_domain:
+        fields["x"] = sink.mx_pointing_domain
+    # A server that reaches us by IPv4 needs a literal of that family, and so on.
+    literals = [a for a in sink.addresses if a.version == brief.endpoint.address.version]
+    if literals and not is_literal:
+        fields["literal"] = address_literal(literals[0])
+        if literals[0].version == 4:
+            fields["number"] = str(literals[0])
+    # Domains that the brief names are all asked; the parent of a name is no more than a guess.
+    kept = max(_OFTEN, len(_distinct(brief.local_domains)))
+    return Names(tuple(targets), tuple(hosted[:kept]), fields)
+
+
+def _distinct(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(name.lower().rstrip(".") for name in names if name))
+
+
+def _parent(name: str) -> str:
+    """The domain above a host name, if it can be one that takes mail: two labels and more."""
+    _, _, above = name.partition(".")
+    return above if "." in above else ""
+
+
+def expand(case: Case, names: Names) -> Iterator[Case]:
+    """Give the case once for each of the target's names and hosted domains that its forms use."""
+    if not case.fields <= names.known():
+        return
+    targets = names.targets if "t" in case.fields else ("",)
+    hosted = names.hosted if "l" in case.fields else ("",)
+    for number, (t, l) in enumerate(product(targets, hosted)):  # noqa: E741
+        yield Case(case.forward, case.reverse, case.helo, t, l, is_alternate=number > 0)
+
+
+def write(case: Case, names: Names, brief: Brief) -> Envelope:
+    """Write the case's envelope with canaries of its own; the same case gives the same envelope.
+
+    Greylisting goes by client, reverse-path and forward-path, so that a retry must repeat all three:
+    the reverse-path's canary therefore depends on the reverse-path's form alone.
+    """
+    token = brief.token(f"forward {case.name}")
+    comes_home = case.reverse.is_ours and "{p}" in case.reverse.template
+    return_token = brief.token(f"return {case.reverse.name} {case.t}") if comes_home else None
+    fields = {**names.fields, "t": case.t, "l": case.l, "r": brief.mint.random_local_part("label")}
+    sender = return_token or brief.mint.random_local_part("sender")
+    template = case.forward.template
+    parameters = f" {case.forward.parameters.format_map(fields)}" if case.forward.parameters else ""
+    return Envelope(
+        case=case,
+        helo=Helo(case.helo.verb, case.helo.template.format_map(fields)),
+        mail=case.reverse.template.format_map(fields | {"p": sender}),
+        rcpt=template.format_map(fields | {"p": token}) + parameters,
+        token=token,
+        return_token=return_token,
+        own_domain=_own_domain(case.forward, fields) if case.forward.ends_at_target else "",
+    )
+
+
+def _own_domain(forward: ForwardPath, fields: Mapping[str, str]) -> str:
+    """The domain to ask the negative control at; the target's name where the form is unqualified."""
+    for name in ("l", "i", "t"):
+        if f"@{{{name}}}" in forward.template or f"%{{{name}}}>" in forward.template:
+            return fields[name]
+    return fields["t"] or fields["l"] or fields["i"]

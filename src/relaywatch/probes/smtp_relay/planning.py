@@ -1,0 +1,146 @@
+"""Which cases, in which order, and how many to a connection.
+
+The plain ones come first, then what the recognised software is known for, then the rest, with those
+that a strict parser counts as syntax errors last. The maxima are published in docs/conduct.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from relaywatch.script.brief import Brief, Depth
+from relaywatch.script.software import Software
+
+from .cases import Case, Envelope, Names, expand, write
+from .forms import FORWARD_PATHS, HELO_FORMS, OURS, PLAIN, REVERSE_PATHS
+
+MAX_CASES = {Depth.CORE: 32, Depth.STANDARD: 120, Depth.EXHAUSTIVE: 600}
+"""Cases a door, by depth."""
+UNKNOWN_REFUSALS = 2
+"""Refusals a connection where the software isn't known to bear more."""
+SYNTAX_REFUSALS = 3
+"""Exim closes at the fourth syntax error, whatever else it bears."""
+STANDARD_CROSSINGS = (
+    ("percent-hack", "null"),  # the Lotus SMTP MTA's hole, which no older battery asks
+    ("percent-hack", "target-name"),
+    ("quoted-at-target", "target-name"),
+    ("double-at", "target-name"),
+    ("source-route", "target-name"),
+    ("bang-path-at-target", "target-name"),
+)
+"""Forms of both paths that are asked together at any server: trust in a claim lets odd forms through."""
+CORE_FORWARDS = frozenset(
+    {"percent-hack", "quoted-at-target", "double-at", "source-route", "bang-path-at-target"}
+)
+
+
+def plan_cases(
+    brief: Brief, names: Names, extensions: Iterable[str], software: Software | None
+) -> list[Case]:
+    """The cases for one door in the order in which to ask them, each once, at most `MAX_CASES`."""
+    offered = frozenset(extensions)
+    wanted = [case for case in _cases(brief.depth) if _is_possible(case, offered)]
+    crossings = frozenset(software.crossings) if software else frozenset()
+    if brief.depth is not Depth.EXHAUSTIVE:
+        wanted += [case for case in _crossed(crossings) if _is_possible(case, offered)]
+    expanded = (concrete for case in wanted for concrete in expand(case, names))
+    known = frozenset(software.forms) if software else frozenset()
+    ranked = sorted(_distinct(expanded, names, brief), key=lambda case: _rank(case, known, crossings))
+    return ranked[: MAX_CASES[brief.depth]]
+
+
+def _cases(depth: Depth) -> Iterator[Case]:
+    yield Case()
+    yield from (Case(reverse=reverse) for reverse in REVERSE_PATHS[1:])
+    yield from (Case(helo=helo) for helo in HELO_FORMS[1:])
+    for forward in FORWARD_PATHS[1:]:
+        if depth is not Depth.CORE or forward.name in CORE_FORWARDS:
+            yield Case(forward=forward)
+    if depth is Depth.STANDARD:
+        yield from _crossed(STANDARD_CROSSINGS)
+    if depth is Depth.EXHAUSTIVE:
+        for reverse in REVERSE_PATHS[1:]:
+            yield from (Case(forward=forward, reverse=reverse) for forward in FORWARD_PATHS[1:])
+
+
+def _crossed(pairs: Iterable[tuple[str, str]]) -> Iterator[Case]:
+    forwards = {forward.name: forward for forward in FORWARD_PATHS}
+    reverses = {reverse.name: reverse for reverse in REVERSE_PATHS}
+    for forward, reverse in pairs:
+        yield Case(forward=forwards[forward], reverse=reverses[reverse])
+
+
+def _is_possible(case: Case, offered: frozenset[str]) -> bool:
+    return not case.forward.needs or case.forward.needs in offered
+
+
+def _distinct(cases: Iterable[Case], names: Names, brief: Brief) -> Iterator[Case]:
+    """Leave out a case that is written as an earlier one is, but for the canary."""
+    seen: set[tuple[str, ...]] = set()
+    for case in cases:
+        envelope = write(case, names, brief)
+        asked = (
+            envelope.helo.verb,
+            envelope.helo.argument,
+            envelope.mail.replace(envelope.return_token or "\0", ""),
+            envelope.rcpt.replace(envelope.token, ""),
+            case.forward.name if case.forward.after_local or case.forward.needs else "",
+        )
+        if asked not in seen:
+            seen.add(asked)
+            yield case
+
+
+def _rank(case: Case, known: frozenset[str], crossings: frozenset[tuple[str, str]]) -> tuple[int, ...]:
+    is_plain = case.forward is PLAIN and case.reverse.name in {"ours", "null", "target-name", "hosted"}
+    is_known = case.forward.name in known or (case.forward.name, case.reverse.name) in crossings
+    return (not (is_plain and case.helo.name == "own"), not is_known, case.strains_syntax)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Envelopes to ask in one connection."""
+
+    envelopes: tuple[Envelope, ...]
+
+
+def take_batch(pending: Sequence[Envelope], limit: int) -> Batch:
+    """Take the next envelopes for one connection: at most ``limit`` refusals, in the given order.
+
+    Envelopes that share HELO and reverse-path with the first are drawn forward, since they cost no
+    further MAIL.  A forward-path that comes after a local one keeps a connection to itself.
+    """
+    first = pending[0]
+    if first.case.forward.after_local:
+        return Batch((first,))
+    if first.case.strains_syntax:
+        limit = min(limit, SYNTAX_REFUSALS)
+    others = [e for e in pending[1:] if _fits(e, first)]
+    alike = [e for e in others if _same_transaction(e, first)]
+    rest = [e for e in others if not _same_transaction(e, first)]
+    return Batch((first, *(alike + rest)[: max(1, limit) - 1]))
+
+
+def _fits(envelope: Envelope, first: Envelope) -> bool:
+    return (
+        not envelope.case.forward.after_local
+        and envelope.case.strains_syntax == first.case.strains_syntax
+        and envelope.helo.verb == first.helo.verb
+    )
+
+
+def _same_transaction(one: Envelope, other: Envelope) -> bool:
+    return (one.helo, one.mail) == (other.helo, other.mail)
+
+
+def by_transaction(envelopes: Sequence[Envelope]) -> Iterator[tuple[Envelope, ...]]:
+    """Cut a batch into runs that share HELO and reverse-path, in order."""
+    run: list[Envelope] = []
+    for envelope in envelopes:
+        if run and not _same_transaction(run[0], envelope):
+            yield tuple(run)
+            run = []
+        run.append(envelope)
+    if run:
+        yield tuple(run)
