@@ -1,0 +1,1 @@
+"""The advisory catalogue and the remedies per server software, in Korean and English."""
