@@ -1,0 +1,42 @@
+"""Addresses that are no single host's, or that a permission by name must not reach."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from relaywatch.model.places import Address
+
+Network = IPv4Network | IPv6Network
+
+_NO_HOST: tuple[tuple[Network, str], ...] = (
+    (ip_network("0.0.0.0/8"), "unspecified"),  # RFC 1122 section 3.2.1.3
+    (ip_network("224.0.0.0/4"), "multicast"),
+    (ip_network("255.255.255.255/32"), "broadcast"),
+    (ip_network("240.0.0.0/4"), "reserved"),  # RFC 1112 section 4
+    (ip_network("::/128"), "unspecified"),
+    (ip_network("fe80::/10"), "link-local"),  # without a zone it names no link
+    (ip_network("ff00::/8"), "multicast"),
+)
+_NOBODYS_IN_PARTICULAR: tuple[Network, ...] = (
+    ip_network("10.0.0.0/8"),
+    ip_network("100.64.0.0/10"),
+    ip_network("169.254.0.0/16"),
+    ip_network("172.16.0.0/12"),
+    ip_network("192.168.0.0/16"),
+    ip_network("fc00::/7"),
+)
+
+
+def why_no_host(first: Address, last: Address | None = None) -> str | None:
+    """Say what an address, or any within ``first`` to ``last``, is if not a host's; nothing if all may be."""
+    end = last or first
+    for network, what in _NO_HOST:
+        same_family = network.version == first.version
+        if same_family and int(first) <= int(network[-1]) and int(network[0]) <= int(end):
+            return what
+    return None
+
+
+def is_private(address: Address) -> bool:
+    """Whether the address means another host in every network: RFC 1918, 6598, 3927 and 4193."""
+    return any(address in network for network in _NOBODYS_IN_PARTICULAR)
