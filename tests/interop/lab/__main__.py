@@ -11,7 +11,6 @@ import click
 from . import network, plan, rooms
 from .cases import Case, all_cases, chosen
 from .errors import LabError
-from .proof import Finding
 from .world import World, build, fresh, standing, world
 
 
@@ -54,6 +53,8 @@ def up(names: tuple[str, ...]) -> None:
     made = fresh()
     try:
         made.up(chosen(names), _say)
+        for reason in made.fallen.values():
+            _say(reason)
     except BaseException:
         made.down()
         raise
@@ -72,15 +73,10 @@ def prove(names: tuple[str, ...]) -> None:
     with world(cases, _say) as made:
         _say(f"up after {time.monotonic() - began:.1f} s")
         for case in cases:
-            findings = made.prove(case)
-            click.echo(_row(case, findings))
-            for finding in findings:
-                if not finding.holds:
-                    failed += 1
-                    click.echo(f"    {finding}")
-    click.echo(
-        f"{len(cases)} truths, {failed} envelopes did not do as stated; {time.monotonic() - began:.1f} s"
-    )
+            row, held = _proved(made, case)
+            failed += not held
+            click.echo(row)
+    click.echo(f"{len(cases)} truths, {failed} not proved; {time.monotonic() - began:.1f} s")
     if failed:
         raise SystemExit(1)
 
@@ -119,10 +115,17 @@ def list_cases() -> None:
         click.echo(f"standing: {made.run_id}: {', '.join(network.runs()[made.run_id])}")
 
 
-def _row(case: Case, findings: list[Finding]) -> str:
-    held = sum(finding.holds for finding in findings)
-    mark = "proved" if held == len(findings) else "WRONG"
-    return f"{case.name:<32} {case.truth.state:<10} {mark:<7} {held}/{len(findings)}  {case.summary}"
+def _proved(made: World, case: Case) -> tuple[str, bool]:
+    """Return a case's row, with what didn't hold under it, and whether all held."""
+    head = f"{case.name:<32} {case.truth.state:<10}"
+    try:
+        findings = made.prove(case)
+    except LabError as error:
+        return f"{head} FAILED  {error}", False
+    wrong = [finding for finding in findings if not finding.holds]
+    mark = "WRONG" if wrong else "proved"
+    row = f"{head} {mark:<7} {len(findings) - len(wrong)}/{len(findings)}  {case.summary}"
+    return "\n    ".join([row, *map(str, wrong)]), not wrong
 
 
 def _say(text: str) -> None:

@@ -26,6 +26,7 @@ class Outcome(StrEnum):
     DELIVERED = "delivered"  # arrives at the sink
     REFUSED = "refused"  # a 4yz or 5yz reply, and nothing arrives
     KEPT = "kept"  # accepted, and nothing arrives
+    STOPPED = "stopped"  # refused or kept
     BOUNCED = "bounced"  # accepted, and only a bounce arrives, at the reverse-path
 
 
@@ -45,7 +46,8 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     port: int = 25
     transport: Literal["plain", "starttls", "tls"] = "plain"
     family: Literal["ipv4", "ipv6"] = "ipv4"
-    xclient: str = ""
+    source: str = ""  # the stranger's address, if not the usual one
+    xclient: str = ""  # what the stranger says of the client by XCLIENT
     proxy_source: str = ""  # the source address claimed in a PROXY protocol header
     reply: str = ""  # how a refusing reply begins
     retry_after: float = 0  # seconds; the first try must be deferred, then the outcome holds

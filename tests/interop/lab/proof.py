@@ -3,7 +3,6 @@
 import json
 import secrets
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +46,9 @@ class Finding:
     @property
     def holds(self) -> bool:
         """Whether the outcome is the one that the case states."""
-        return self.outcome == self.envelope.outcome and self.reply.startswith(self.envelope.reply)
+        stated = self.envelope.outcome
+        meant = {Outcome.REFUSED, Outcome.KEPT} if stated is Outcome.STOPPED else {stated}
+        return self.outcome in meant and self.reply.startswith(self.envelope.reply)
 
     def __str__(self) -> str:
         """Say the envelope and its outcome in one line."""
@@ -75,9 +76,8 @@ class Journal:
             outcome = Outcome.BOUNCED
         return outcome
 
-    def wait(self, token: str, seconds: float) -> Outcome | None:
-        """Return the token's outcome as soon as there is one, None if there is none in the time."""
-        deadline = time.monotonic() + seconds
+    def wait(self, token: str, deadline: float) -> Outcome | None:
+        """Return the token's outcome as soon as there is one, None if there is none by the (monotonic) time."""
         while not (outcome := self.outcome(token)) and time.monotonic() < deadline:
             time.sleep(0.05)
         return outcome
@@ -89,13 +89,39 @@ def envelopes(case: Case) -> list[Envelope]:
     return own if case.truth.classic is None else [*own, *_classic(case.truth.classic)]
 
 
-def prove(case: Case, inside: list[str], journal: Journal, note: Callable[[Finding], None]) -> list[Finding]:
-    """Send every envelope of a case and return what became of each."""
-    findings = []
-    for envelope in envelopes(case):
-        findings.append(_prove(case, envelope, inside, journal))
-        note(findings[-1])
-    return findings
+def prove(case: Case, inside: list[str], journal: Journal) -> list[Finding]:
+    """Send every envelope of a case, wait for what has to arrive, and return what became of each."""
+    return [
+        _settle(sent, journal) for sent in [_send(case, envelope, inside) for envelope in envelopes(case)]
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    envelope: Envelope
+    token: str
+    answer: swaks.Answer
+    deferred: bool
+    at: float
+
+
+def _send(case: Case, envelope: Envelope, inside: list[str]) -> _Sent:
+    token = secrets.token_hex(8)
+    answer = swaks.send(inside, case, envelope, token)
+    deferred = not answer.accepted and answer.reply.startswith("4")
+    if envelope.retry_after and deferred:
+        time.sleep(envelope.retry_after)
+        answer = swaks.send(inside, case, envelope, token)
+    return _Sent(envelope, token, answer, deferred, time.monotonic())
+
+
+def _settle(sent: _Sent, journal: Journal) -> Finding:
+    patience = _ARRIVES if sent.envelope.outcome in {Outcome.DELIVERED, Outcome.BOUNCED} else _SILENT
+    arrived = journal.wait(sent.token, sent.at + (patience if sent.answer.accepted else 0))
+    outcome: str = arrived or (Outcome.KEPT if sent.answer.accepted else Outcome.REFUSED)
+    if sent.envelope.retry_after and not sent.deferred:
+        outcome += ", never deferred"
+    return Finding(sent.envelope, outcome, sent.answer.reply, sent.answer.dialogue)
 
 
 def _classic(outcome: Outcome) -> list[Envelope]:
@@ -104,22 +130,3 @@ def _classic(outcome: Outcome) -> list[Envelope]:
         for label, form in _CLASSIC.items()
     ]
     return [*forms, Envelope(outcome=outcome, label="plain, IPv6", family="ipv6")]
-
-
-def _prove(case: Case, envelope: Envelope, inside: list[str], journal: Journal) -> Finding:
-    token = secrets.token_hex(8)
-    answer = swaks.send(inside, case, envelope, token)
-    if envelope.retry_after:
-        if answer.accepted or not answer.reply.startswith("4"):
-            return Finding(envelope, "not deferred", answer.reply, answer.dialogue)
-        time.sleep(envelope.retry_after)
-        answer = swaks.send(inside, case, envelope, token)
-    arrived = journal.wait(token, _patience(envelope, answer))
-    outcome = arrived or (Outcome.KEPT if answer.accepted else Outcome.REFUSED)
-    return Finding(envelope, outcome, answer.reply, answer.dialogue)
-
-
-def _patience(envelope: Envelope, answer: swaks.Answer) -> float:
-    if not answer.accepted:
-        return 0
-    return _SILENT if envelope.outcome in {Outcome.KEPT, Outcome.REFUSED} else _ARRIVES

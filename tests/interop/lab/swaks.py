@@ -10,7 +10,6 @@ from .errors import LabError
 from .shell import tail
 
 _REFUSED = frozenset({22, 23, 24, 25, 26})  # EHLO, MAIL, RCPT, DATA, message: see swaks, "EXIT CODES"
-_PLAIN_PROXY = "PROXY {family} {source} {target} 40000 {port}"
 _PATIENCE = 30
 
 
@@ -53,6 +52,8 @@ def command(case: Case, envelope: Envelope, token: str) -> list[str]:
     words += ["--to", fill(envelope.forward_path, case, token)]
     words += ["--header", f"Subject: {token}", "--body", f"A message of the lab, {token}."]
     words += {"plain": [], "starttls": ["--tls"], "tls": ["--tls-on-connect"]}[envelope.transport]
+    if envelope.source:
+        words += ["--local-interface", envelope.source]
     if envelope.xclient:
         words += ["--xclient", envelope.xclient]
     if envelope.proxy_source:

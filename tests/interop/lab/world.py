@@ -35,6 +35,7 @@ class World:
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         self.folder = Path(tempfile.gettempdir()) / f"{network.PREFIX}{run_id}"
+        self.fallen: dict[str, str] = {}  # cases that didn't start, with their last words
 
     @property
     def stranger(self) -> str:
@@ -47,7 +48,7 @@ class World:
         return self.folder / "arrivals.jsonl"
 
     def up(self, cases: Sequence[Case], say: Callable[[str], None] = lambda _: None) -> None:
-        """Build what is missing, then start everything; raise LabError if a server doesn't start."""
+        """Build what is missing, then start everything; a server that doesn't start is noted in ``fallen``."""
         build(cases, say)
         self.folder.mkdir()
         network.add_router(self.run_id)
@@ -58,8 +59,10 @@ class World:
         for case in cases:
             network.add_host(self.run_id, plan.home(case))
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for case in pool.map(self._start_server, cases):
-                say(f"{case.name} listens at {plan.home(case).address}")
+            for case, reason in zip(cases, pool.map(self._start_server, cases), strict=True):
+                if reason:
+                    self.fallen[case.name] = reason
+                say(f"{case.name} {'fell' if reason else 'listens'} at {plan.home(case).address}")
 
     def down(self) -> None:
         """End every process and remove every namespace and file of this world; it needn't be whole."""
@@ -69,8 +72,10 @@ class World:
     def prove(
         self, case: Case, note: Callable[[proof.Finding], None] = lambda _: None
     ) -> list[proof.Finding]:
-        """Prove a case's truth by swaks; the recorder has to run."""
-        return proof.prove(case, self.inside_stranger(), proof.Journal(self.journal), note)
+        """Prove a case's truth by swaks; the recorder has to run. Raise LabError if the server isn't up."""
+        if reason := self.fallen.get(case.name):
+            raise LabError(reason)
+        return proof.prove(case, self.inside_stranger(), proof.Journal(self.journal))
 
     def inside_stranger(self) -> list[str]:
         """Return the beginning of a command that runs among the stranger's tools (swaks)."""
@@ -115,7 +120,7 @@ class World:
         furniture = rooms.Furniture(roots.tools(), "stranger.example", resolv=resolv)
         self._open(plan.STRANGER_HOME, furniture, ()).wait_until_ready(())
 
-    def _start_server(self, case: Case) -> Case:
+    def _start_server(self, case: Case) -> str:
         home, name = plan.home(case), plan.host_name(case)
         furniture = rooms.Furniture(
             roots.stack(case),
@@ -124,8 +129,11 @@ class World:
             resolv=network.resolv(self.run_id),
             trees=(case.files,),
         )
-        self._open(home, furniture, (*case.prepare, *case.start)).wait_until_ready(case.ports)
-        return case
+        try:
+            self._open(home, furniture, (*case.prepare, *case.start)).wait_until_ready(case.ports)
+        except LabError as error:
+            return str(error)
+        return ""
 
     def _open(self, home: plan.Home, furniture: rooms.Furniture, lines: Sequence[str]) -> rooms.Room:
         namespace = network.namespace(self.run_id, home.label)
