@@ -1,0 +1,23 @@
+"""How long and how much: the limits that hold whatever a script or its peer does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Limits of one attempt; times in seconds, correct to a tenth."""
+
+    connect_seconds: float = 10.0
+    receive_seconds: float = 30.0
+    """How long the peer may be silent where the script doesn't say."""
+    send_seconds: float = 30.0
+    """How long the peer may take to make room for what is sent."""
+    tls_seconds: float = 20.0
+    attempt_seconds: float = 600.0
+    """The whole attempt, without the time that the script itself lets pass or waits for arrivals."""
+    max_octets_in: int = 1 << 20
+    max_operations: int = 10_000
+    max_transcript_octets: int = 64 << 10
+    """What a transcript may hold; each entry counts 16 octets beside its own."""
