@@ -1,0 +1,290 @@
+"""The sink's SMTP server: sockets, time limits and STARTTLS around the dialogue.
+
+A connection is one small protocol object: no task and no queue, but for the moments in which a message
+is being written down or TLS negotiated. Runs in any asyncio event loop, uvloop's too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any, cast
+
+from relaywatch.model.places import Address, Endpoint, parse_address
+
+from .counters import Counters
+from .dialogue import BeginTLS, Dialogue, House, Message, Say, Step, Take
+from .settings import Limits
+
+_SWEEP = 1.0
+"""Seconds between looks at the clock, for all connections at once."""
+_HANDSHAKE = 20.0
+_UNSENT = 16_384
+"""Octets of replies that a peer may leave unread before we stop reading from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a message came from; ``tls`` is the version, or empty."""
+
+    peer: Endpoint
+    tls: str
+
+
+TakeMessage = Callable[[Message, Origin], Awaitable[bytes]]
+"""Writes a message down and gives the reply; never raises."""
+
+
+class Mailbox:
+    """All connections of the sink: who may come in, for how long."""
+
+    def __init__(
+        self,
+        house: House,
+        take: TakeMessage,
+        *,
+        limits: Limits,
+        counters: Counters,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self.house = house
+        self.take = take
+        self.tls = tls
+        self._limits = limits
+        self._counters = counters
+        self._connections: set[Connection] = set()
+        self._sources: Counter[str] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    def connection(self) -> Connection:
+        """Make the protocol of a new connection."""
+        return Connection(self)
+
+    def start(self) -> None:
+        """Begin to watch the clock."""
+        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP, self._sweep)
+
+    async def stop(self) -> None:
+        """Drop all connections, and wait for what is being written down."""
+        if self._sweeper:
+            self._sweeper.cancel()
+        for connection in list(self._connections):
+            connection.drop()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def enter(self, connection: Connection, peer: Address) -> bytes | None:
+        """Let a connection in, or say why not."""
+        self._counters.connections += 1
+        source = _source(peer)
+        if len(self._connections) >= self._limits.connections:
+            refusal = b"421 4.3.2 Too many connections, try later\r\n"
+        elif self._sources[source] >= self._limits.connections_per_source:
+            refusal = b"421 4.7.0 Too many connections from you, try later\r\n"
+        else:
+            self._connections.add(connection)
+            self._sources[source] += 1
+            self._counters.open_connections = len(self._connections)
+            return None
+        self._counters.turned_away += 1
+        return refusal
+
+    def leave(self, connection: Connection, peer: Address) -> None:
+        """Forget a connection; those that were never let in are none."""
+        if connection not in self._connections:
+            return
+        self._connections.remove(connection)
+        source = _source(peer)
+        self._sources[source] -= 1
+        if not self._sources[source]:
+            del self._sources[source]
+        self._counters.open_connections = len(self._connections)
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Carry on work that a connection waits for, even if the connection goes."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        is_busy = len(self._connections) > self._limits.connections / 2
+        idle = self._limits.idle_when_busy if is_busy else self._limits.idle
+        for connection in list(self._connections):
+            if connection.is_overdue(loop.time(), idle=idle, session=self._limits.session):
+                self._counters.timed_out += 1
+                connection.time_out()
+        self._sweeper = loop.call_later(_SWEEP, self._sweep)
+
+
+class Connection(asyncio.Protocol):
+    """One peer: carries out the dialogue's steps in order."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._dialogue = Dialogue(mailbox.house)
+        self._transport: asyncio.Transport | None = None
+        self._peer: Endpoint | None = None
+        self._tls_version = ""
+        self._is_waiting = False
+        """A message is being written down, or TLS negotiated: no step till then."""
+        self._is_full = False
+        """The peer doesn't read our replies: no step till it does."""
+        self._is_at_end = False
+        """The peer has sent all that it will."""
+        self._began = self._last_step = asyncio.get_running_loop().time()
+
+    # --- what asyncio calls --------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet, or turn away."""
+        transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        peername = transport.get_extra_info("peername")
+        if not peername:  # reset before it was accepted
+            transport.abort()
+            return
+        self._transport = transport
+        self._peer = peer = Endpoint(parse_address(peername[0].partition("%")[0]), peername[1])
+        transport.set_write_buffer_limits(_UNSENT)
+        refusal = self._mailbox.enter(self, peer.address)
+        if refusal:
+            self._is_waiting = True
+            transport.write(refusal)
+            transport.close()
+        else:
+            transport.write(self._dialogue.greeting)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's name
+        """Forget the connection."""
+        self._transport = None
+        if self._peer:
+            self._mailbox.leave(self, self._peer.address)
+
+    def data_received(self, data: bytes) -> None:
+        """Go on with the dialogue."""
+        self._dialogue.feed(data)
+        self._advance()
+
+    def eof_received(self) -> bool:
+        """Keep a half-closed connection while a message is being written down for it."""
+        self._is_at_end = True
+        return self._is_waiting and not self._tls_version  # TLS knows no half-closed connection
+
+    def pause_writing(self) -> None:
+        """Stop reading from a peer that doesn't read."""
+        self._is_full = True
+        self._read(wanted=False)
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._is_full = False
+        self._read(wanted=True)
+        self._advance()
+
+    # --- the dialogue's steps ------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        while self._transport and not self._is_waiting and not self._is_full:
+            step = self._dialogue.step()
+            if step is None:
+                return
+            self._last_step = asyncio.get_running_loop().time()
+            self._carry_out(step)
+
+    def _carry_out(self, step: Step) -> None:
+        match step:
+            case Say(reply, hang_up):
+                self._say(reply, hang_up=hang_up)
+            case Take(message):
+                self._wait_for(self._take(message, cast("Endpoint", self._peer)))
+            case BeginTLS(reply):
+                self._wait_for(self._begin_tls(reply))
+
+    def _say(self, reply: bytes, *, hang_up: bool = False) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._transport.write(reply)
+        if hang_up:
+            self._is_waiting = True
+            self._transport.close()
+
+    def _wait_for(self, work: Coroutine[Any, Any, None]) -> None:
+        self._is_waiting = True
+        self._read(wanted=False)
+        self._mailbox.run(work)
+
+    async def _take(self, message: Message, peer: Endpoint) -> None:
+        reply = await self._mailbox.take(message, Origin(peer, self._tls_version))
+        self._say(reply)
+        self._go_on()
+
+    async def _begin_tls(self, reply: bytes) -> None:
+        transport = self._transport
+        if transport is None or self._mailbox.tls is None:
+            return
+        transport.write(reply)
+        loop = asyncio.get_running_loop()
+        try:
+            secured = await loop.start_tls(
+                transport, self, self._mailbox.tls, server_side=True, ssl_handshake_timeout=_HANDSHAKE
+            )
+        except OSError:  # ssl.SSLError is one
+            transport.abort()
+            self.connection_lost(None)  # asyncio tells the protocol nothing before the handshake is done
+            return
+        self._secure(secured)
+
+    def _secure(self, transport: asyncio.Transport | None) -> None:
+        if transport is None or self._transport is None:
+            return
+        self._transport = transport
+        transport.set_write_buffer_limits(_UNSENT)
+        tls = transport.get_extra_info("ssl_object")
+        self._tls_version = tls.version() if tls else "TLS"
+        self._dialogue.secured()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._is_waiting = False
+        self._last_step = asyncio.get_running_loop().time()
+        self._read(wanted=True)
+        self._advance()
+        if self._is_at_end and not self._is_waiting and self._transport:
+            self._transport.close()
+
+    def _read(self, *, wanted: bool) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if wanted and not self._is_waiting and not self._is_full:
+            self._transport.resume_reading()
+        elif not wanted:
+            self._transport.pause_reading()
+
+    # --- the clock -----------------------------------------------------------------------------
+
+    def is_overdue(self, now: float, *, idle: float, session: float) -> bool:
+        """Whether the peer has had its time; octets that complete no command don't count."""
+        return now - self._last_step > idle or now - self._began > session
+
+    def time_out(self) -> None:
+        """Say goodbye and hang up; whoever doesn't read it is dropped."""
+        if self._transport is None:
+            return
+        if self._transport.is_closing() or self._transport.get_write_buffer_size():
+            self._transport.abort()
+        else:
+            self._say(b"421 4.4.2 Time is up\r\n", hang_up=True)
+
+    def drop(self) -> None:
+        """Drop the connection at once."""
+        if self._transport:
+            self._transport.abort()
+
+
+def _source(address: Address) -> str:
+    return str(ip_network((address, 64), strict=False)) if address.version == 6 else str(address)

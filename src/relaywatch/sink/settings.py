@@ -1,0 +1,63 @@
+"""How the sink is set up, and its limits under flood."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+from relaywatch.model.places import Endpoint
+
+from .certificate import Certificate
+
+ANY_ADDRESS_25 = (Endpoint(IPv4Address("0.0.0.0"), 25), Endpoint(IPv6Address("::"), 25))  # noqa: S104
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one stranger, and all of them together, may take. Times in seconds, sizes in octets."""
+
+    connections: int = 400
+    """At once, in all; a common process may hold 1,024 files."""
+    connections_per_source: int = 20
+    """At once, from one IPv4 address or one IPv6 /64, which is what one customer gets."""
+    idle: float = 120.0
+    """Between complete commands: less than RFC 5321 section 4.5.3.2.7 asks for, more than relays need."""
+    idle_when_busy: float = 10.0
+    """The same while more than half of the connections are taken."""
+    session: float = 600.0
+    errors: int = 20
+    """Refused or unknown commands a connection, after which it is closed."""
+    commands: int = 1000
+    recipients: int = 100
+    """A message; RFC 5321 section 4.5.3.1.8 asks for 100."""
+    message: int = 131_072
+    """Ours have 2 KiB; a bounce brings ours back within its own."""
+    arrivals_per_token: int = 10
+    """Further arrivals of the same token are answered alike and not written down."""
+    journal_segment: int = 16 * 1024 * 1024
+    journal_segments: int = 8
+    """The oldest is deleted when there would be more."""
+    human_messages: int = 1000
+    """Kept in the Maildir for postmaster; further ones are deferred until somebody reads it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkSettings:
+    """Where the sink listens, what it calls itself, where it writes."""
+
+    domain: str
+    """Its name in the greeting: the host that the MX record names, or an address literal."""
+    listen: tuple[Endpoint, ...] = ANY_ADDRESS_25
+    journal: Path | None = None
+    """The journal's directory; without one, whoever is called at an arrival keeps it."""
+    operator: str = "the operator of this checker"
+    contact: str = ""
+    """A mail or web address that answers questions and takes opt-outs; named in replies."""
+    certificate: Certificate | None = None
+    """For STARTTLS; one is made in memory if none is given."""
+    human_maildir: Path | None = None
+    """Takes mail for postmaster and abuse, if given; otherwise they are refused, naming the contact."""
+    human_domains: tuple[str, ...] = ()
+    """Domains beside ``domain`` whose postmaster and abuse are answered."""
+    limits: Limits = field(default_factory=Limits)
