@@ -36,23 +36,26 @@ async def command(link: Link, verb: str, argument: str = "", *, within: float | 
 
 
 async def commands(
-    link: Link, lines: Sequence[tuple[str, str]], *, pipelined: bool, within: float | None = None
-) -> list[Reply]:
-    """Send several commands and read the replies, in one write where the server takes that (RFC 2920).
+    link: Link,
+    lines: Sequence[tuple[str, str]],
+    *,
+    pipelined: bool,
+    replies: list[Reply],
+    within: float | None = None,
+) -> None:
+    """Send several commands, in one write where the server takes that (RFC 2920), and add their replies.
 
-    Ends early, with fewer replies than commands, after a 421: the server is closing (RFC 5321
-    section 3.8).
+    ``replies`` grows as they come, so that those before a failure aren't lost. Ends early after a
+    421: the server is closing (RFC 5321 section 3.8).
     """
     if pipelined:
         await link.send(b"".join(wire.encode_command(*line) for line in lines))
-    replies: list[Reply] = []
     for line in lines:
         if not pipelined:
             await link.send(wire.encode_command(*line))
         replies.append(await read_reply(link, within=within))
         if replies[-1].code == 421:
-            break
-    return replies
+            return
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from relaywatch.script.brief import Brief, Depth
 from relaywatch.script.software import Software
 
 from .cases import Case, Envelope, Names, expand, write
-from .forms import FORWARD_PATHS, HELO_FORMS, OURS, PLAIN, REVERSE_PATHS
+from .forms import FORWARD_PATHS, HELO_FORMS, PLAIN, REVERSE_PATHS
 
 MAX_CASES = {Depth.CORE: 32, Depth.STANDARD: 120, Depth.EXHAUSTIVE: 600}
 """Cases a door, by depth."""

@@ -1,0 +1,168 @@
+"""The first contact with a door, and every later way in: sessions, with what they give away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from relaywatch.model.errors import ConnectRefusedError, PeerClosedError, RemoteProtocolError
+from relaywatch.model.evidence import Fact, Observation
+from relaywatch.model.places import Transport
+from relaywatch.model.smtp import Reply
+from relaywatch.script.brief import Brief
+from relaywatch.script.link import Link
+from relaywatch.script.ops import TLSSession
+from relaywatch.script.smtp import Helo, Session, command, open_session
+from relaywatch.script.software import Software, Where, find_software, recognise
+from relaywatch.wire.x509 import certificate_notes, read_certificate
+
+from .readings import is_another_protocol, is_ftp, read_refusal
+
+_TRIES = 3
+"""Connections that may fail in a row once the server has served us."""
+_OLD_TLS = frozenset({"SSLv2", "SSLv3", "TLSv1", "TLSv1.1"})
+
+
+@dataclass(slots=True)
+class Contact:
+    """What is known of the server behind the door so far, and how to reach it again."""
+
+    link: Link
+    brief: Brief
+    software: Software | None = None
+    names: list[str] = field(default_factory=list)
+    """What the server calls itself, in the order in which it said so."""
+    extensions: frozenset[str] = frozenset()
+
+    async def first(self) -> Session | None:
+        """Open the first session and report what it shows; nothing if there is no session to be had."""
+        self.software = find_software(self.brief.software)
+        session = await self._open_first()
+        if session is None:
+            return None
+        if is_ftp(session.greeting):
+            await self._report(Fact.NOT_THIS_PROTOCOL, session.greeting)
+            return None
+        await self._learn(session)
+        if not session.is_ready:
+            await self._report_shut(session.last_reply)
+            return None
+        if self.brief.door.transport is Transport.STARTTLS and session.tls is None:
+            await self._report(Fact.NOT_OFFERED, session.ehlo)
+            return None
+        return session
+
+    async def again(self, helo: Helo) -> Session | None:
+        """Open a further session, in patience with a server that wants a rest; nothing if it stays shut."""
+        trouble = ""
+        for number in range(_TRIES):
+            patience = self.brief.patience
+            pause = patience.after_rate_limit * number or patience.between_connections
+            if pause:
+                await self.link.pause(pause)
+            try:
+                session = await open_session(self.link, self.brief, helo)
+            except (ConnectRefusedError, PeerClosedError) as error:
+                trouble = str(error) or type(error).__name__
+                continue
+            if session.is_ready:
+                return session
+            trouble = str(session.last_reply)
+            await self.link.close()
+            if read_refusal(session.last_reply) is Fact.REFUSED:
+                break
+        await self.link.report(
+            Observation(fact=Fact.RATE_LIMITED, reply=trouble, detail="the server stopped serving us")
+        )
+        return None
+
+    async def ask_for_help(self) -> None:
+        """Ask for HELP, where nothing else has given the software away yet."""
+        if self.software is None:
+            reply = await command(self.link, "HELP", within=self.brief.patience.reply)
+            await self.recognise(Where.HELP, reply)
+
+    async def recognise(self, where: Where, reply: Reply) -> None:
+        """Look for the software's sign in a reply, and report it the first time."""
+        if self.software is not None:
+            return
+        text = " ".join(reply.lines)
+        recognition = recognise(where, text)
+        if recognition is None:
+            return
+        self.software = recognition.software
+        detail = recognition.software.name + (f" {recognition.version}" if recognition.version else "")
+        await self.link.report(Observation(fact=Fact.SOFTWARE, reply=recognition.words, detail=detail))
+
+    async def _open_first(self) -> Session | None:
+        own = Helo("EHLO", self.brief.identity.ehlo_name)
+        session: Session | None = None
+        for number in range(_TRIES):
+            if session is not None:
+                await self.link.close()
+                await self.link.pause(self.brief.patience.after_rate_limit * number)
+            try:
+                session = await open_session(self.link, self.brief, own)
+            except RemoteProtocolError as error:
+                if not is_another_protocol(error.data):
+                    raise
+                await self.link.report(
+                    Observation(fact=Fact.NOT_THIS_PROTOCOL, reply=error.data.decode("utf-8", "replace"))
+                )
+                return None
+            if session.last_reply.code != 421:
+                break
+        return session
+
+    async def _learn(self, session: Session) -> None:
+        said = [session.greeting.text.split(" ", 1)[0], session.extensions.name]
+        if session.tls is not None:
+            said += await self._read_certificate(session.tls)
+        self.names += [name for name in said if _is_host_name(name)]
+        self.extensions = frozenset(session.extensions.keywords)
+        await self.recognise(Where.GREETING, session.greeting)
+        await self.recognise(Where.EHLO, session.ehlo)
+        for trust in {"XCLIENT", "XFORWARD"} & self.extensions:
+            await self.link.report(
+                Observation(
+                    fact=Fact.NOTE, advisory="RW-1024", detail=f"advertises {trust} to us", reply=trust
+                )
+            )
+
+    async def _read_certificate(self, tls: TLSSession) -> tuple[str, ...]:
+        notes = [f"speaks {tls.version}"] if tls.version in _OLD_TLS else []
+        if tls.dropped:
+            notes.append(f"sent {tls.dropped} octets in the clear after its go-ahead for TLS")
+        names: tuple[str, ...] = ()
+        try:
+            facts = read_certificate(tls.certificate)
+        except RemoteProtocolError as error:
+            notes.append(f"certificate can't be read: {error}")
+        else:
+            names = facts.names
+            if self.brief.now is not None:
+                notes += certificate_notes(facts, self.brief.now, self.brief.target_names)
+        for note in notes:
+            await self.link.report(Observation(fact=Fact.NOTE, detail=note))
+        return names
+
+    async def _report_shut(self, reply: Reply) -> None:
+        reading = read_refusal(reply)
+        fact = Fact.CLIENT_BLOCKED if reading is Fact.REFUSED else reading
+        await self._report(fact, reply)
+
+    async def _report(self, fact: Fact, reply: Reply) -> None:
+        await self.link.report(Observation(fact=fact, reply=str(reply)))
+
+
+def _is_host_name(text: str) -> bool:
+    """Whether it can be put into a path as a domain: letters, digits, hyphens, two labels and more."""
+    labels = text.rstrip(".").split(".")
+    return (
+        len(text) <= 253
+        and len(labels) > 1
+        and all(
+            0 < len(label) <= 63 and label.isascii() and label.replace("-", "").replace("_", "").isalnum()
+            for label in labels
+        )
+        and not labels[-1].isdigit()
+    )

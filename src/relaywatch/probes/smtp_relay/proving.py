@@ -1,0 +1,112 @@
+"""Proving a yes: one message to our own mailbox, and waiting for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from relaywatch.model.errors import NetworkError
+from relaywatch.model.evidence import Fact
+from relaywatch.model.smtp import Reply
+from relaywatch.script.brief import Brief
+from relaywatch.script.link import Link
+from relaywatch.script.smtp import Session, command, open_session, read_reply
+from relaywatch.wire.smtp import encode_command, encode_message
+
+from .asking import POSTMASTER
+from .cases import Envelope
+from .message import build_message
+from .readings import read_refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How far an envelope got."""
+
+    envelope: Envelope
+    fact: Fact
+    reply: Reply | None = None
+    detail: str = ""
+
+
+def reason_not_to_send(envelope: Envelope, brief: Brief) -> str:
+    """Why this envelope stops before DATA, empty if it needn't."""
+    if not brief.leave.mail:
+        return brief.leave.mail_withheld_because or "not-sent"
+    if not envelope.case.reverse.is_ours and not brief.leave.local_reverse_paths:
+        return "not-sent"  # a bounce would land in a mailbox of the target's
+    if envelope.case.forward.after_local and not brief.leave.local_mailboxes:
+        return "not-sent"  # the postmaster would get a copy
+    return ""
+
+
+async def deliver(link: Link, brief: Brief, envelopes: Sequence[Envelope]) -> tuple[Outcome, ...]:
+    """Hand one message over for envelopes that share HELO and reverse-path, and say how far each got.
+
+    All of them have been accepted at RCPT level before; a server may change its mind, and does at
+    DATA. A connection that breaks leaves what was accepted as accepted.
+    """
+    stage: dict[str, Outcome] = {}
+    try:
+        session = await open_session(link, brief, envelopes[0].helo)
+        if not session.is_ready:
+            return tuple(_stopped(envelope, session.last_reply) for envelope in envelopes)
+        await _transact(link, brief, session, envelopes, stage)
+    except NetworkError as error:
+        broken = str(error) or type(error).__name__
+        return tuple(
+            stage.get(envelope.token, Outcome(envelope, Fact.ACCEPTED, None, f"not-sent: {broken}"))
+            for envelope in envelopes
+        )
+    finally:
+        await link.close()
+    return tuple(stage[envelope.token] for envelope in envelopes)
+
+
+async def _transact(
+    link: Link, brief: Brief, session: Session, envelopes: Sequence[Envelope], stage: dict[str, Outcome]
+) -> None:
+    within = brief.patience.reply
+    mail = await command(link, "MAIL", f"FROM:{envelopes[0].mail}", within=within)
+    if mail.is_positive and envelopes[0].case.forward.after_local:
+        await command(link, "RCPT", f"TO:{POSTMASTER}", within=within)
+    accepted: list[Envelope] = []
+    for envelope in envelopes:
+        reply = (
+            await command(link, "RCPT", f"TO:{envelope.rcpt}", within=within) if mail.is_positive else mail
+        )
+        stage[envelope.token] = _stopped(envelope, reply)
+        if reply.is_positive:
+            accepted.append(envelope)
+    if not accepted:
+        return
+    go_ahead, reply = await _hand_over(link, brief, session, accepted)
+    if not go_ahead and reply.is_positive:
+        detail = "not-sent: a yes to DATA that is no 354"
+        stage.update({e.token: Outcome(e, Fact.ACCEPTED, reply, detail) for e in accepted})
+        return
+    fact = Fact.QUEUED if reply.is_positive else read_refusal(reply)
+    stage.update({envelope.token: Outcome(envelope, fact, reply) for envelope in accepted})
+    await link.send(encode_command("QUIT"))
+
+
+async def _hand_over(
+    link: Link, brief: Brief, session: Session, envelopes: Sequence[Envelope]
+) -> tuple[bool, Reply]:
+    """Send the message; whether it was sent at all, and the reply that decided."""
+    message = build_message(envelopes, brief)
+    within = brief.patience.data_reply
+    wants_bdat = any(envelope.case.forward.name == "bdat" for envelope in envelopes)
+    if wants_bdat and "CHUNKING" in session.extensions:
+        await link.send(encode_command("BDAT", f"{len(message)} LAST") + message)
+        return True, await read_reply(link, within=within)
+    go_ahead = await command(link, "DATA", within=within)
+    if not go_ahead.is_intermediate:
+        return False, go_ahead
+    await link.send(encode_message(message))
+    return True, await read_reply(link, within=within)
+
+
+def _stopped(envelope: Envelope, reply: Reply) -> Outcome:
+    fact = Fact.ACCEPTED if reply.is_positive else read_refusal(reply)
+    return Outcome(envelope, fact, reply, "not-sent" if reply.is_positive else "")

@@ -1,0 +1,79 @@
+"""What a reply means for a case: pure readings of a server's answer."""
+
+from __future__ import annotations
+
+import re
+
+from relaywatch.model.evidence import Fact
+from relaywatch.model.smtp import EnhancedStatusCode, Reply
+
+_RELAY_WORDS = re.compile(
+    r"relay|rcpthosts|not (?:a )?local|not (?:one of )?our|unrouteable|5\.7\.54|gateway"
+    r"|(?:cannot|can't|not) deliver mail for|no such domain|domain not (?:found|hosted|here|served)",
+    re.IGNORECASE,
+)
+_TLS_WORDS = re.compile(r"STARTTLS|\bTLS\b|\bSSL\b|encrypt", re.IGNORECASE)
+_AUTH_WORDS = re.compile(r"\bauth|log ?in|credential|password", re.IGNORECASE)
+_GREYLIST_WORDS = re.compile(
+    r"gr[ea]y-?list|come back|try again in|postgrey|not yet authorized", re.IGNORECASE
+)
+_WAIT = re.compile(
+    r"(\d{1,5})\s*(s\b|secs?\b|seconds?\b|m\b|mins?\b|minutes?\b)|(\d{1,2}):(\d{2}):(\d{2})", re.IGNORECASE
+)
+_ADDRESS = re.compile(r"<[^>]*>|\S+@\S+|\[[^\]]*\]")
+_OTHER_PROTOCOL = re.compile(
+    rb"(?:SSH-|HTTP/|\* (?:OK|BYE)|\+OK|<\?xml|<!doctype|<html|RFB |\x15\x03|\x16\x03)", re.IGNORECASE
+)
+_FTP = re.compile(r"\bFTP\b|FileZilla|ftpd", re.IGNORECASE)
+
+RELAYING_DENIED = EnhancedStatusCode(4, 7, 1)
+"""With 454: the reply of Postfix's ``defer_unauth_destination``, a refusal in a transient's clothes."""
+
+
+def read_refusal(reply: Reply) -> Fact:
+    """Say what a reply other than a yes means: refused, deferred, or wanting something first."""
+    if reply.code in {421, 452}:
+        return Fact.RATE_LIMITED if reply.code == 421 else Fact.DEFERRED
+    if reply.code in {523, 530, 538} or reply.enhanced == EnhancedStatusCode(5, 7, 0):
+        if _TLS_WORDS.search(reply.text):
+            return Fact.TLS_REQUIRED
+        if _AUTH_WORDS.search(reply.text) or reply.code == 530:
+            return Fact.AUTH_REQUIRED
+    if reply.code == 454 and reply.enhanced == RELAYING_DENIED:
+        return Fact.REFUSED
+    return Fact.DEFERRED if reply.is_transient else Fact.REFUSED
+
+
+def speaks_of_relaying(reply: Reply) -> bool:
+    """Whether a refusal says that it is about relaying, rather than about us."""
+    return bool(_RELAY_WORDS.search(reply.text))
+
+
+def is_greylisting(reply: Reply) -> bool:
+    """Whether a deferral is a greylist's."""
+    return reply.is_transient and bool(_GREYLIST_WORDS.search(reply.text))
+
+
+def read_waiting_time(reply: Reply) -> float | None:
+    """The seconds that a deferral asks us to wait, if it names them."""
+    match = _WAIT.search(_ADDRESS.sub("", reply.text))
+    if match is None:
+        return None
+    if match[3]:
+        return float(int(match[3]) * 3600 + int(match[4]) * 60 + int(match[5]))
+    return float(match[1]) * (60 if match[2].lower().startswith("m") else 1)
+
+
+def in_same_words(one: Reply, other: Reply) -> bool:
+    """Whether two replies differ in no more than the addresses that they repeat."""
+    return (one.code, _ADDRESS.sub("", one.text)) == (other.code, _ADDRESS.sub("", other.text))
+
+
+def is_another_protocol(octets: bytes) -> bool:
+    """Whether the first words are those of a protocol that is known and is not SMTP."""
+    return bool(_OTHER_PROTOCOL.match(octets))
+
+
+def is_ftp(greeting: Reply) -> bool:
+    """Whether the greeting, which FTP writes as SMTP does, is an FTP server's."""
+    return bool(_FTP.search(greeting.text)) and "SMTP" not in greeting.text.upper()

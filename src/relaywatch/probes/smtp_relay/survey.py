@@ -1,0 +1,355 @@
+"""The script: one door, from the first word to the last case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from relaywatch.model.evidence import Fact, Observation
+from relaywatch.model.smtp import Reply
+from relaywatch.model.tokens import Token
+from relaywatch.script.brief import Brief, Depth
+from relaywatch.script.link import Link
+from relaywatch.script.smtp import Session, command
+from relaywatch.script.software import Where
+
+from .asking import POSTMASTER, Answer, Asked, ask
+from .cases import Case, Envelope, Names, gather_names, write
+from .contact import Contact
+from .forms import OURS, REVERSE_PATHS, ReversePath
+from .planning import UNKNOWN_REFUSALS, by_transaction, plan_cases, take_batch
+from .proving import Outcome, deliver, reason_not_to_send
+from .readings import in_same_words, is_greylisting, read_refusal, read_waiting_time, speaks_of_relaying
+
+SUBMISSION_PORTS = frozenset({465, 587})
+"""Where RFC 6409 and RFC 8314 have the server refuse strangers whatever they ask."""
+_DOOR_WIDE = frozenset({Fact.TLS_REQUIRED, Fact.AUTH_REQUIRED})
+_FRUITLESS = 3
+"""Connections in a row that may end without an answer."""
+
+Replies = Mapping[Token, Reply | None]
+
+
+async def script(link: Link, brief: Brief) -> None:
+    """Ask every planned case at this door, prove what gets a yes, and stop at the first proof."""
+    contact = Contact(link, brief)
+    session = await contact.first()
+    if session is None:
+        return
+    survey = Survey(link, brief, contact)
+    if await survey.begin(session):
+        await survey.go_on()
+    await link.close()
+
+
+@dataclass(slots=True)
+class Survey:
+    """The course of one door's questioning."""
+
+    link: Link
+    brief: Brief
+    contact: Contact
+    names: Names = field(default_factory=Names)
+    limit: int = UNKNOWN_REFUSALS
+    pending: list[Envelope] = field(default_factory=list)
+    deferred: list[tuple[Envelope, Reply]] = field(default_factory=list)
+    is_retrying: bool = False
+    is_proven: bool = False
+    talks: bool = False
+    """Whether it is shown that the server answers our questions, rather than us."""
+    accepts_anything: bool = False
+    is_out_of_messages: bool = False
+    catch_all: dict[str, bool] = field(default_factory=dict)
+    """For domains of the target's own: whether any local part is taken there."""
+
+    async def begin(self, session: Session) -> bool:
+        """Ask the plain case, with the positive control, in the first session; whether to go on."""
+        self.names = gather_names(self.brief, self.contact.names)
+        plain = write(Case(), self.names, self.brief)
+        asked = await ask(self.link, self.brief, session, [plain], with_control=True)
+        answer = asked.answers[0] if asked.answers else None
+        if answer is not None:
+            await self.contact.recognise(Where.REPLY, answer.rcpt or answer.mail)
+        if not asked.was_cut:
+            await self.contact.ask_for_help()
+        await self.link.close()
+        base = OURS
+        if answer is None or not (answer.rcpt and answer.rcpt.is_positive):
+            base_found = await self._find_base(asked, answer)
+            if base_found is None:
+                return False
+            base = base_found
+        self._plan(base)
+        await self.link.report(Observation(fact=Fact.PLANNED, count=len(self.pending)))
+        if answer is not None and base is OURS:
+            self.pending.pop(0)
+            await self._take([answer])
+        return True
+
+    async def go_on(self) -> None:
+        """Ask what is left, batch by batch; then once more what was deferred."""
+        await self._work_off()
+        if self.deferred and not self._is_done():
+            waiting = [read_waiting_time(reply) for _, reply in self.deferred]
+            wanted = max((seconds for seconds in waiting if seconds), default=self.brief.patience.greylist)
+            if wanted <= self.brief.patience.greylist:
+                await self.link.pause(wanted + 1)
+                self.pending = [envelope for envelope, _ in self.deferred]
+                self.deferred = []
+                self.is_retrying = True
+                await self._work_off()
+        for envelope, reply in self.deferred:
+            await self._report(envelope, Fact.DEFERRED, reply, "greylisted" if is_greylisting(reply) else "")
+
+    def _plan(self, base: ReversePath) -> None:
+        software = self.contact.software
+        if self.brief.refusal_limit is not None:
+            self.limit = self.brief.refusal_limit
+        elif software is not None and software.refusals is not None:
+            self.limit = software.refusals
+        cases = plan_cases(self.brief, self.names, self.contact.extensions, software)
+        if base is not OURS:
+            cases = list(dict.fromkeys(replace(c, reverse=base) if c.reverse is OURS else c for c in cases))
+        self.pending = [write(case, self.names, self.brief) for case in cases]
+
+    async def _find_base(self, asked: Asked, answer: Answer | None) -> ReversePath | None:
+        """Find a reverse-path with which the server talks to us: the positive control.
+
+        Gives nothing, and has reported why, if the server refuses whatever we ask.
+        """
+        refusal = (answer.rcpt or answer.mail) if answer else None
+        if (
+            refusal is not None
+            and (fact := read_refusal(refusal)) in _DOOR_WIDE
+            and not _lets_in(asked.control)
+        ):
+            await self.link.report(Observation(fact=fact, reply=str(refusal)))
+            return None
+        if _lets_in(asked.control):
+            await self._report_talks("takes mail for its postmaster", asked.control)
+            return OURS
+        if answer is not None and answer.rcpt is not None and refusal is not None:
+            if read_refusal(refusal) is Fact.DEFERRED:
+                return OURS  # a greylist, perhaps; the cases that are asked again will tell
+            if why := self._read_alike(refusal, asked.control):
+                await self._report_talks(why, refusal)
+                return OURS
+        for reverse in (OURS, *(r for r in REVERSE_PATHS if r.name in {"null", "second-domain"})):
+            if reverse.fields <= self.names.known() and await self._talks_with(reverse):
+                return reverse
+        await self._report_blocked(refusal)
+        return None
+
+    def _read_alike(self, refusal: Reply, control: Reply | None) -> str:
+        """Why a refused control may be passed over, empty if it mayn't."""
+        if speaks_of_relaying(refusal):
+            return "refuses by name of relaying"
+        if self.brief.door.port in SUBMISSION_PORTS:
+            return "a submission door, which refuses strangers alike"
+        if control is not None and not in_same_words(refusal, control):
+            return "answers differ by forward-path"
+        return ""
+
+    async def _report_talks(self, why: str, reply: Reply | None) -> None:
+        if self.talks:
+            return
+        self.talks = True
+        await self.link.report(Observation(fact=Fact.TALKS, detail=why, reply=str(reply or "")))
+
+    async def _report_blocked(self, refusal: Reply | None) -> None:
+        fact = read_refusal(refusal) if refusal else Fact.CLIENT_BLOCKED
+        blocked = Fact.CLIENT_BLOCKED if fact is Fact.REFUSED else fact
+        await self.link.report(Observation(fact=blocked, reply=str(refusal or "")))
+
+    async def _talks_with(self, reverse: ReversePath) -> bool:
+        """Whether the server takes mail for its postmaster, or its name's, with that reverse-path."""
+        envelope = write(Case(reverse=reverse), self.names, self.brief)
+        session = await self.contact.again(envelope.helo)
+        if session is None:
+            return False
+        mail = await command(self.link, "MAIL", f"FROM:{envelope.mail}", within=self.brief.patience.reply)
+        paths = [
+            POSTMASTER,
+            *(f"<postmaster@{name}>" for name in (*self.names.hosted[:1], *self.names.targets[:1])),
+        ]
+        talks = False
+        for path in paths[: self.limit] if mail.is_positive else ():
+            reply = await command(self.link, "RCPT", f"TO:{path}", within=self.brief.patience.reply)
+            if reply.is_positive:
+                await self._report_talks(f"takes mail for {path} from {envelope.mail}", reply)
+                talks = True
+                break
+        await self.link.close()
+        return talks
+
+    # --- batches -----------------------------------------------------------------------------
+
+    def _is_done(self) -> bool:
+        if self.is_proven and self.brief.depth is not Depth.EXHAUSTIVE:
+            return True
+        return self.accepts_anything and self.is_out_of_messages
+
+    async def _work_off(self) -> None:
+        fruitless = 0
+        while self.pending and not self._is_done():
+            batch = take_batch(self.pending, self.limit)
+            session = await self.contact.again(batch.envelopes[0].helo)
+            if session is None:
+                return
+            asked = await ask(self.link, self.brief, session, batch.envelopes)
+            await self.link.close()
+            answered = {answer.envelope.token for answer in asked.answers}
+            self.pending = [envelope for envelope in self.pending if envelope.token not in answered]
+            fruitless = 0 if answered else fruitless + 1
+            if fruitless == _FRUITLESS:
+                await self.link.report(
+                    Observation(
+                        fact=Fact.RATE_LIMITED, detail=f"hangs up without an answer, {_FRUITLESS} times"
+                    )
+                )
+                return
+            if asked.was_cut:
+                self.limit = max(1, min(self.limit, len(answered)))  # it bears no more than that
+            await self._take(asked.answers)
+
+    async def _take(self, answers: list[Answer] | tuple[Answer, ...]) -> None:
+        """Put answers on record, and prove those that are a yes."""
+        accepted: list[Answer] = []
+        for answer in answers:
+            if answer.rcpt is not None and answer.rcpt.is_positive:
+                accepted.append(answer)
+            else:
+                await self._take_no(answer)
+        replies: Replies = {answer.envelope.token: answer.rcpt for answer in accepted}
+        for run in by_transaction([answer.envelope for answer in accepted]):
+            if self._is_done():
+                return
+            await self._take_yes(run, replies)
+
+    async def _take_no(self, answer: Answer) -> None:
+        envelope, reply = answer.envelope, answer.rcpt or answer.mail
+        await self.contact.recognise(Where.REPLY, reply)
+        fact = read_refusal(reply)
+        if fact is Fact.RATE_LIMITED:
+            self.pending.append(envelope)  # the server hung up on it: no answer at all
+        elif answer.rcpt is None and envelope.case.reverse is not OURS:
+            await self._report(envelope, Fact.VOID, reply, "reverse-path refused")
+        elif fact is Fact.DEFERRED and _blames_reverse_path(reply) and envelope.case.reverse is not OURS:
+            await self._report(envelope, Fact.VOID, reply, "reverse-path deferred")
+        elif fact is Fact.DEFERRED:
+            self.deferred.append((envelope, reply))
+        else:
+            if speaks_of_relaying(reply):
+                await self._report_talks("refuses by name of relaying", reply)
+            await self._report(envelope, Fact.REFUSED, reply, fact.value if fact in _DOOR_WIDE else "")
+
+    async def _take_yes(self, run: tuple[Envelope, ...], replies: Replies) -> None:
+        """Prove the envelopes of one transaction, those with leave by a message, and look for a catch-all."""
+        for envelope in run:
+            if envelope.case.forward.is_weak:
+                await self._report(
+                    envelope, Fact.NOTE, replies[envelope.token], "accepts a name under a hosted domain"
+                )
+        strong = [envelope for envelope in run if not envelope.case.forward.is_weak]
+        for envelope in strong:
+            if envelope.own_domain and await self._is_catch_all(envelope):
+                await self._report(
+                    envelope, Fact.ACCEPTS_ANYTHING, None, f"any local part at {envelope.own_domain}"
+                )
+        sendable = [envelope for envelope in strong if not reason_not_to_send(envelope, self.brief)]
+        for envelope in strong:
+            if envelope not in sendable:
+                detail = reason_not_to_send(envelope, self.brief)
+                await self._report(envelope, Fact.ACCEPTED, replies[envelope.token], detail)
+        if sendable:
+            await self._send(sendable, replies)
+
+    async def _send(self, envelopes: list[Envelope], replies: Replies) -> None:
+        if self.is_out_of_messages or not await self.link.may_send():
+            self.is_out_of_messages = True
+            for envelope in envelopes:
+                await self._report(
+                    envelope, Fact.ACCEPTED, replies[envelope.token], "not-sent: allowance used up"
+                )
+            return
+        outcomes = await deliver(self.link, self.brief, envelopes)
+        for outcome in outcomes:
+            await self._report_outcome(outcome)
+        queued = [outcome.envelope for outcome in outcomes if outcome.fact is Fact.QUEUED]
+        if queued:
+            await self._await_proof(queued)
+
+    async def _await_proof(self, queued: list[Envelope]) -> None:
+        forward = tuple(envelope.token for envelope in queued)
+        backward = tuple({envelope.return_token for envelope in queued if envelope.return_token})
+        arrival = await self.link.await_arrival(*forward, *backward)
+        if arrival is not None and arrival.token in backward:
+            arrival = await self.link.await_arrival(*forward)  # a bounce for one refutes not the others
+        if arrival is not None:
+            self.is_proven = True
+        elif not self.accepts_anything:
+            await self._look_for_yes_man()
+
+    async def _look_for_yes_man(self) -> None:
+        """The negative control: does it say yes to a domain that can't exist (RFC 2606)?"""
+        nobody = (
+            f"<{self.brief.mint.random_local_part('yes')}@{self.brief.mint.random_local_part('no')}.invalid>"
+        )
+        reply = await self._ask_control(nobody)
+        if reply is not None and reply.is_positive:
+            self.accepts_anything = True
+            await self.link.report(
+                Observation(fact=Fact.ACCEPTS_ANYTHING, reply=str(reply), detail=f"RCPT TO:{nobody}")
+            )
+
+    async def _is_catch_all(self, envelope: Envelope) -> bool:
+        domain = envelope.own_domain
+        if domain not in self.catch_all:
+            reply = await self._ask_control(f"<{self.brief.mint.random_local_part('catch-all')}@{domain}>")
+            self.catch_all[domain] = reply is not None and reply.is_positive
+        return self.catch_all[domain]
+
+    async def _ask_control(self, forward_path: str) -> Reply | None:
+        envelope = write(Case(), self.names, self.brief)
+        session = await self.contact.again(envelope.helo)
+        if session is None:
+            return None
+        mail = await command(self.link, "MAIL", f"FROM:{envelope.mail}", within=self.brief.patience.reply)
+        reply = None
+        if mail.is_positive:
+            reply = await command(self.link, "RCPT", f"TO:{forward_path}", within=self.brief.patience.reply)
+        await self.link.close()
+        return reply
+
+    # --- records -----------------------------------------------------------------------------
+
+    async def _report_outcome(self, outcome: Outcome) -> None:
+        if outcome.fact is Fact.DEFERRED and outcome.reply is not None and not self.is_retrying:
+            self.deferred.append((outcome.envelope, outcome.reply))
+            return
+        await self._report(outcome.envelope, outcome.fact, outcome.reply, outcome.detail)
+
+    async def _report(self, envelope: Envelope, fact: Fact, reply: Reply | None, detail: str = "") -> None:
+        await self.link.report(
+            Observation(
+                fact=fact,
+                case=envelope.case.name,
+                advisory=envelope.case.advisory,
+                reply=str(reply or ""),
+                detail=detail,
+                token=envelope.token,
+                return_token=envelope.return_token,
+                command=envelope.command,
+            )
+        )
+
+
+def _lets_in(control: Reply | None) -> bool:
+    return control is not None and control.is_positive
+
+
+def _blames_reverse_path(reply: Reply) -> bool:
+    """Whether a deferral is about the reverse-path: X.1.7 and X.1.8 (RFC 3463), or in words."""
+    if reply.enhanced is not None and (reply.enhanced.subject, reply.enhanced.detail) in {(1, 7), (1, 8)}:
+        return True
+    return "sender" in reply.text.lower()
