@@ -121,6 +121,11 @@ def _dequote(local_part: str) -> str | None:
     return re.sub(r"\\(.)", r"\1", local_part[1:-1])
 
 
+def _sole_address(local_part: str) -> str | None:
+    inner = _dequote(local_part)
+    return inner if inner and not re.search(r"[\s,]", inner) else None
+
+
 def _second_at(local_part: str) -> str | None:
     return local_part if "@" in local_part and not local_part.startswith('"') else None
 
@@ -138,7 +143,7 @@ def _percent_hack(local_part: str) -> str | None:
 _REWRITES: dict[Rewrite, Callable[[str], str | None]] = {
     Rewrite.ADDRESS_LIST: _address_list,
     Rewrite.DECAPSULATE: _decapsulate,
-    Rewrite.DEQUOTE: _dequote,
+    Rewrite.DEQUOTE: _sole_address,
     Rewrite.SECOND_AT: _second_at,
     Rewrite.BANG_PATH: _bang_path,
     Rewrite.PERCENT_HACK: _percent_hack,
