@@ -69,3 +69,7 @@ def parse_address(text: str) -> Address:
 def address_literal(address: Address) -> str:
     """Write the address as a mailbox's domain (RFC 5321 section 4.1.3)."""
     return f"[IPv6:{address}]" if address.version == 6 else f"[{address}]"
+
+
+SUBMISSION_PORTS = frozenset({465, 587})
+"""Where the server must refuse those who don't log in, whatever they ask (RFC 6409, RFC 8314)."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from relaywatch.model.evidence import Fact, Observation
+from relaywatch.model.places import SUBMISSION_PORTS
 from relaywatch.model.smtp import Reply
 from relaywatch.model.tokens import Token
 from relaywatch.script.brief import Brief, Depth
@@ -21,8 +22,6 @@ from .planning import UNKNOWN_REFUSALS, by_transaction, plan_cases, take_batch
 from .proving import Outcome, deliver, reason_not_to_send
 from .readings import in_same_words, is_greylisting, read_refusal, read_waiting_time, speaks_of_relaying
 
-SUBMISSION_PORTS = frozenset({465, 587})
-"""Where RFC 6409 and RFC 8314 have the server refuse strangers whatever they ask."""
 _DOOR_WIDE = frozenset({Fact.TLS_REQUIRED, Fact.AUTH_REQUIRED})
 _FRUITLESS = 3
 """Connections in a row that may end without an answer."""

@@ -1,0 +1,152 @@
+"""The verdict on a target, with its findings."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
+
+from relaywatch.model.evidence import Arrival, Attempt, Fact, Weakness
+from relaywatch.model.places import SUBMISSION_PORTS, Door, Family, Transport
+from relaywatch.model.verdicts import Finding, Judgement, Proof
+
+from .cases import CaseJudgement, CaseState, judge_cases
+from .doors import judge_door, judge_target
+
+PLAIN_RELAY = "RW-1001"
+STARTTLS_ONLY = "RW-1020"
+SUBMISSION_WITHOUT_AUTH = "RW-1021"
+IPV6_ONLY = "RW-1022"
+HIDDEN_CLIENT = "RW-1023"
+BACKSCATTER = "RW-1030"
+ACCEPT_THEN_DROP = "RW-1031"
+ACCEPTS_ANY_RECIPIENT = "RW-1032"
+
+_ADDRESS_IN_RECEIVED = re.compile(r"\[(?:IPv6:)?([0-9a-fA-F:.]+)\]|\((?:[\w.-]+ )?([0-9]+(?:\.[0-9]+){3})\)")
+
+
+def judge(weakness: Weakness, attempts: Iterable[Attempt], arrivals: Iterable[Arrival]) -> Judgement:
+    """Judge a target by all attempts at its doors and all arrivals at our sink, in any order of either.
+
+    *open* only if something of ours arrived; *accepting* if the target said yes and nothing has;
+    *closed* only if every planned attempt completed and was refused; *absent* if nobody speaks the
+    protocol; otherwise *inconclusive*, with reasons.  More evidence never turns *open* into anything
+    else.
+    """
+    gathered = [attempt for attempt in attempts if attempt.weakness is weakness]
+    cases = judge_cases(gathered, arrivals)
+    doors = tuple(
+        judge_door(
+            door,
+            [attempt for attempt in gathered if attempt.door == door],
+            [case for case in cases if case.door == door],
+        )
+        for door in sorted({attempt.door for attempt in gathered})
+    )
+    verdict, reasons = judge_target(doors)
+    return Judgement(
+        weakness=weakness,
+        verdict=verdict,
+        reasons=tuple(sorted(reasons)),
+        findings=_findings(cases),
+        doors=doors,
+        software=_software(gathered),
+        advisories=_side_advisories(gathered, cases),
+    )
+
+
+def _findings(cases: Sequence[CaseJudgement]) -> tuple[Finding, ...]:
+    """The holes: proven ones if there are any, otherwise what said yes."""
+    proven = [case for case in cases if case.state is CaseState.OPEN]
+    shown = proven or [case for case in cases if case.state is CaseState.ACCEPTING]
+    ranked = sorted(shown, key=lambda case: (case.case != "plain", case.door, case.case))
+    return tuple(_finding(case, cases) for case in ranked)
+
+
+def _finding(case: CaseJudgement, cases: Sequence[CaseJudgement]) -> Finding:
+    came_from = case.arrival.came_from if case.arrival else None
+    return Finding(
+        advisory=_advisory(case, cases),
+        probe=case.probe,
+        case=case.case,
+        door=case.door,
+        proof=case.proof,
+        reply=case.shown_by.reply,
+        command=case.shown_by.command,
+        exit_address=str(came_from.address) if came_from else None,
+        token=case.shown_by.token,
+    )
+
+
+def _advisory(case: CaseJudgement, cases: Sequence[CaseJudgement]) -> str:
+    """The advisory: the case's own, unless the door or the route explains more than the form does."""
+    if case.shown_by.advisory != PLAIN_RELAY:
+        return case.shown_by.advisory
+    refused_at = {
+        other.door
+        for other in cases
+        if other.case == case.case and other.state in {CaseState.REFUSED, CaseState.REFUTED}
+    }
+    return _door_advisory(case.door, refused_at) or (
+        HIDDEN_CLIENT if _hides_client(case) else case.shown_by.advisory
+    )
+
+
+def _door_advisory(door: Door, refused_at: set[Door]) -> str | None:
+    """What explains that this door says yes to what others refuse."""
+    plain_twin = Door(door.port, Transport.PLAIN, door.family)
+    if door.transport is Transport.STARTTLS and plain_twin in refused_at:
+        return STARTTLS_ONLY
+    if door.family is Family.IPV6 and Door(door.port, door.transport, Family.IPV4) in refused_at:
+        return IPV6_ONLY
+    other_ports = {refused for refused in refused_at if refused.port not in {door.port, *SUBMISSION_PORTS}}
+    if door.port in SUBMISSION_PORTS and other_ports:
+        return SUBMISSION_WITHOUT_AUTH
+    return None
+
+
+def _hides_client(case: CaseJudgement) -> bool:
+    """Whether the Received chain never names us, but a loopback or private client: a front end hid us."""
+    if case.arrival is None or not case.source:
+        return False
+    named = [address for line in case.arrival.received for address in _clients(line)]
+    return bool(named) and case.source not in named and any(_is_inner(address) for address in named)
+
+
+def _clients(received: str) -> list[str]:
+    """The addresses in the ``from`` clause of a Received field."""
+    clause = re.split(r"\bby\b", received, maxsplit=1)[0]
+    return [first or second for first, second in _ADDRESS_IN_RECEIVED.findall(clause)]
+
+
+def _is_inner(text: str) -> bool:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_private
+
+
+def _software(attempts: Iterable[Attempt]) -> str | None:
+    """The software that most doors give away."""
+    said = Counter(seen.detail for a in attempts for seen in a.observations if seen.fact is Fact.SOFTWARE)
+    return min(said, key=lambda name: (-said[name], name)) if said else None
+
+
+def _side_advisories(attempts: Iterable[Attempt], cases: Sequence[CaseJudgement]) -> tuple[str, ...]:
+    found = {
+        seen.advisory
+        for attempt in attempts
+        for seen in attempt.observations
+        if seen.fact is Fact.NOTE and seen.advisory
+    }
+    if any(case.state is CaseState.REFUTED for case in cases):
+        found.add(BACKSCATTER)
+    if any(case.state is CaseState.VOID and case.reason is not None for case in cases):
+        found.add(ACCEPTS_ANY_RECIPIENT)
+    accepting = [case for case in cases if case.state is CaseState.ACCEPTING]
+    is_open = any(case.state is CaseState.OPEN for case in cases)
+    if not is_open and any(case.proof is Proof.QUEUED for case in accepting):
+        found.add(ACCEPT_THEN_DROP)
+    return tuple(sorted(found))
