@@ -13,9 +13,9 @@ from typing import Self
 
 from relaywatch.model.errors import UsageError
 from relaywatch.model.places import Endpoint, parse_address
+from relaywatch.sink.certificate import make_certificate
 
 from .admission import GreylistMemory, Recipient
-from .certificates import server_context
 from .delivery import Courier, Message, received_line, with_trace
 from .line import Line
 from .phrases import say
@@ -158,7 +158,7 @@ class MailServer:
         self.policy = policy
         self.mailbox: deque[Message] = deque(maxlen=100)
         wants_tls = policy.offers_starttls or policy.implicit_tls
-        context = server_context(policy.hostname) if wants_tls else None
+        context = make_certificate([policy.hostname, *LOOPBACK]).server_context() if wants_tls else None
         self._house = House(policy=policy, tls=context, greylist=GreylistMemory(), take=self._take)
         self._courier = Courier(hostname=policy.hostname, next_hop=next_hop)
         self._errands: set[asyncio.Task[None]] = set()
