@@ -89,7 +89,7 @@ def _strings(value: object) -> list[str]:
     """Return every string inside a record, in its order."""
     if isinstance(value, str):
         return [value]
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [text for item in value for text in _strings(item)]
     if isinstance(value, dict):
         return [text for item in value.values() for text in _strings(item)]
