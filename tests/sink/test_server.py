@@ -8,14 +8,6 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 
 import pytest
-
-from relaywatch.model.errors import UsageError
-from relaywatch.model.evidence import ArrivalKind
-from relaywatch.model.places import Endpoint
-from relaywatch.sink.certificate import make_certificate
-from relaywatch.sink.errors import JournalError, ListenError
-from relaywatch.sink.settings import Limits, SinkSettings
-
 from tests.sink.loopback import (
     ANOTHER_KEY,
     IPV4,
@@ -26,6 +18,13 @@ from tests.sink.loopback import (
     message,
     token,
 )
+
+from relaywatch.model.errors import UsageError
+from relaywatch.model.evidence import ArrivalKind
+from relaywatch.model.places import Endpoint
+from relaywatch.sink.certificate import make_certificate
+from relaywatch.sink.errors import JournalError, ListenError
+from relaywatch.sink.settings import Limits, SinkSettings
 
 
 def test_mail_for_a_token_is_an_arrival(run):
@@ -180,9 +179,10 @@ def test_a_relay_is_told_to_try_later_while_the_disk_takes_nothing(run, tmp_path
 
     async def scene():
         async with make_sink(arrivals, journal=tmp_path) as sink:
-            with monkeypatch.context() as patch, pytest.raises(smtplib.SMTPDataError) as refusal:
+            with monkeypatch.context() as patch:
                 patch.setattr(os, "fsync", full_disk)
-                await deliver_async(sink.addresses[0], [f"{token()}@sink.test"])
+                with pytest.raises(smtplib.SMTPDataError) as refusal:
+                    await deliver_async(sink.addresses[0], [f"{token()}@sink.test"])
             assert 451 == refusal.value.smtp_code
             assert [] == arrivals
             await deliver_async(sink.addresses[0], [f"{token()}@sink.test"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import ssl
 import tempfile
 from collections.abc import Iterable
@@ -102,3 +103,26 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.IPAddress(ip_address(name))
     except ValueError:
         return x509.DNSName(name.encode("idna").decode("ascii") if not name.isascii() else name)
+
+
+def write_certificate(path: Path, certificate: Certificate) -> None:
+    """Write private key and chain into one new file that only its owner can read.
+
+    :raises KeyFileError: if there is a file already, or it can't be written.
+    """
+    write_private(path, certificate.private_key + certificate.chain)
+
+
+def write_private(path: Path, octets: bytes) -> None:
+    """Write a new file that only its owner can read.
+
+    :raises KeyFileError: if there is a file already, or it can't be written.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(octets)
+    except FileExistsError as error:
+        raise KeyFileError(f"{path} is there already; remove it first if you mean to replace it") from error
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}") from error

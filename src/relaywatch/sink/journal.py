@@ -22,6 +22,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import sys
 import threading
 from array import array
 from collections.abc import Iterator, Sequence
@@ -39,10 +40,8 @@ from relaywatch.model.tokens import Token
 
 from .errors import JournalError
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # no such locks on Windows
-    fcntl = None  # type: ignore[assignment]
 
 _READ_LIMIT = 1000
 
@@ -197,7 +196,7 @@ class Journal:
 
     def _lock(self) -> BinaryIO:
         file = (self._directory / "lock").open("ab")
-        if fcntl is not None:
+        if sys.platform != "win32":
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

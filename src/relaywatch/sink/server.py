@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
-import socket
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -14,14 +12,15 @@ from types import TracebackType
 from typing import Self
 
 from relaywatch.model.evidence import Arrival, ArrivalKind
-from relaywatch.model.places import Endpoint, parse_address
+from relaywatch.model.places import Endpoint
 from relaywatch.model.tokens import Token
 
 from .certificate import make_certificate
 from .counters import Counters
 from .dialogue import House, Message
-from .errors import JournalError, ListenError
+from .errors import JournalError
 from .journal import GroupCommit, Journal, Record
+from .listening import endpoints, listen
 from .mailbox import Mailbox, Origin
 from .message import MessageFacts, read_message
 from .people import PeopleMail
@@ -31,7 +30,6 @@ from .settings import SinkSettings
 OnArrival = Callable[[Arrival], object]
 
 _log = logging.getLogger(__name__)
-_BACKLOG = 512
 _TOKENS_COUNTED = 200_000
 """Tokens whose arrivals are counted; beyond, the oldest half is forgotten."""
 
@@ -69,8 +67,7 @@ class Sink:
     @property
     def addresses(self) -> tuple[Endpoint, ...]:
         """Where it listens, with the ports that it got."""
-        names = [server.sockets[0].getsockname() for server in self._servers if server.sockets]
-        return tuple(Endpoint(parse_address(name[0]), name[1]) for name in names)
+        return endpoints(self._servers)
 
     async def __aenter__(self) -> Self:
         """Open the journal, then listen.
@@ -81,7 +78,7 @@ class Sink:
         try:
             self._open_files()
             for endpoint in self.settings.listen:
-                self._servers.append(await self._listen(endpoint))
+                self._servers.append(await listen(endpoint, self._mailbox.connection))
         except BaseException:
             await self._close()
             raise
@@ -132,19 +129,6 @@ class Sink:
             self._commit = GroupCommit(self.journal)
             self._opened.callback(self._commit.close)
             self._seen = Counter(record.token for record in self.journal.read_all())
-
-    async def _listen(self, endpoint: Endpoint) -> asyncio.Server:
-        family = socket.AF_INET6 if endpoint.address.version == 6 else socket.AF_INET
-        try:
-            sock = socket.create_server(
-                (str(endpoint.address), endpoint.port), family=family, backlog=_BACKLOG
-            )
-        except OSError as error:
-            raise ListenError(_listen_trouble(endpoint, error)) from error
-        sock.setblocking(False)
-        return await asyncio.get_running_loop().create_server(
-            self._mailbox.connection, sock=sock, backlog=_BACKLOG
-        )
 
     async def _close(self) -> None:
         for server in self._servers:
@@ -252,14 +236,3 @@ def _notice(settings: SinkSettings) -> str:
     contact = f" Questions: {settings.contact}" if settings.contact else ""
     text = f"Takes only its own test messages, relays nothing. Run by {settings.operator}.{contact}"
     return " ".join(text.split())[:400]
-
-
-def _listen_trouble(endpoint: Endpoint, error: OSError) -> str:
-    advice = {
-        errno.EADDRINUSE: "another program listens there; stop it, or name another address or port",
-        errno.EACCES: "ports below 1024 need root or CAP_NET_BIND_SERVICE; "
-        "grant it, or name another port and forward 25 to it",
-        errno.EADDRNOTAVAIL: "this host has no such address",
-        errno.EAFNOSUPPORT: "this host has no such address family",
-    }.get(error.errno or 0, error.strerror or str(error))
-    return f"can't listen on {endpoint}: {advice}"

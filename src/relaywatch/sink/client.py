@@ -1,0 +1,205 @@
+"""A sink elsewhere, polled: the checker's end of `relaywatch.sink.poll`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from relaywatch.model.errors import UsageError
+from relaywatch.model.evidence import Arrival
+
+from .errors import SinkError
+from .keys import SinkKeys
+from .poll import ArrivalsPage
+
+OnArrival = Callable[[Arrival], object]
+
+_log = logging.getLogger(__name__)
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 30.0
+_SLACK = 15.0
+"""Seconds beyond the long poll's own wait before an answer counts as lost."""
+_PAGE = 200
+
+
+class RemoteSink:
+    """Tells of the arrivals at a sink elsewhere for as long as it is entered.
+
+    ::
+
+        async with RemoteSink(url, keys, on_arrival=board.note) as sink: ...
+
+    It begins with what arrives from then on, or after sequence number ``after``. It goes on over restarts
+    of the sink and failures of the network; ``trouble`` says what is wrong just now, if anything.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        keys: SinkKeys,
+        *,
+        on_arrival: OnArrival | Iterable[OnArrival] = (),
+        after: int | None = None,
+        wait: float = 25.0,
+    ) -> None:
+        """Contact nobody yet.
+
+        :raises UsageError: if the URL isn't HTTPS (HTTP will do on loopback).
+        """
+        self._url = _check_url(url)
+        self._keys = keys
+        self._listeners = [on_arrival] if callable(on_arrival) else list(on_arrival)
+        self._wait = wait
+        self._journal = ""
+        self.position = after
+        """The sequence number up to which arrivals were told."""
+        self.trouble = ""
+        self._session: aiohttp.ClientSession | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Make sure that the sink is there and is ours.
+
+        :raises SinkError: if not; says what to do.
+        """
+        fingerprint = bytes.fromhex(self._keys.certificate_sha256)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=aiohttp.Fingerprint(fingerprint) if fingerprint else True),
+            headers={"Authorization": f"Bearer {self._keys.poll_key}"},
+            trust_env=False,
+        )
+        try:
+            page = await self._ask(after=self.position or 0, limit=0, wait=0)
+        except BaseException:
+            await self._session.close()
+            raise
+        self._journal = page.journal
+        if self.position is None or self.position > page.last:
+            self.position = page.last
+        self._task = asyncio.get_running_loop().create_task(self._follow())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        if self._session:
+            await self._session.close()
+
+    async def _follow(self) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                page = await self._ask(after=self.position or 0, limit=_PAGE, wait=self._wait)
+            except SinkError as error:
+                self._note_trouble(str(error))
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                continue
+            pause, self.trouble = _FIRST_PAUSE, ""
+            self._take(page)
+
+    def _take(self, page: ArrivalsPage) -> None:
+        position = self.position or 0
+        if page.journal != self._journal or page.last < position:
+            self._note_trouble("the sink has begun a new journal; reading it from its beginning")
+            self._journal, self.position = page.journal, 0
+            return
+        if page.first > position + 1:
+            lost = page.first - position - 1
+            self._note_trouble(f"the sink has deleted {lost} arrivals before they were read")
+        for record in page.records:
+            self._tell(record.arrival())
+        self.position = page.next_after
+
+    def _tell(self, arrival: Arrival) -> None:
+        for listener in self._listeners:
+            try:
+                listener(arrival)
+            except Exception:  # noqa: BLE001  a listener's fault must not end the others' news
+                _log.exception("a listener failed at an arrival")
+
+    def _note_trouble(self, text: str) -> None:
+        if text != self.trouble:
+            _log.warning("sink %s: %s", self._url, text)
+        self.trouble = text
+
+    async def _ask(self, *, after: int, limit: int, wait: float) -> ArrivalsPage:
+        """Ask for a page.
+
+        :raises SinkError: with words for whatever went wrong.
+        """
+        if self._session is None:
+            raise SinkError("not entered")
+        try:
+            async with self._session.get(
+                self._url / "v1/arrivals",
+                params={"after": str(after), "limit": str(limit), "wait": str(wait)},
+                timeout=aiohttp.ClientTimeout(total=wait + _SLACK, connect=_SLACK),
+                allow_redirects=False,
+            ) as response:
+                return _read_page(response.status, await response.read())
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise SinkError(f"{self._url}: {_explain(error)}") from error
+
+
+def _read_page(status: int, body: bytes) -> ArrivalsPage:
+    if status == 401:
+        raise SinkError("the sink refuses the poll key; is the key file the sink's own?")
+    if status != 200:
+        raise SinkError(f"the sink answers {status}")
+    try:
+        page = msgspec.json.decode(body, type=ArrivalsPage)
+        for record in page.records:
+            record.arrival()
+    except ValueError as error:  # msgspec's errors are ones too
+        raise SinkError(f"the sink's answer can't be read: {error}") from error
+    return page
+
+
+def _explain(error: Exception) -> str:
+    match error:
+        case aiohttp.ServerFingerprintMismatch():
+            return (
+                f"another certificate than the key file's answers (fingerprint {error.got.hex()}); "
+                "either it isn't the sink, or its certificate was changed: copy its key file anew"
+            )
+        case aiohttp.ClientConnectorCertificateError():
+            return f"no certificate that a certification authority vouches for: {error.certificate_error}"
+        case TimeoutError():
+            return "no answer in time"
+        case aiohttp.ClientConnectorError():
+            return f"can't connect: {error.os_error.strerror or error.os_error}"
+        case _:
+            return f"{type(error).__name__}: {error}"
+
+
+def _check_url(text: str) -> URL:
+    try:
+        url = URL(text)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no URL: {error}") from error
+    if url.host is None or url.scheme not in {"https", "http"}:
+        raise UsageError(f"{text!r}: a sink is named as https://HOST:PORT")
+    if url.scheme == "http" and not _is_loopback(url.host):
+        raise UsageError(f"{text!r}: the poll key is sent over HTTPS only; HTTP will do on loopback alone")
+    return url.origin()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
