@@ -49,14 +49,21 @@ class RunningAttempt:
     """A script and what it waits for; every method is called from the event loop, and none raises."""
 
     __slots__ = (
-        "_began", "_brief", "_deadline", "_doom", "_expires", "_grace", "_idle_since", "_limits", "_octets_in",
+        "_began", "_brief", "_deadline", "_doom", "_expires", "_forget", "_grace", "_idle_since", "_limits", "_octets_in",
         "_operation_count", "_operations", "_probe", "_recorder", "_script", "_started", "_wait", "outcome",
     )  # fmt: skip
 
     def __init__(
-        self, probe: Probe, brief: Brief, surroundings: Surroundings, *, dialer: Dialer, limits: Limits
+        self,
+        probe: Probe,
+        brief: Brief,
+        surroundings: Surroundings,
+        *,
+        dialer: Dialer,
+        limits: Limits,
+        forget: Callable[[RunningAttempt], None],
     ) -> None:
-        self._probe, self._brief, self._limits = probe, brief, limits
+        self._probe, self._brief, self._limits, self._forget = probe, brief, limits, forget
         self._began = datetime.now(UTC)
         self._started = monotonic()
         self._expires = self._started + limits.attempt_seconds
@@ -70,6 +77,7 @@ class RunningAttempt:
         self._deadline = 0.0
         self._idle_since: float | None = None
         self.outcome: asyncio.Future[Attempt] = asyncio.get_running_loop().create_future()
+        self.outcome.add_done_callback(self._abandon)
 
     # --- from the engine -------------------------------------------------------------------------
 
@@ -198,6 +206,10 @@ class RunningAttempt:
         if self._doom is not None:
             raise _error_of(self._doom)
 
+    def _abandon(self, outcome: asyncio.Future[Attempt]) -> None:
+        if outcome.cancelled():
+            self.interrupt()
+
     def _end(self, failure: BaseException | None) -> None:
         self._stop_waiting()
         status, error = self._status_of(failure)
@@ -206,6 +218,7 @@ class RunningAttempt:
         except Exception as stubborn:  # noqa: BLE001
             status, error = AttemptStatus.BUG, _where(stubborn)
         self._operations.close()
+        self._forget(self)
         if not self.outcome.done():
             self.outcome.set_result(self._as_attempt(status, error))
 

@@ -45,9 +45,15 @@ class Engine:
 
         The connection is closed when it does. Cancelling the future ends the attempt without a result.
         """
-        running = RunningAttempt(probe, brief, surroundings, dialer=self._dialer, limits=self._limits)
+        running = RunningAttempt(
+            probe,
+            brief,
+            surroundings,
+            dialer=self._dialer,
+            limits=self._limits,
+            forget=self._live.discard,
+        )
         self._live.add(running)
-        running.outcome.add_done_callback(lambda outcome: self._ended(running, outcome))
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
         if self._is_interrupted:
@@ -66,8 +72,3 @@ class Engine:
         now = monotonic()
         for running in tuple(self._live):
             running.sweep(now)
-
-    def _ended(self, running: RunningAttempt, outcome: asyncio.Future[Attempt]) -> None:
-        self._live.discard(running)
-        if outcome.cancelled():
-            running.interrupt()
