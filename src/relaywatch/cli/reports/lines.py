@@ -1,0 +1,61 @@
+"""Result lines as JSON: one a line, its field names a contract (``relaywatch.result/1``)."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from relaywatch.cli.untrusted import without_lone_surrogates
+from relaywatch.model.results import ResultLine
+
+_NOT_PRINTABLE = re.compile(r"[^ -~]")
+_decoder = msgspec.json.Decoder(ResultLine)
+
+
+def encode_line(line: ResultLine) -> bytes:
+    r"""Write a result line with its LF.
+
+    What a terminal would obey or not show is escaped as JSON escapes it, so that a reader gets it back
+    as it was; octets that were no UTF-8 are written ``\xNN``, since JSON has no way to say them.
+    """
+    try:
+        text = msgspec.json.encode(line).decode()
+    except UnicodeEncodeError:
+        text = msgspec.json.encode(_without_lone_surrogates(msgspec.to_builtins(line))).decode()
+    return (text if text.isascii() else _NOT_PRINTABLE.sub(_escape, text)).encode() + b"\n"
+
+
+def decode_line(octets: bytes) -> ResultLine:
+    """Read a result line back.
+
+    :raises ValueError: if it is none.
+    """
+    return _decoder.decode(octets)
+
+
+def result_schema() -> dict[str, Any]:
+    """The JSON Schema of a result line, made from the type itself."""
+    schema = msgspec.json.schema(ResultLine)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "relaywatch.result/1",
+        **schema,
+    }
+
+
+def _escape(match: re.Match[str]) -> str:
+    # Inside JSON text such characters stand in strings only, where an escape means the same.
+    return match[0] if match[0].isprintable() else json.dumps(match[0])[1:-1]
+
+
+def _without_lone_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_lone_surrogates(value)
+    if isinstance(value, list | tuple):
+        return [_without_lone_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _without_lone_surrogates(item) for key, item in value.items()}
+    return value
