@@ -146,3 +146,9 @@ def test_every_advisory_is_found_by_its_own_title(advisory, language: Language):
 )
 def test_a_reference_leads_to_its_page(reference: str, link: str | None):
     assert link == link_of(reference)
+
+
+def test_a_remedy_speaks_both_languages():
+    remedy = CATALOGUE.remedies("RW-1001", "postfix")[0]
+    assert "Trust only hosts that you can name" == remedy.text(Language.EN).title
+    assert "이름을 댈 수 있는 호스트만 신뢰하기" == remedy.text(Language.KO).title
