@@ -29,6 +29,8 @@ class Fact(StrEnum):
     """The door isn't there: STARTTLS is not advertised, say."""
     SOFTWARE = "software"
     """A hint at the software; ``detail`` is its name, ``reply`` what gave it away."""
+    OFFERS = "offers"
+    """What EHLO advertises: ``detail`` is the keywords, in order."""
     PLANNED = "planned"
     """How many cases the script means to ask: ``count``."""
     TALKS = "talks"

@@ -119,6 +119,11 @@ class Contact:
             said += await self._read_certificate(session.tls)
         self.names += [name for name in said if _is_host_name(name)]
         self.extensions = frozenset(session.extensions.keywords)
+        if self.extensions:
+            keywords = " ".join(sorted(self.extensions))
+            await self.link.report(
+                Observation(fact=Fact.OFFERS, detail=keywords, reply=session.extensions.name)
+            )
         await self.recognise(Where.GREETING, session.greeting)
         await self.recognise(Where.EHLO, session.ehlo)
         for trust in {"XCLIENT", "XFORWARD"} & self.extensions:

@@ -1,0 +1,287 @@
+"""The run: permission first, then names, sink, doors, arrivals, judgement, lines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from ipaddress import ip_address
+
+from relaywatch.engine.arrivals import ArrivalBoard
+from relaywatch.engine.driver import Engine
+from relaywatch.engine.pace import Pace
+from relaywatch.engine.resolve import Resolver
+from relaywatch.engine.vantage import judge_vantage, source_for
+from relaywatch.model.errors import UsageError
+from relaywatch.model.evidence import Weakness
+from relaywatch.model.places import Address, Endpoint
+from relaywatch.model.verdicts import Reason
+from relaywatch.rules.judge import judge
+from relaywatch.script.brief import Leave
+from relaywatch.script.probe import Probe, load_probes
+from relaywatch.targets.lists import BadTarget, Entry
+from relaywatch.targets.permissions import Permission
+from relaywatch.targets.scope import LOOPBACK
+
+from .lines import make_line, untested_line
+from .naming import Host, Lore, Unresolved, find_hosts, gather_lore
+from .reporting import EventKind, RunEvent, TargetReport
+from .settings import RunSettings
+from .sinks import OpenedSink, opened_sink
+from .target import TargetRun, narrowed
+
+Tell = Callable[[RunEvent], None]
+
+
+class Run:
+    """Checks any number of targets, each behind its permission; one for a command.
+
+    ``tell`` hears of everything as it happens. `interrupt` makes the run end soon, with what it has.
+    """
+
+    def __init__(self, settings: RunSettings, tell: Tell = lambda _event: None) -> None:
+        self._settings = settings
+        self._tell = tell
+        self._probes = choose_probes(settings.probes)
+        self._engine: Engine | None = None
+        self._is_interrupted = False
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether the run was told to stop."""
+        return self._is_interrupted
+
+    def interrupt(self) -> None:
+        """Stop opening targets, and end what is under way with what it has."""
+        self._is_interrupted = True
+        if self._engine is not None:
+            self._engine.interrupt()
+
+    async def check(self, entries: Iterable[Entry]) -> AsyncIterator[TargetReport]:
+        """Check the targets and give a report for each and each weakness, as they end.
+
+        Entries that can't be read or that no permission covers are told as events, and the rest goes on.
+
+        :raises UsageError: if the sink that the user named can't be had.
+        """
+        settings = self._settings
+        resolver = Resolver(_nameservers(settings.nameservers))
+        board = ArrivalBoard()
+        self._engine = Engine(settings.limits, sources=settings.sources)
+        if self._is_interrupted:
+            self._engine.interrupt()
+        hosts = self._permitted(find_hosts(entries, resolver))
+        first = await anext(hosts, None)
+        if first is None:
+            return
+        towards = None if isinstance(first, TargetReport) else source_for(first[0].address)
+        async with contextlib.AsyncExitStack() as stack:
+            sink = await stack.enter_async_context(
+                opened_sink(settings.sink, board, resolver, settings.identity, towards=towards)
+            )
+            kind = EventKind.SINK_PROVED if sink.is_proved else EventKind.SINK_UNPROVED
+            self._tell(RunEvent(kind=kind, detail=sink.detail))
+            workshop = _Workshop(
+                settings=settings,
+                engine=self._engine,
+                board=board,
+                resolver=resolver,
+                pace=Pace(settings.rates),
+                sink=sink,
+                tell=self._tell,
+                probes=self._probes,
+            )
+            async for report in self._all(first, hosts, workshop):
+                yield report
+
+    async def _all(
+        self,
+        first: _Permitted | TargetReport,
+        rest: AsyncIterator[_Permitted | TargetReport],
+        workshop: _Workshop,
+    ) -> AsyncIterator[TargetReport]:
+        """Keep as many targets under way as the run allows, and give reports as they come."""
+        under_way: set[asyncio.Task[list[TargetReport]]] = set()
+        upcoming: _Permitted | TargetReport | None = first
+        try:
+            while upcoming is not None or under_way:
+                while upcoming is not None and len(under_way) < self._settings.concurrency:
+                    if self._is_interrupted:
+                        upcoming = None
+                        break
+                    if isinstance(upcoming, TargetReport):
+                        yield upcoming
+                    else:
+                        under_way.add(asyncio.create_task(workshop.check(*upcoming)))
+                    upcoming = await anext(rest, None)
+                if not under_way:
+                    continue
+                done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    for report in task.result():
+                        yield report
+        finally:
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def _permitted(
+        self, named: AsyncIterator[Host | Unresolved | BadTarget]
+    ) -> AsyncIterator[_Permitted | TargetReport]:
+        """Let through what a permission covers and nobody excluded, with that permission."""
+        scope = self._settings.scope
+        today = datetime.now(UTC).date()
+        async for one in named:
+            if isinstance(one, BadTarget):
+                self._skip(str(one), one.text)
+            elif isinstance(one, Unresolved):
+                for weakness in self._weaknesses():
+                    yield _unresolved(one, weakness)
+            else:
+                host = self._without_excluded(one)
+                if host is None:
+                    continue
+                permission = scope.permission_for(host.address, today, host.name)
+                kept = [a for a in host.addresses if scope.permission_for(a, today, host.name) == permission]
+                if permission is None:
+                    why = scope.explain_refusal(host.address, today, host.name)
+                    self._skip(f"{host.target.origin}: {why}", str(host.address))
+                else:
+                    domains = (*host.local_domains, *permission.domains)
+                    yield replace(host, addresses=tuple(kept), local_domains=domains), permission
+
+    def _without_excluded(self, host: Host) -> Host | None:
+        exclusions = self._settings.exclusions
+        kept = tuple(address for address in host.addresses if address not in exclusions)
+        if kept == host.addresses:
+            return host
+        for address in host.addresses:
+            if exclusion := exclusions.find(address):
+                self._skip(f"{host.target.origin}: {address} is excluded by {exclusion}", str(address))
+        if not kept:
+            return None
+        return replace(host, addresses=kept)
+
+    def _weaknesses(self) -> tuple[Weakness, ...]:
+        return tuple(dict.fromkeys(probe.weakness for probe in self._probes))
+
+    def _skip(self, detail: str, target: str) -> None:
+        self._tell(RunEvent(kind=EventKind.SKIPPED, target=target, detail=detail))
+
+
+_Permitted = tuple[Host, Permission]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Workshop:
+    """The run's tools, and how one permitted host is checked with them."""
+
+    settings: RunSettings
+    engine: Engine
+    board: ArrivalBoard
+    resolver: Resolver
+    pace: Pace
+    sink: OpenedSink
+    tell: Tell
+    probes: tuple[Probe, ...]
+
+    async def check(self, host: Host, permission: Permission) -> list[TargetReport]:
+        """Check one host with every probe, a report for each weakness."""
+        self.tell(RunEvent(kind=EventKind.TARGET_BEGAN, target=str(host.address), detail=host.name or ""))
+        lore = await gather_lore(host, self.resolver) if not host.address.is_loopback else Lore()
+        reports: list[TargetReport] = []
+        for weakness in dict.fromkeys(probe.weakness for probe in self.probes):
+            report = await self._check_weakness(host, permission, lore, weakness)
+            self.tell(RunEvent(kind=EventKind.TARGET_ENDED, target=str(host.address), report=report))
+            reports.append(report)
+        return reports
+
+    async def _check_weakness(
+        self, host: Host, permission: Permission, lore: Lore, weakness: Weakness
+    ) -> TargetReport:
+        began, started = datetime.now(UTC), time.monotonic()
+        target = self._target_run(host, permission, lore)
+        try:
+            for probe in self.probes:
+                if probe.weakness is weakness:
+                    await target.check(probe)
+            arrivals = target.arrivals()
+        finally:
+            target.forget()
+        judgement = judge(weakness, target.attempts, arrivals)
+        networks = () if permission is LOOPBACK else permission.networks
+        line = make_line(
+            judgement,
+            target.attempts,
+            target=host.address,
+            name=host.name,
+            vantage=judge_vantage(host.address, self._source(host.address), networks),
+            began=began,
+            seconds=time.monotonic() - started,
+        )
+        return TargetReport(
+            line=line, judgement=judgement, attempts=tuple(target.attempts), arrivals=arrivals
+        )
+
+    def _target_run(self, host: Host, permission: Permission, lore: Lore) -> TargetRun:
+        leave = Leave(
+            local_reverse_paths=permission.local_reverse_paths, local_mailboxes=permission.local_mailboxes
+        )
+        settings = self.settings
+        return TargetRun(
+            host=host,
+            lore=lore,
+            settings=settings,
+            leave=narrowed(
+                leave,
+                no_mail=settings.no_mail,
+                is_proved=self.sink.is_proved,
+                sink_unproved_ok=settings.sink_unproved_ok,
+            ),
+            sink=self.sink.names,
+            key=self.sink.key,
+            board=self.board,
+            engine=self.engine,
+            pace=self.pace,
+            tell=self.tell,
+            messages_left=settings.messages,
+        )
+
+    def _source(self, address: Address) -> Address | None:
+        chosen = [source for source in self.settings.sources if source.version == address.version]
+        return chosen[0] if chosen else source_for(address)
+
+
+def choose_probes(names: Iterable[str]) -> tuple[Probe, ...]:
+    """The probes of those names, all if none is named.
+
+    :raises UsageError: if there is none of a name.
+    """
+    known = load_probes()
+    wanted = tuple(names) or tuple(known)
+    for name in wanted:
+        if name not in known:
+            raise UsageError(f"no probe is called {name!r}; there are: {', '.join(sorted(known))}")
+    return tuple(known[name] for name in wanted)
+
+
+def _nameservers(texts: Iterable[str]) -> tuple[Endpoint, ...]:
+    try:
+        return tuple(Endpoint(ip_address(text), 53) for text in texts)
+    except ValueError as error:
+        raise UsageError(f"name server: {error}") from None
+
+
+def _unresolved(one: Unresolved, weakness: Weakness) -> TargetReport:
+    line = untested_line(
+        target=one.target.text,
+        name=one.target.name,
+        weakness=weakness,
+        reason=Reason.UNRESOLVED,
+        error=one.reason,
+        began=datetime.now(UTC),
+    )
+    return TargetReport(line=line, judgement=judge(weakness, (), ()))
