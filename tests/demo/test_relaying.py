@@ -1,7 +1,7 @@
 """The truth about each server, found by smtplib and a recording next hop, without any part of the checker."""
 
 import pytest
-from tests.demo.envelopes import DOMAINS, HOLES, PLAIN, fresh_mark, offer
+from tests.demo.envelopes import DOMAINS, HOLES, PLAIN, Envelope, fresh_mark, offer
 
 CLOSED = [
     "closed",
@@ -61,6 +61,16 @@ def test_ipv6_only_relays_over_ipv6_alone(places, recorder):
     assert (250, 550) == over_ipv4.codes
     assert over_ipv6.taken
     assert recorder.wait_for(f"{mark}@") is not None
+
+
+def test_backup_mx_keeps_mail_for_its_hosted_domain_and_knows_who_lives_there(places, recorder):
+    port, mark = places["backup-mx"].port, fresh_mark()
+    postmaster = Envelope(forward_paths=("<postmaster@larch.example>",))
+    percent = Envelope(forward_paths=("<{mark}%sink.example@larch.example>",))
+
+    assert offer("127.0.0.1", port, postmaster, mark, "").taken
+    assert (250, 550) == offer("127.0.0.1", port, percent, fresh_mark(), "").codes
+    assert recorder.wait_for(mark, 0.3) is None
 
 
 def _taken(place, name, envelope):

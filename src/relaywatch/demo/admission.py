@@ -29,7 +29,7 @@ class Recipient:
     mailbox: str
     """Where delivery goes."""
     local: bool = False
-    """It ends here."""
+    """It ends here; mail for a domain that the server backs up too, since its primary isn't in this world."""
     exists: bool = True
     """Somebody lives there, as far as this server knows."""
     refusal: Reply | None = None
@@ -73,10 +73,11 @@ def admit(
     """Take a forward-path or refuse it; ``own`` is the address that the client reached."""
     local = local_domains(policy, own)
     destination = resolve(path.text, policy, local)
-    if destination.claimed_domain in local and destination.domain in local:
-        return _admit_local(policy, path, destination)
+    own_domains = local | policy.relay_domains
+    if destination.claimed_domain in own_domains and destination.domain in own_domains:
+        return _admit_own(policy, path, destination)
     recipient = Recipient(path.text, destination.mailbox)
-    if destination.claimed_domain in local | policy.relay_domains:
+    if destination.claimed_domain in own_domains:
         return recipient
     if _may_relay(policy, client, local, reverse_path) or _slips_past(policy, path, first=first):
         return recipient
@@ -84,7 +85,7 @@ def admit(
     return replace(recipient, refusal=refusal) if policy.relay_check is RelayCheck.AT_DATA else refusal
 
 
-def _admit_local(policy: Policy, path: Path, destination: Destination) -> Recipient | Reply:
+def _admit_own(policy: Policy, path: Path, destination: Destination) -> Recipient | Reply:
     exists = destination.local_part.lower() in policy.mailboxes
     if not exists and policy.unknown_user is UnknownUser.REFUSE:
         return say(policy.phrases.unknown_user, path=path.text)

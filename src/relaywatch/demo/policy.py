@@ -103,7 +103,7 @@ class Policy:
     unknown_user: UnknownUser = UnknownUser.REFUSE
     own_literals_are_local: bool = False
     relay_domains: frozenset[str] = frozenset()
-    """Domains that it is a backup MX for: taken from anybody, passed on to the next hop."""
+    """Domains that it is a backup MX for, with the same mailboxes; kept for a primary that never comes."""
 
     trusted_networks: tuple[Network, ...] = ()
     trusted_reverse_path_domains: frozenset[str] = frozenset()

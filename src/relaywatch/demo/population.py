@@ -88,7 +88,7 @@ _CLOSED = {
     "sendmail-like": policy("spruce", phrases=SENDMAIL),
     "refuses-at-data": policy("tamarind", relay_check=RelayCheck.AT_DATA, offers_chunking=True),
     "catch-all": policy("umbu", unknown_user=UnknownUser.KEEP),
-    "slow-greeting": policy("viburnum", conduct=Conduct(greeting_seconds=3.0)),
+    "slow-greeting": policy("viburnum", phrases=POSTFIX, conduct=Conduct(greeting_seconds=2.0)),
     "drops-after-errors": policy("willow", conduct=Conduct(drops_after_errors=3)),
     "tls-required": policy("yucca", offers_starttls=True, requires_tls=True),
 }

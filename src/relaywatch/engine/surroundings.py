@@ -14,7 +14,7 @@ class Surroundings(Protocol):
     """The run, as one attempt sees it; called from the event loop, so none of it may block."""
 
     def may_send(self) -> bool:
-        """Whether the target may be handed one more message; a yes uses one up."""
+        """Whether the target may be handed one more message."""
 
     def await_arrival(self, tokens: tuple[Token, ...]) -> asyncio.Future[Arrival | None]:
         """Give the first arrival of one of the canaries, or nothing once the waiting time is over."""

@@ -76,6 +76,7 @@ class Observation:
     detail: str = ""
     """Ours."""
     count: int = 0
+    """Cases planned, or messages that the target has taken."""
     token: Token | None = None
     """The canary of the forward-path, or of the tunnel: its arrival proves the case."""
     return_token: Token | None = None

@@ -55,10 +55,7 @@ class TargetRun:
 
     def may_send(self) -> bool:
         """Whether the target may be handed one more message."""
-        if self.messages_left <= 0:
-            return False
-        self.messages_left -= 1
-        return True
+        return self.messages_left > 0
 
     def await_arrival(self, tokens: tuple[Token, ...]) -> asyncio.Future[Arrival | None]:
         """Wait for one of the canaries as long as the run waits."""
@@ -66,7 +63,9 @@ class TargetRun:
         return self.board.expect(tokens, self.settings.wait)
 
     def observed(self, observation: Observation) -> None:
-        """Keep the observation's canaries in mind, and pass it on."""
+        """Keep the observation's canaries in mind, count messages taken, and pass it on."""
+        if observation.fact is Fact.QUEUED:
+            self.messages_left -= observation.count
         self._keep(token for token in (observation.token, observation.return_token) if token)
         self.tell(
             RunEvent(

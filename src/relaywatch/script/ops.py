@@ -101,7 +101,7 @@ class AwaitArrival(Op[Arrival | None]):
 
 @dataclass(frozen=True, slots=True)
 class MaySend(Op[bool]):
-    """Ask leave to hand the target one more message; a yes uses one up of the target's allowance."""
+    """Ask leave to hand the target one more message; each that it takes, as reported, uses up the leave."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 from .errors import KeyFileError
@@ -36,12 +36,17 @@ class Certificate:
         first = x509.load_pem_x509_certificates(self.chain)[0]
         return hashlib.sha256(first.public_bytes(serialization.Encoding.DER)).hexdigest()
 
-    def server_context(self) -> ssl.SSLContext:
+    def server_context(self, *, takes_old_tls: bool = False) -> ssl.SSLContext:
         """A context for a server that shows this certificate.
+
+        With ``takes_old_tls`` it also speaks what an old relay speaks, which else would not deliver.
 
         :raises KeyFileError: if the private key isn't the certificate's.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        if takes_old_tls:
+            context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+            context.set_ciphers("DEFAULT:@SECLEVEL=0")
         # OpenSSL reads a chain from a file only; mkstemp makes it 0600, and it's gone at once.
         with tempfile.NamedTemporaryFile(suffix=".pem") as file:
             file.write(self.private_key + b"\n" + self.chain)
@@ -56,7 +61,7 @@ class Certificate:
 def make_certificate(names: Iterable[str]) -> Certificate:
     """Make a self-signed certificate for names and addresses; literals lose their brackets."""
     bare = [name.strip("[]").removeprefix("IPv6:") for name in names] or ["localhost"]
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = rsa.generate_private_key(65537, 2048)  # an old relay knows no elliptic curves
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, bare[0][:64])])
     now = datetime.now(UTC)
     certificate = (

@@ -301,7 +301,7 @@ def _split_path(argument: str, keyword: str) -> tuple[str | None, str]:
         return None, ""
     rest = argument[len(keyword) :].strip()
     if match := _PATH.match(rest):
-        return match[1][:_PATH_KEPT], match[2]
+        return match[1].lstrip("<")[:_PATH_KEPT], match[2]
     path, _, parameters = rest.partition(" ")
     path = path.strip("<>")
     return (path[:_PATH_KEPT] or None), parameters

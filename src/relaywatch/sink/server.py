@@ -112,7 +112,11 @@ class Sink:
             commands_limit=limits.commands,
         )
         return Mailbox(
-            house, self._take, limits=limits, counters=self.counters, tls=certificate.server_context()
+            house,
+            self._take,
+            limits=limits,
+            counters=self.counters,
+            tls=certificate.server_context(takes_old_tls=True),
         )
 
     def _open_files(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from relaywatch.model.errors import UsageError
@@ -48,6 +49,9 @@ class Exclusions:
 
     def __len__(self) -> int:
         return sum(map(len, self._exclusions.values()))
+
+    def __iter__(self) -> Iterator[Exclusion]:
+        return chain.from_iterable(self._exclusions.values())
 
     def find(self, address: Address) -> Exclusion | None:
         """The exclusion that covers the address, if one does."""

@@ -9,31 +9,23 @@ from typing import Any
 import msgspec
 
 from relaywatch.cli.untrusted import without_lone_surrogates
-from relaywatch.model.results import ResultLine
+from relaywatch.model.results import RESULT_SCHEMA, ResultLine
+from relaywatch.runs.lines import encode_line
 
 _NOT_PRINTABLE = re.compile(r"[^ -~]")
-_decoder = msgspec.json.Decoder(ResultLine)
 
 
-def encode_line(line: ResultLine) -> bytes:
+def format_line(line: ResultLine) -> bytes:
     r"""Write a result line with its LF.
 
     What a terminal would obey or not show is escaped as JSON escapes it, so that a reader gets it back
     as it was; octets that were no UTF-8 are written ``\xNN``, since JSON has no way to say them.
     """
     try:
-        text = msgspec.json.encode(line).decode()
+        text = encode_line(line).decode()
     except UnicodeEncodeError:
         text = msgspec.json.encode(_without_lone_surrogates(msgspec.to_builtins(line))).decode()
     return (text if text.isascii() else _NOT_PRINTABLE.sub(_escape, text)).encode() + b"\n"
-
-
-def decode_line(octets: bytes) -> ResultLine:
-    """Read a result line back.
-
-    :raises ValueError: if it is none.
-    """
-    return _decoder.decode(octets)
 
 
 def result_schema() -> dict[str, Any]:
@@ -41,7 +33,7 @@ def result_schema() -> dict[str, Any]:
     schema = msgspec.json.schema(ResultLine)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "relaywatch.result/1",
+        "title": RESULT_SCHEMA,
         **schema,
     }
 

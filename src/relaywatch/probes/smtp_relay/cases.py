@@ -76,8 +76,8 @@ class Envelope:
     """The canary that the forward-path carries."""
     return_token: Token | None
     """The canary in the reverse-path, where it leads to our sink."""
-    own_domain: str
-    """The target's own domain that the forward-path ends in; empty if it ends in another."""
+    control: str
+    """The forward-path of nobody that ends as this one does; empty unless that is at the target."""
 
     @property
     def command(self) -> str:
@@ -174,13 +174,14 @@ def write(case: Case, names: Names, brief: Brief) -> Envelope:
         rcpt=template.format_map(fields | {"p": token}) + parameters,
         token=token,
         return_token=return_token,
-        own_domain=_own_domain(case.forward, fields) if case.forward.ends_at_target else "",
+        control=_control(case.forward, fields, brief) if case.forward.ends_at_target else "",
     )
 
 
-def _own_domain(forward: ForwardPath, fields: Mapping[str, str]) -> str:
-    """The domain to ask the negative control at; the target's name where the form is unqualified."""
+def _control(forward: ForwardPath, fields: Mapping[str, str], brief: Brief) -> str:
+    """Nobody, where the forward-path ends: at a domain of the target's, or without any."""
+    nobody = brief.mint.random_local_part("catch-all")
     for name in ("l", "i", "t"):
         if f"@{{{name}}}" in forward.template or f"%{{{name}}}>" in forward.template:
-            return fields[name]
-    return fields["t"] or fields["l"] or fields["i"]
+            return f"<{nobody}@{fields[name]}>"
+    return f"<{nobody}>"

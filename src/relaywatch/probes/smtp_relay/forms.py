@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 _QUOTED = re.compile(r'"[^"]*"')
 _ROUTE = re.compile(r"@[^:<>]*:")
+_BEYOND_SYNTAX = re.compile(r'<<|" <|\(')
+"""What only a lax parser understands, and may well take for a local part."""
 _TARGETS_OWN = ("{t}", "{i}", "{l}")
 
 
@@ -46,6 +48,8 @@ class ForwardPath(NamedTuple):
     @property
     def ends_at_target(self) -> bool:
         """Whether an innocent server could take it for one of its own mailboxes."""
+        if _BEYOND_SYNTAX.search(self.template):
+            return True
         plain = _ROUTE.sub("", _QUOTED.sub("", self.template))
         _, at_sign, domain = plain.rpartition("@")
         return not at_sign or any(field in domain for field in _TARGETS_OWN)

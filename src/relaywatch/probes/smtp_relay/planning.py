@@ -117,8 +117,8 @@ def take_batch(pending: Sequence[Envelope], limit: int) -> Batch:
     if first.case.strains_syntax:
         limit = min(limit, SYNTAX_REFUSALS)
     others = [e for e in pending[1:] if _fits(e, first)]
-    alike = [e for e in others if _same_transaction(e, first)]
-    rest = [e for e in others if not _same_transaction(e, first)]
+    alike = [e for e in others if _is_like(e, first)]
+    rest = [e for e in others if not _is_like(e, first)]
     return Batch((first, *(alike + rest)[: max(1, limit) - 1]))
 
 
@@ -128,6 +128,12 @@ def _fits(envelope: Envelope, first: Envelope) -> bool:
         and envelope.case.strains_syntax == first.case.strains_syntax
         and envelope.helo.verb == first.helo.verb
     )
+
+
+def _is_like(envelope: Envelope, first: Envelope) -> bool:
+    """Whether it costs no further MAIL, and comes no sooner than its turn by being drawn forward."""
+    is_plain = envelope.case.forward is PLAIN
+    return _same_transaction(envelope, first) and is_plain == (first.case.forward is PLAIN)
 
 
 def _same_transaction(one: Envelope, other: Envelope) -> bool:

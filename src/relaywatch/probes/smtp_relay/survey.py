@@ -59,7 +59,7 @@ class Survey:
     accepts_anything: bool = False
     is_out_of_messages: bool = False
     catch_all: dict[str, bool] = field(default_factory=dict)
-    """For domains of the target's own: whether any local part is taken there."""
+    """For forward-paths of nobody: whether they are taken."""
 
     async def begin(self, session: Session) -> bool:
         """Ask the plain case, with the positive control, in the first session; whether to go on."""
@@ -246,15 +246,12 @@ class Survey:
         """Prove the envelopes of one transaction, those with leave by a message, and look for a catch-all."""
         for envelope in run:
             if envelope.case.forward.is_weak:
-                await self._report(
-                    envelope, Fact.NOTE, replies[envelope.token], "accepts a name under a hosted domain"
-                )
+                await self._report_weak(envelope, replies[envelope.token])
         strong = [envelope for envelope in run if not envelope.case.forward.is_weak]
         for envelope in strong:
-            if envelope.own_domain and await self._is_catch_all(envelope):
-                await self._report(
-                    envelope, Fact.ACCEPTS_ANYTHING, None, f"any local part at {envelope.own_domain}"
-                )
+            if envelope.control and await self._is_catch_all(envelope.control):
+                detail = f"takes {envelope.control} as well"
+                await self._report(envelope, Fact.ACCEPTS_ANYTHING, None, detail)
         sendable = [envelope for envelope in strong if not reason_not_to_send(envelope, self.brief)]
         for envelope in strong:
             if envelope not in sendable:
@@ -272,9 +269,9 @@ class Survey:
                 )
             return
         outcomes = await deliver(self.link, self.brief, envelopes)
-        for outcome in outcomes:
-            await self._report_outcome(outcome)
         queued = [outcome.envelope for outcome in outcomes if outcome.fact is Fact.QUEUED]
+        for outcome in outcomes:
+            await self._report_outcome(outcome, messages=int(outcome.envelope in queued[:1]))
         if queued:
             await self._await_proof(queued)
 
@@ -301,12 +298,11 @@ class Survey:
                 Observation(fact=Fact.ACCEPTS_ANYTHING, reply=str(reply), detail=f"RCPT TO:{nobody}")
             )
 
-    async def _is_catch_all(self, envelope: Envelope) -> bool:
-        domain = envelope.own_domain
-        if domain not in self.catch_all:
-            reply = await self._ask_control(f"<{self.brief.mint.random_local_part('catch-all')}@{domain}>")
-            self.catch_all[domain] = reply is not None and reply.is_positive
-        return self.catch_all[domain]
+    async def _is_catch_all(self, control: str) -> bool:
+        if control not in self.catch_all:
+            reply = await self._ask_control(control)
+            self.catch_all[control] = reply is not None and reply.is_positive
+        return self.catch_all[control]
 
     async def _ask_control(self, forward_path: str) -> Reply | None:
         envelope = write(Case(), self.names, self.brief)
@@ -322,13 +318,22 @@ class Survey:
 
     # --- records -----------------------------------------------------------------------------
 
-    async def _report_outcome(self, outcome: Outcome) -> None:
+    async def _report_weak(self, envelope: Envelope, reply: Reply | None) -> None:
+        """A yes that nothing of ours can prove: a note, and no answer to the question."""
+        detail = "accepts a name under a hosted domain"
+        note = Observation(fact=Fact.NOTE, advisory=envelope.case.advisory, reply=str(reply), detail=detail)
+        await self.link.report(note)
+        await self._report(envelope, Fact.VOID, reply, detail)
+
+    async def _report_outcome(self, outcome: Outcome, *, messages: int) -> None:
         if outcome.fact is Fact.DEFERRED and outcome.reply is not None and not self.is_retrying:
             self.deferred.append((outcome.envelope, outcome.reply))
             return
-        await self._report(outcome.envelope, outcome.fact, outcome.reply, outcome.detail)
+        await self._report(outcome.envelope, outcome.fact, outcome.reply, outcome.detail, messages)
 
-    async def _report(self, envelope: Envelope, fact: Fact, reply: Reply | None, detail: str = "") -> None:
+    async def _report(
+        self, envelope: Envelope, fact: Fact, reply: Reply | None, detail: str = "", count: int = 0
+    ) -> None:
         await self.link.report(
             Observation(
                 fact=fact,
@@ -336,6 +341,7 @@ class Survey:
                 advisory=envelope.case.advisory,
                 reply=str(reply or ""),
                 detail=detail,
+                count=count,
                 token=envelope.token,
                 return_token=envelope.return_token,
                 command=envelope.command,
