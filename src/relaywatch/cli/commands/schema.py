@@ -1,0 +1,23 @@
+"""``relaywatch schema NAME``: the JSON Schema of an output."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from relaywatch.cli.language import N_
+from relaywatch.cli.reports.lines import result_schema
+from relaywatch.cli.speaking import command
+
+SCHEMAS = {"result": result_schema}
+
+
+@command("schema", N_("Print the JSON Schema of an output: `result` is a line of scan --output."))
+@click.argument("name", type=click.Choice(sorted(SCHEMAS)))
+def schema(name: str) -> None:
+    """Print the schema."""
+    click.echo(json.dumps(SCHEMAS[name](), indent=2, ensure_ascii=False))
+
+
+COMMAND = schema

@@ -1,0 +1,131 @@
+"""The file of result lines: appended to, flushed at every line, mended after a crash, gone on with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from relaywatch.model.errors import UsageError
+from relaywatch.model.evidence import Weakness
+from relaywatch.model.results import ResultLine
+from relaywatch.model.verdicts import Reason
+from relaywatch.runs.lines import decode_line
+from relaywatch.targets.lists import BadTarget, Entry
+from relaywatch.targets.parse import Target, TargetKind
+
+from .reports.lines import format_line
+
+
+@dataclass(slots=True)
+class Done:
+    """What a file already has a line for."""
+
+    lines: set[tuple[str, int | None, Weakness]] = field(default_factory=set)
+    """Target, a port that was asked there or nothing for the target as such, and weakness."""
+
+    def add(self, line: ResultLine) -> None:
+        """Note a line."""
+        ports = (None, *(door.port for door in line.doors))
+        self.lines.update((line.target, port, line.weakness) for port in ports)
+
+    def has(self, target: str, port: int | None, weaknesses: Iterable[Weakness]) -> bool:
+        """Whether there is a line for the target, at the port if one is given, for each weakness."""
+        return all((target, port, weakness) in self.lines for weakness in weaknesses)
+
+    def left(self, entries: Iterable[Entry], weaknesses: tuple[Weakness, ...]) -> Iterator[Entry]:
+        """The entries that are still to be checked; networks address by address.
+
+        A name stays unless it led nowhere: only the run learns which addresses it leads to.
+        """
+        for entry in entries:
+            if isinstance(entry, BadTarget):
+                yield entry
+            else:
+                yield from (host for host in entry.hosts() if not self._has_target(host, weaknesses))
+
+    def _has_target(self, target: Target, weaknesses: tuple[Weakness, ...]) -> bool:
+        named = target.kind in {TargetKind.NAME, TargetKind.MX}
+        text = target.text if named else str(target.address)
+        return self.has(text, None if named else target.port, weaknesses)
+
+
+class ResultsFile:
+    """Appends result lines to a file, each in one write; a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._file = self._path.open("ab", buffering=0)
+        except OSError as error:
+            raise UsageError(f"{self._path}: {error.strerror}") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file:
+            self._file.close()
+
+    def write(self, line: ResultLine) -> None:
+        """Append a line: it is with the system when this returns, whatever becomes of us."""
+        assert self._file is not None  # noqa: S101 -- entered
+        self._file.write(format_line(line))
+
+
+def mend(path: Path, *, drop_interrupted: bool = False) -> Done:
+    """Cut off a last line that a crash left torn, and tell what the file has.
+
+    With ``drop_interrupted`` the lines of targets that a signal ended go too, since they are asked again.
+
+    :raises UsageError: naming the line, if one that isn't the last is no result line: the file isn't ours.
+    """
+    done = Done()
+    kept = 0
+    interrupted = False
+    for line, end in _lines(path):
+        interrupted |= Reason.INTERRUPTED in line.reasons
+        if not (drop_interrupted and Reason.INTERRUPTED in line.reasons):
+            done.add(line)
+        kept = end
+    if path.exists() and kept < path.stat().st_size:
+        os.truncate(path, kept)
+    if interrupted and drop_interrupted:
+        _rewrite(path, (line for line in read_lines(path) if Reason.INTERRUPTED not in line.reasons))
+    return done
+
+
+def read_lines(path: Path) -> Iterator[ResultLine]:
+    """The result lines of a file, one at a time."""
+    return (line for line, _ in _lines(path))
+
+
+def _lines(path: Path) -> Iterator[tuple[ResultLine, int]]:
+    """Each line, and the offset behind it; a torn one at the end is left out."""
+    if not path.exists():
+        return
+    end = 0
+    with path.open("rb") as file:
+        for number, octets in enumerate(file, 1):
+            end += len(octets)
+            try:
+                if not octets.endswith(b"\n"):
+                    return
+                yield decode_line(octets), end
+            except ValueError as error:
+                if file.read(1):
+                    raise UsageError(f"{path}:{number}: not a result line: {error}") from error
+                return
+
+
+def _rewrite(path: Path, lines: Iterable[ResultLine]) -> None:
+    """Replace the file by one of these lines, at once: there is never less than the one or the other."""
+    draft = path.with_name(f"{path.name}.mending")
+    with draft.open("wb") as file:
+        file.writelines(map(format_line, lines))
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

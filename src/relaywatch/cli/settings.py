@@ -1,0 +1,74 @@
+"""From the user's choices to a run's settings: reads the files that they name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from relaywatch.engine.pace import Rates
+from relaywatch.model.errors import UsageError
+from relaywatch.runs.settings import LocalSink, RemoteSinkChoice, RunSettings, SinkChoice
+from relaywatch.script.brief import Identity
+from relaywatch.targets.exclusions import Exclusions, read_exclusions
+from relaywatch.targets.scope import Scope, read_scope
+
+from .options import Choices, default_scope_path
+
+
+def settings_from(choices: Choices) -> RunSettings:
+    """Make the settings of a run; what wasn't chosen is as the run has it by default.
+
+    :raises UsageError: if a file that was named can't be read, or choices can't be together.
+    """
+    return RunSettings(
+        probes=choices.probes,
+        ports=choices.ports,
+        identity=_identity(choices),
+        scope=_scope(choices),
+        exclusions=_exclusions(choices),
+        sink=_sink(choices),
+        sink_unproved_ok=choices.sink_unproved_ok,
+        wait=choices.wait,
+        concurrency=choices.concurrency,
+        no_mail=choices.no_mail,
+        exhaustive=choices.exhaustive,
+        local_domains=choices.local_domains,
+        sources=choices.source_addresses,
+        nameservers=tuple(map(str, choices.nameservers)),
+        rates=Rates() if choices.rate is None else Rates(overall=choices.rate),
+    )
+
+
+def _identity(choices: Choices) -> Identity:
+    usual = Identity()
+    return replace(
+        usual, ehlo_name=choices.ehlo_name or usual.ehlo_name, contact=choices.contact or usual.contact
+    )
+
+
+def _scope(choices: Choices) -> Scope:
+    path = choices.scope or default_scope_path()
+    return read_scope(path) if choices.scope or path.exists() else Scope(path=str(path))
+
+
+def _exclusions(choices: Choices) -> Exclusions:
+    return Exclusions(item for path in choices.exclude for item in read_exclusions(path))
+
+
+def _sink(choices: Choices) -> SinkChoice:
+    domains = {
+        "second_domain": choices.second_domain,
+        "mx_pointing_domain": choices.mx_pointing_domain,
+    }
+    if choices.sink is None:
+        return LocalSink(
+            address=choices.sink_address,
+            domain=choices.sink_domain,
+            port=choices.sink_port,
+            journal=choices.sink_journal,
+            **domains,
+        )
+    if choices.sink_key_file is None or choices.sink_domain is None:
+        raise UsageError("--sink needs --sink-key-file and --sink-domain")
+    return RemoteSinkChoice(
+        url=choices.sink, key_file=choices.sink_key_file, domain=choices.sink_domain, **domains
+    )
