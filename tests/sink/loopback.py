@@ -75,8 +75,11 @@ class Peer:
         return await self.reply()
 
     async def rest(self):
-        """All that still comes until the sink hangs up."""
-        return (await asyncio.wait_for(self.reader.read(), 10)).decode()
+        """All that still comes until the sink hangs up; then we do too."""
+        try:
+            return (await asyncio.wait_for(self.reader.read(), 10)).decode()
+        finally:
+            self.close()
 
     def close(self):
         self.writer.close()

@@ -115,7 +115,7 @@ class Resolver:
             records = await self._ask(domain, dns.rdatatype.MX)
         except NoRecordError:
             return (domain.lower().removesuffix("."),)
-        ranked = sorted((record.preference, record.exchange.to_text()) for record in records)
+        ranked = sorted((record.preference, record.exchange.to_text().lower()) for record in records)
         names = (plausible_host_name(exchange) for _preference, exchange in ranked[:_MAX_RECORDS])
         return tuple(dict.fromkeys(name for name in names if name))
 

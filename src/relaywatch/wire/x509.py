@@ -62,7 +62,7 @@ def read_certificate(der: bytes) -> CertificateFacts:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CryptographyDeprecationWarning)  # a bad serial number, say
             return _read(x509.load_der_x509_certificate(der))
-    except ValueError as failure:
+    except (ValueError, x509.InvalidVersion) as failure:
         raise RemoteProtocolError(f"unreadable certificate: {failure}", der) from failure
 
 

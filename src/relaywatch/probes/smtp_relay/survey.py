@@ -329,6 +329,8 @@ class Survey:
         if outcome.fact is Fact.DEFERRED and outcome.reply is not None and not self.is_retrying:
             self.deferred.append((outcome.envelope, outcome.reply))
             return
+        if outcome.fact is Fact.REFUSED and outcome.reply is not None and speaks_of_relaying(outcome.reply):
+            await self._report_talks("refuses by name of relaying, after RCPT", outcome.reply)
         await self._report(outcome.envelope, outcome.fact, outcome.reply, outcome.detail, messages)
 
     async def _report(
