@@ -6,23 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from relaywatch.model.evidence import Fact, Observation
-from relaywatch.model.places import SUBMISSION_PORTS
 from relaywatch.model.smtp import Reply
 from relaywatch.model.tokens import Token
 from relaywatch.script.brief import Brief, Depth
 from relaywatch.script.link import Link
-from relaywatch.script.smtp import Session, command
+from relaywatch.script.smtp import Session
 from relaywatch.script.software import Where
 
-from .asking import POSTMASTER, Answer, Asked, ask
-from .cases import Case, Envelope, Names, gather_names, write
+from .asking import Answer, ask
+from .cases import Case, Envelope, gather_names, write
 from .contact import Contact
-from .forms import OURS, REVERSE_PATHS, ReversePath
+from .controls import DOOR_WIDE, Controls
+from .forms import OURS, ReversePath
 from .planning import UNKNOWN_REFUSALS, by_transaction, plan_cases, take_batch
 from .proving import Outcome, deliver, reason_not_to_send
-from .readings import in_same_words, is_greylisting, read_refusal, read_waiting_time, speaks_of_relaying
+from .readings import is_greylisting, read_refusal, read_waiting_time, speaks_of_relaying
 
-_DOOR_WIDE = frozenset({Fact.TLS_REQUIRED, Fact.AUTH_REQUIRED})
 _FRUITLESS = 3
 """Connections in a row that may end without an answer."""
 
@@ -35,7 +34,8 @@ async def script(link: Link, brief: Brief) -> None:
     session = await contact.first()
     if session is None:
         return
-    survey = Survey(link, brief, contact)
+    names = gather_names(brief, contact.names)
+    survey = Survey(link, brief, contact, Controls(link, brief, contact, names))
     if await survey.begin(session):
         await survey.go_on()
     await link.close()
@@ -48,23 +48,18 @@ class Survey:
     link: Link
     brief: Brief
     contact: Contact
-    names: Names = field(default_factory=Names)
+    controls: Controls
     limit: int = UNKNOWN_REFUSALS
     pending: list[Envelope] = field(default_factory=list)
     deferred: list[tuple[Envelope, Reply]] = field(default_factory=list)
     is_retrying: bool = False
     is_proven: bool = False
-    talks: bool = False
-    """Whether it is shown that the server answers our questions, rather than us."""
     accepts_anything: bool = False
     is_out_of_messages: bool = False
-    catch_all: dict[str, bool] = field(default_factory=dict)
-    """For forward-paths of nobody: whether they are taken."""
 
     async def begin(self, session: Session) -> bool:
         """Ask the plain case, with the positive control, in the first session; whether to go on."""
-        self.names = gather_names(self.brief, self.contact.names)
-        plain = write(Case(), self.names, self.brief)
+        plain = write(Case(), self.controls.names, self.brief)
         asked = await ask(self.link, self.brief, session, [plain], with_control=True)
         answer = asked.answers[0] if asked.answers else None
         if answer is not None:
@@ -74,7 +69,7 @@ class Survey:
         await self.link.close()
         base = OURS
         if answer is None or not (answer.rcpt and answer.rcpt.is_positive):
-            base_found = await self._find_base(asked, answer)
+            base_found = await self.controls.find_base(asked, answer)
             if base_found is None:
                 return False
             base = base_found
@@ -106,80 +101,10 @@ class Survey:
             self.limit = self.brief.refusal_limit
         elif software is not None and software.refusals is not None:
             self.limit = software.refusals
-        cases = plan_cases(self.brief, self.names, self.contact.extensions, software)
+        cases = plan_cases(self.brief, self.controls.names, self.contact.extensions, software)
         if base is not OURS:
             cases = list(dict.fromkeys(replace(c, reverse=base) if c.reverse is OURS else c for c in cases))
-        self.pending = [write(case, self.names, self.brief) for case in cases]
-
-    async def _find_base(self, asked: Asked, answer: Answer | None) -> ReversePath | None:
-        """Find a reverse-path with which the server talks to us: the positive control.
-
-        Gives nothing, and has reported why, if the server refuses whatever we ask.
-        """
-        refusal = (answer.rcpt or answer.mail) if answer else None
-        if (
-            refusal is not None
-            and (fact := read_refusal(refusal)) in _DOOR_WIDE
-            and not _lets_in(asked.control)
-        ):
-            await self.link.report(Observation(fact=fact, reply=str(refusal)))
-            return None
-        if _lets_in(asked.control):
-            await self._report_talks("takes mail for its postmaster", asked.control)
-            return OURS
-        if answer is not None and answer.rcpt is not None and refusal is not None:
-            if read_refusal(refusal) is Fact.DEFERRED:
-                return OURS  # a greylist, perhaps; the cases that are asked again will tell
-            if why := self._read_alike(refusal, asked.control):
-                await self._report_talks(why, refusal)
-                return OURS
-        for reverse in (OURS, *(r for r in REVERSE_PATHS if r.name in {"null", "second-domain"})):
-            if reverse.fields <= self.names.known() and await self._talks_with(reverse):
-                return reverse
-        await self._report_blocked(refusal)
-        return None
-
-    def _read_alike(self, refusal: Reply, control: Reply | None) -> str:
-        """Why a refused control may be passed over, empty if it mayn't."""
-        if speaks_of_relaying(refusal):
-            return "refuses by name of relaying"
-        if self.brief.door.port in SUBMISSION_PORTS:
-            return "a submission door, which refuses strangers alike"
-        if control is not None and not in_same_words(refusal, control):
-            return "answers differ by forward-path"
-        return ""
-
-    async def _report_talks(self, why: str, reply: Reply | None) -> None:
-        if self.talks:
-            return
-        self.talks = True
-        await self.link.report(Observation(fact=Fact.TALKS, detail=why, reply=str(reply or "")))
-
-    async def _report_blocked(self, refusal: Reply | None) -> None:
-        fact = read_refusal(refusal) if refusal else Fact.CLIENT_BLOCKED
-        blocked = Fact.CLIENT_BLOCKED if fact is Fact.REFUSED else fact
-        await self.link.report(Observation(fact=blocked, reply=str(refusal or "")))
-
-    async def _talks_with(self, reverse: ReversePath) -> bool:
-        """Whether the server takes mail for its postmaster, or its name's, with that reverse-path."""
-        envelope = write(Case(reverse=reverse), self.names, self.brief)
-        session = await self.contact.again(envelope.helo)
-        if session is None:
-            return False
-        mail = await command(self.link, "MAIL", f"FROM:{envelope.mail}", within=self.brief.patience.reply)
-        paths = [
-            POSTMASTER,
-            *(f"<postmaster@{name}>" for name in (*self.names.hosted[:1], *self.names.targets[:1])),
-        ]
-        talks = False
-        for path in paths[: self.limit] if mail.is_positive else ():
-            reply = await command(self.link, "RCPT", f"TO:{path}", within=self.brief.patience.reply)
-            if reply.is_positive:
-                await self._report_talks(f"takes mail for {path} from {envelope.mail}", reply)
-                talks = True
-                break
-        await self.link.close()
-        return talks
+        self.pending = [write(case, self.controls.names, self.brief) for case in cases]
 
     # --- batches -----------------------------------------------------------------------------
 
@@ -239,8 +164,8 @@ class Survey:
             self.deferred.append((envelope, reply))
         else:
             if speaks_of_relaying(reply):
-                await self._report_talks("refuses by name of relaying", reply)
-            await self._report(envelope, Fact.REFUSED, reply, fact.value if fact in _DOOR_WIDE else "")
+                await self.controls.report_talks("refuses by name of relaying", reply)
+            await self._report(envelope, Fact.REFUSED, reply, fact.value if fact in DOOR_WIDE else "")
 
     async def _take_yes(self, run: tuple[Envelope, ...], replies: Replies) -> None:
         """Prove the envelopes of one transaction, those with leave by a message, and look for a catch-all."""
@@ -249,7 +174,7 @@ class Survey:
                 await self._report_weak(envelope, replies[envelope.token])
         strong = [envelope for envelope in run if not envelope.case.forward.is_weak]
         for envelope in strong:
-            if envelope.control and await self._is_catch_all(envelope.control):
+            if envelope.control and await self.controls.is_catch_all(envelope.control):
                 detail = f"takes {envelope.control} as well"
                 await self._report(envelope, Fact.ACCEPTS_ANYTHING, None, detail)
         sendable = [envelope for envelope in strong if not reason_not_to_send(envelope, self.brief)]
@@ -284,37 +209,7 @@ class Survey:
         if arrival is not None:
             self.is_proven = True
         elif not self.accepts_anything:
-            await self._look_for_yes_man()
-
-    async def _look_for_yes_man(self) -> None:
-        """The negative control: does it say yes to a domain that can't exist (RFC 2606)?"""
-        nobody = (
-            f"<{self.brief.mint.random_local_part('yes')}@{self.brief.mint.random_local_part('no')}.invalid>"
-        )
-        reply = await self._ask_control(nobody)
-        if reply is not None and reply.is_positive:
-            self.accepts_anything = True
-            await self.link.report(
-                Observation(fact=Fact.ACCEPTS_ANYTHING, reply=str(reply), detail=f"RCPT TO:{nobody}")
-            )
-
-    async def _is_catch_all(self, control: str) -> bool:
-        if control not in self.catch_all:
-            reply = await self._ask_control(control)
-            self.catch_all[control] = reply is not None and reply.is_positive
-        return self.catch_all[control]
-
-    async def _ask_control(self, forward_path: str) -> Reply | None:
-        envelope = write(Case(), self.names, self.brief)
-        session = await self.contact.again(envelope.helo)
-        if session is None:
-            return None
-        mail = await command(self.link, "MAIL", f"FROM:{envelope.mail}", within=self.brief.patience.reply)
-        reply = None
-        if mail.is_positive:
-            reply = await command(self.link, "RCPT", f"TO:{forward_path}", within=self.brief.patience.reply)
-        await self.link.close()
-        return reply
+            self.accepts_anything = await self.controls.says_yes_to_everything()
 
     # --- records -----------------------------------------------------------------------------
 
@@ -330,7 +225,7 @@ class Survey:
             self.deferred.append((outcome.envelope, outcome.reply))
             return
         if outcome.fact is Fact.REFUSED and outcome.reply is not None and speaks_of_relaying(outcome.reply):
-            await self._report_talks("refuses by name of relaying, after RCPT", outcome.reply)
+            await self.controls.report_talks("refuses by name of relaying, after RCPT", outcome.reply)
         await self._report(outcome.envelope, outcome.fact, outcome.reply, outcome.detail, messages)
 
     async def _report(
@@ -349,10 +244,6 @@ class Survey:
                 command=envelope.command,
             )
         )
-
-
-def _lets_in(control: Reply | None) -> bool:
-    return control is not None and control.is_positive
 
 
 def _blames_reverse_path(reply: Reply) -> bool:
