@@ -121,11 +121,10 @@ class Resolver:
 
     def _known(self, name: str) -> tuple[Address, ...]:
         host = name.lower().removesuffix(".")
-        if host in self._hosts:
-            return tuple(self._hosts[host])
-        if host == "localhost" or host.endswith(".localhost"):  # RFC 6761 section 6.3
+        if host == "localhost" or host.endswith(".localhost"):
+            # RFC 6761 section 6.3: both loopbacks, whatever the host table leaves out.
             return (parse_address("127.0.0.1"), parse_address("::1"))
-        return ()
+        return tuple(self._hosts.get(host, ()))
 
     async def _try(self, name: str, kind: dns.rdatatype.RdataType) -> list[Any] | ResolveError:
         try:
