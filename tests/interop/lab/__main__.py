@@ -72,10 +72,11 @@ def prove(names: tuple[str, ...]) -> None:
     began = time.monotonic()
     with world(cases, _say) as made:
         _say(f"up after {time.monotonic() - began:.1f} s")
-        for case in cases:
-            row, held = _proved(made, case)
-            failed += not held
-            click.echo(row)
+        with made.recorder():
+            for case in cases:
+                row, held = _proved(made, case)
+                failed += not held
+                click.echo(row)
     click.echo(f"{len(cases)} truths, {failed} not proved; {time.monotonic() - began:.1f} s")
     if failed:
         raise SystemExit(1)

@@ -24,7 +24,13 @@ _RECIPE = "1"  # raise it when the steps below change, and every cache is built 
 _INCLUDE = "busybox,ca-certificates,netbase"  # busybox: syslogd
 _NO_START = "#!/bin/sh\nexit 101\n"  # invoke-rc.d: action forbidden by policy
 _DPKG = "force-unsafe-io\npath-exclude=/usr/share/doc/*\npath-exclude=/usr/share/man/*\n"
-_APT = 'APT::Install-Recommends "false";\nAPT::Sandbox::User "root";\nDir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\n'
+_APT = """\
+APT::Install-Recommends "false";
+APT::Sandbox::User "root";
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
+"""
+_NPM_AS_OF = "2026-11-20"  # what a package depends on is taken as it was that day
 _INSTALL = 'apt-get -qq install "$@" || { apt-get -qq update && apt-get -qq install "$@"; }'
 
 
@@ -80,7 +86,7 @@ def _layer(base: Path, packages: tuple[str, ...], npm: tuple[str, ...]) -> Path:
         if npm:
             _install_npm(half / "upper/opt/npm", npm)
 
-    key = _digest(base.name, *sorted(packages), "npm", *sorted(npm))
+    key = _digest(base.name, *sorted(packages), "npm", _NPM_AS_OF, *sorted(npm))
     return _once(cache() / f"layer-{key}", build) / "upper"
 
 
@@ -88,7 +94,8 @@ def _install_npm(prefix: Path, packages: tuple[str, ...]) -> None:
     if not shutil.which("npm"):
         raise LabError("npm is not installed")
     prefix.mkdir(parents=True)
-    options = ["--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund", "--loglevel=error"]
+    quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
+    options = ["--ignore-scripts", "--omit=optional", f"--before={_NPM_AS_OF}", *quiet]
     run(["npm", "install", *options, "--prefix", prefix, *packages], env=dict(os.environ), timeout=600)
 
 

@@ -36,6 +36,7 @@ class World:
         self.run_id = run_id
         self.folder = Path(tempfile.gettempdir()) / f"{network.PREFIX}{run_id}"
         self.fallen: dict[str, str] = {}  # cases that didn't start, with their last words
+        self._rooms: list[rooms.Room] = []
 
     @property
     def stranger(self) -> str:
@@ -67,6 +68,8 @@ class World:
     def down(self) -> None:
         """End every process and remove every namespace and file of this world; it needn't be whole."""
         network.remove_run(self.run_id)
+        for room in self._rooms:
+            room.holder.wait(timeout=10)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def prove(
@@ -137,7 +140,9 @@ class World:
 
     def _open(self, home: plan.Home, furniture: rooms.Furniture, lines: Sequence[str]) -> rooms.Room:
         namespace = network.namespace(self.run_id, home.label)
-        return rooms.start(furniture, namespace, lines, self.folder / home.label)
+        room = rooms.start(furniture, namespace, lines, self.folder / home.label)
+        self._rooms.append(room)
+        return room
 
 
 def build(cases: Sequence[Case], say: Callable[[str], None] = lambda _: None) -> None:
@@ -157,12 +162,11 @@ def fresh() -> World:
 
 @contextlib.contextmanager
 def world(cases: Sequence[Case], say: Callable[[str], None] = lambda _: None) -> Iterator[World]:
-    """Bring a world of these cases up with the recorder, and take it down whatever happens."""
+    """Bring a world of these cases up, and take it down whatever happens."""
     made = fresh()
     try:
         made.up(cases, say)
-        with made.recorder():
-            yield made
+        yield made
     finally:
         made.down()
 

@@ -1,0 +1,168 @@
+"""The lab keeps its own promises: strict cases, isolation, and nothing left behind."""
+
+import re
+import secrets
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.interop.lab import cases, names, network, plan, proof, swaks
+from tests.interop.lab.cases import Envelope, Outcome, State, all_cases
+from tests.interop.lab.errors import LabError
+from tests.interop.lab.world import fresh, missing
+
+ONE = "postfix-open-mynetworks"
+
+
+@pytest.mark.parametrize("case", all_cases(), ids=lambda case: case.name)
+class TestEveryCase:
+    def test_states_what_its_state_means(self, case):
+        outcomes = {envelope.outcome for envelope in proof.envelopes(case)}
+        assert (case.truth.state is State.OPEN) == (Outcome.DELIVERED in outcomes)
+        assert (case.truth.state is State.CLOSED) == (case.truth.classic is not None)
+        assert case.truth.state is not State.DECEIVING or {Outcome.KEPT} == outcomes
+
+    def test_never_expects_closed_or_open_of_another_state(self, case):
+        verdict = case.expect.verdict
+        assert verdict in {"open", "accepting", "closed", "inconclusive"}
+        assert verdict != "open" or case.truth.state is State.OPEN
+        assert verdict != "closed" or case.truth.state is State.CLOSED
+        assert verdict != "open" or case.expect.advisories
+        assert all(re.fullmatch(r"RW-1\d{3}", advisory) for advisory in case.expect.advisories)
+
+    def test_names_no_other_case_in_its_files(self, case):
+        theirs = "|".join(other.name for other in all_cases() if other.name != case.name)
+        for path in [path for path in case.files.rglob("*") if path.is_file()]:
+            assert [] == re.findall(rf"\b(?:{theirs})\.(?:lab|hosted)\.example", path.read_text())
+
+
+def test_a_case_with_a_field_that_no_case_has_is_refused_by_its_file_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(cases, "SERVERS", tmp_path)
+    (tmp_path / "wrong").mkdir()
+    (tmp_path / "wrong/case.toml").write_text("softwear = 1\n")
+    with pytest.raises(LabError, match=r"wrong/case\.toml"):
+        cases.load("wrong", 11)
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones():
+    with pytest.raises(LabError, match=ONE):
+        cases.chosen(("nobody",))
+
+
+def test_each_case_has_an_address_of_its_own():
+    homes = [plan.home(case) for case in all_cases()]
+    assert len(homes) == len({home.address for home in homes}) == len({home.address_6 for home in homes})
+
+
+def test_names_are_filled_in():
+    case = all_cases()[0]
+    filled = swaks.fill('"{token}@sink.example"@{hosted} {host} {ip} {pointing}', case, "t0")
+    host, ip = plan.host_name(case), plan.home(case).address
+    assert f'"t0@sink.example"@{plan.hosted_domain(case)} {host} {ip} {plan.pointing_domain(case)}' == filled
+
+
+def test_the_zone_names_the_server_as_second_mx_of_a_strangers_domain():
+    case = all_cases()[0]
+    assert f"mx-host={case.name}.pointing.example,{case.name}.lab.example,20\n" in names.configuration([case])
+
+
+class TestJournal:
+    @pytest.fixture
+    def journal(self, tmp_path):
+        path = tmp_path / "arrivals.jsonl"
+        path.write_text(
+            '{"forward_paths": ["bounce-b1@sink.example"]}\n'
+            '{"forward_paths": ["bounce-m1@sink.example"]}\n'
+            '{"forward_paths": ["m1@sink.example"]}\n'
+        )
+        return proof.Journal(path)
+
+    def test_tells_a_bounce_from_a_delivery(self, journal):
+        assert (None, Outcome.BOUNCED, Outcome.DELIVERED) == tuple(map(journal.outcome, ("x1", "b1", "m1")))
+
+
+class TestFinding:
+    @pytest.mark.parametrize(
+        ("stated", "reply", "outcome", "holds"),
+        [
+            ("refused", "454", "refused", True),
+            ("refused", "550", "refused", False),
+            ("refused", "", "kept", False),
+            ("delivered", "", "kept", False),
+            ("stopped", "", "kept", True),
+            ("stopped", "", "refused", True),
+            ("stopped", "", "delivered", False),
+        ],
+    )
+    def test_holds_only_if_all_is_as_stated(self, stated, reply, outcome, holds):
+        envelope = Envelope(outcome=Outcome(stated), reply=reply)
+        assert holds == proof.Finding(envelope, outcome, "454 4.7.1 no", "").holds
+
+
+@pytest.fixture(scope="module")
+def made():
+    if reason := missing():
+        pytest.skip(reason)
+    made = fresh()
+    try:
+        made.up(cases.chosen((ONE,)))
+        yield made
+    finally:
+        made.down()
+
+
+@pytest.mark.interop
+@pytest.mark.timeout(1200)
+class TestWorld:
+    def ask(self, made, *words):
+        done = subprocess.run(
+            [*made.as_stranger(), *words], capture_output=True, text=True, timeout=30, check=False
+        )
+        return done.stdout + done.stderr
+
+    def test_names_resolve_both_ways(self, made):
+        home = plan.home(cases.chosen((ONE,))[0])
+        assert home.address in self.ask(made, "getent", "ahostsv4", f"{ONE}.lab.example")
+        assert f"{ONE}.lab.example" in self.ask(made, "getent", "hosts", home.address_6)
+
+    def test_other_names_do_not_exist(self, made):
+        assert "" == self.ask(made, "getent", "hosts", f"{secrets.token_hex(4)}.test")
+
+    def test_no_way_leads_out(self, made):
+        script = "import socket; socket.create_connection(('192.0.2.1', 25), 10)"
+        assert "unreachable" in self.ask(made, "python3", "-c", script)
+
+    def test_the_stranger_calls_from_its_own_address(self, made):
+        script = "import socket, sys; print(socket.create_connection((sys.argv[1], 25), 10).getsockname()[0])"
+        home = plan.home(cases.chosen((ONE,))[0])
+        assert plan.STRANGER in self.ask(made, "python3", "-c", script, home.address)
+        assert plan.STRANGER_6 in self.ask(made, "python3", "-c", script, home.address_6)
+
+    def test_a_server_that_does_not_start_is_noted_with_its_last_words(self, tmp_path, monkeypatch):
+        if reason := missing():
+            pytest.skip(reason)
+        (tmp_path / "broken").mkdir()
+        text = (cases.SERVERS / ONE / "case.toml").read_text()
+        text = text.replace('start = ["/etc/init.d/postfix start"]', 'start = ["echo no luck; exit 7"]')
+        (tmp_path / "broken/case.toml").write_text(text)
+        monkeypatch.setattr(cases, "SERVERS", tmp_path)
+        made = fresh()
+        try:
+            made.up([cases.load("broken", 11)])
+            assert "no luck" in made.fallen["broken"]
+        finally:
+            made.down()
+
+    def test_takes_everything_down(self):
+        if reason := missing():
+            pytest.skip(reason)
+        made = fresh()
+        made.up(cases.chosen((ONE,)))
+        pids = [pid for name in network.runs()[made.run_id] for pid in network.processes(name)]
+        assert len(pids) > 10
+        made.down()
+        assert made.run_id not in network.runs()
+        assert [] == [pid for pid in pids if Path(f"/proc/{pid}/root").exists()]
+        assert not made.folder.exists()
+        assert [] == list(Path("/etc/netns").glob(f"*{made.run_id}*"))
+        assert made.run_id not in Path("/proc/mounts").read_text()
