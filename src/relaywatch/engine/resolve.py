@@ -68,7 +68,7 @@ class Resolver:
         self._hosts = read_host_table(_HOST_TABLE) if hosts is None else hosts
 
     async def addresses(self, name: str) -> tuple[Address, ...]:
-        """The addresses of a name, IPv4 first.
+        """The addresses of a name in their order, IPv4 first, since name servers shuffle them.
 
         A failure to find out about IPv6 is passed over where there is an IPv4 address: many name
         servers have never learnt to answer AAAA.
@@ -89,7 +89,8 @@ class Resolver:
             if not isinstance(four, NoRecordError):
                 raise four
             four = []
-        return tuple(dict.fromkeys(parse_address(record.address) for record in (four + six)[:_MAX_RECORDS]))
+        found = {parse_address(record.address) for record in (four + six)[:_MAX_RECORDS]}
+        return tuple(sorted(found, key=lambda address: (address.version, int(address))))
 
     async def pointer(self, address: Address) -> tuple[str, ...]:
         """The names that the address's PTR records give; none if it has none.
