@@ -49,6 +49,10 @@ def text_report(entry: Entry, catalogue: Catalogue, words: Words) -> Iterator[Re
     if line.verdict is Verdict.OPEN and line.vantage is Vantage.INSIDE:
         yield prose(words(FROM_OUTSIDE))
     yield prose("")
+    if line.software:
+        recognised = " ".join(filter(None, (line.software.name, line.software.version)))
+        hint = words("Recognised by its words as {software}: a hint, no proof.", software=recognised)
+        yield prose(neutralise(hint))
     if line.doors:
         yield doors_table(line, words)
         yield prose("")
