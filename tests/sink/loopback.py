@@ -91,3 +91,9 @@ async def connect(sink, **options):
     peer = Peer(*await asyncio.open_connection(str(endpoint.address), endpoint.port, **options))
     peer.greeting = await peer.reply()
     return peer
+
+
+async def until(condition):
+    """Wait for something that is about to happen; the test's own limit bounds it."""
+    while not condition():  # noqa: ASYNC110  the condition is another's
+        await asyncio.sleep(0.01)

@@ -9,7 +9,7 @@ import warnings
 from ipaddress import ip_address
 
 import pytest
-from tests.sink.loopback import IPV4, IPV6, connect, deliver_async, make_sink, token
+from tests.sink.loopback import IPV4, IPV6, connect, deliver_async, make_sink, token, until
 
 from relaywatch.sink import mailbox as mailbox_module
 from relaywatch.sink.settings import Limits
@@ -21,11 +21,6 @@ ENVELOPE = f"EHLO relay.test\r\nMAIL FROM:<>\r\nRCPT TO:<{token()}@sink.test>\r\
 def quick_sweep(monkeypatch):
     """Looks at the clock often."""
     monkeypatch.setattr(mailbox_module, "_SWEEP", 0.05)
-
-
-async def until(condition):
-    while not condition():  # noqa: ASYNC110  the condition is another's
-        await asyncio.sleep(0.01)
 
 
 async def still_works(sink, arrivals):

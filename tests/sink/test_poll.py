@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import aiohttp
 import pytest
-from tests.sink.loopback import IPV4, IPV6, KEY, deliver_async, make_sink, token
+from tests.sink.loopback import IPV4, IPV6, KEY, deliver_async, make_sink, token, until
 
 from relaywatch.model.errors import UsageError
 from relaywatch.sink import client as client_module
@@ -42,12 +42,6 @@ async def get(server, path, *, key=KEYS.poll_key, scheme="https"):
 
 async def arrive(sink, number):
     await deliver_async(sink.addresses[0], [f"{token(number)}@sink.test"])
-
-
-async def until(condition):
-    """Wait for something that is about to happen (the test's own limit bounds it)."""
-    while not condition():  # noqa: ASYNC110  the condition is another's
-        await asyncio.sleep(0.01)
 
 
 def test_arrivals_are_read_page_by_page(run, tmp_path):

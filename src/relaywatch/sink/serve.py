@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -71,24 +71,32 @@ async def open_sink(settings: ServeSettings) -> AsyncIterator[ServedSink]:
         poll = await stack.enter_async_context(
             PollServer(sink, keys.poll_key, settings.poll_listen, certificate=certificate)
         )
-        page = await stack.enter_async_context(PollServer(sink, "", settings.page_listen, certificate=None))
+        page = await stack.enter_async_context(PollServer(sink, None, settings.page_listen, certificate=None))
         yield ServedSink(sink, poll, page.addresses)
 
 
 async def serve_sink(settings: ServeSettings) -> None:
     """Run a sink until SIGTERM or SIGINT, or until it is cancelled; raises what `open_sink` does."""
+    with _until_told_to_stop() as stop:
+        async with open_sink(settings):
+            await stop.wait()
+
+
+@contextmanager
+def _until_told_to_stop() -> Iterator[asyncio.Event]:
+    """An event that SIGTERM and SIGINT set."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    async with open_sink(settings):
-        for number in (signal.SIGTERM, signal.SIGINT):
-            with contextlib.suppress(NotImplementedError):  # Windows
-                loop.add_signal_handler(number, stop.set)
-        try:
-            await stop.wait()
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                with contextlib.suppress(NotImplementedError):
-                    loop.remove_signal_handler(number)
+    installed: list[signal.Signals] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError):  # Windows
+            loop.add_signal_handler(number, stop.set)
+            installed.append(number)
+    try:
+        yield stop
+    finally:
+        for number in installed:
+            loop.remove_signal_handler(number)
 
 
 def raise_file_limit() -> None:
