@@ -5,6 +5,8 @@ import smtplib
 import ssl
 from dataclasses import dataclass, replace
 
+US = "stranger.example"
+"""Given to smtplib, which would otherwise ask the resolver for this machine's name."""
 STRANGER = "<stranger@elsewhere.example>"
 
 
@@ -97,8 +99,8 @@ def anything_goes():
 
 def connect(host, port, *, implicit_tls=False):
     if implicit_tls:
-        return smtplib.SMTP_SSL(host, port, timeout=10, context=anything_goes())
-    return smtplib.SMTP(host, port, timeout=10)
+        return smtplib.SMTP_SSL(host, port, US, timeout=10, context=anything_goes())
+    return smtplib.SMTP(host, port, US, timeout=10)
 
 
 def offer(host, port, envelope, mark, domain):

@@ -6,7 +6,7 @@ import socket
 import time
 
 import pytest
-from tests.demo.envelopes import PLAIN, Envelope, fresh_mark, offer
+from tests.demo.envelopes import PLAIN, Envelope, connect, fresh_mark, offer
 
 LOCAL_RANDOM = "<{mark}@{domain}>"
 
@@ -118,7 +118,7 @@ def test_blocked_client_is_refused_for_a_local_mailbox_too(places):
 
 
 def test_authentication_never_succeeds(places):
-    server = smtplib.SMTP("127.0.0.1", places["auth-required"].port, timeout=5)
+    server = connect("127.0.0.1", places["auth-required"].port)
 
     with server as client, pytest.raises(smtplib.SMTPAuthenticationError):
         client.login("postmaster", "secret")
@@ -135,7 +135,7 @@ def test_too_many_connections_is_said_at_once_and_ends_the_connection(places):
 
 
 def test_drops_after_three_errors(places):
-    with smtplib.SMTP("127.0.0.1", places["drops-after-errors"].port, timeout=5) as client:
+    with connect("127.0.0.1", places["drops-after-errors"].port) as client:
         client.ehlo("stranger.example")
         client.docmd("MAIL", "FROM:<a@elsewhere.example>")
         codes = [client.docmd("RCPT", f"TO:<{number}@sink.example>")[0] for number in range(3)]
