@@ -54,3 +54,63 @@ imports: setup ## Hold the layers
 .PHONY: check
 check: lint types imports ## Everything that needs no test run
 
+# --- tests ---------------------------------------------------------------------------------------
+
+# What the lab of real servers needs from Debian; the servers themselves go into its own roots.
+LAB_PACKAGES := debootstrap debian-archive-keyring iproute2 util-linux nmap
+PURE := model wire script probes rules
+# Every test but the lab's runs in parallel; the lab is one world and takes its tests one by one.
+PYTEST := $(BIN)/python -m pytest
+COVERAGE := $(BIN)/coverage
+
+$(VENV)/packages.stamp: Makefile | $(BIN)/python
+	@if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+		echo "make test: not root on Debian, so the lab of real servers (tests/interop) is left out" >&2; \
+	else \
+		want="$(LAB_PACKAGES)"; command -v npm >/dev/null || want="$$want npm"; \
+		missing=; for name in $$want; do dpkg -s $$name >/dev/null 2>&1 || missing="$$missing $$name"; done; \
+		if [ -n "$$missing" ]; then \
+			apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends $$missing; \
+		fi; \
+	fi
+	@touch $@
+
+.PHONY: test
+test: $(VENV)/dev.stamp $(VENV)/packages.stamp ## Set up, then the whole suite with its gates (as root on Debian: the lab too)
+	rm -f .coverage .coverage.*
+	$(PYTEST) -n 2 --dist loadfile -m 'not interop and not long' --cov --cov-report=
+	$(MAKE) --no-print-directory gates
+	$(PYTEST) -m 'interop and not long' tests/interop
+
+.PHONY: quick
+quick: setup ## The suite without the lab and without coverage
+	$(PYTEST) -n 2 --dist loadfile -m 'not interop and not long' -q
+
+.PHONY: gates
+gates: ## Coverage: every branch of the pure layers, nine tenths of the rest
+	$(COVERAGE) report --fail-under=100 --include='$(foreach layer,$(PURE),src/relaywatch/$(layer)/*,)'
+	$(COVERAGE) report --fail-under=90
+
+.PHONY: lab
+lab: $(VENV)/dev.stamp $(VENV)/packages.stamp ## Real mail servers in namespaces: prove each one's truth without our probe
+	$(BIN)/python -m tests.interop.lab prove
+
+.PHONY: compare
+compare: $(VENV)/dev.stamp $(VENV)/packages.stamp ## The lab's servers as relaywatch and nmap's smtp-open-relay find them, side by side
+	$(BIN)/python -m tests.interop.compare
+
+.PHONY: long
+long: $(VENV)/dev.stamp $(VENV)/packages.stamp ## The long proofs
+	$(PYTEST) -m long
+
+.PHONY: deep
+deep: setup ## Property tests with many examples
+	HYPOTHESIS_PROFILE=deep $(PYTEST) -n 2 -m 'not interop' tests/model tests/wire tests/script tests/probes tests/rules
+
+.PHONY: schema
+schema: setup ## Write the JSON Schema of the result line anew
+	$(BIN)/relaywatch schema result > docs/reference/result.schema.json
+
+.PHONY: clean
+clean: ## Remove what make made
+	rm -rf $(VENV) .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
