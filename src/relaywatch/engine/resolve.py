@@ -112,6 +112,8 @@ class Resolver:
 
         :raises ResolveError: by its class why they can't be told.
         """
+        if _is_localhost(domain):
+            return (domain.lower().removesuffix("."),)
         try:
             records = await self._ask(domain, dns.rdatatype.MX)
         except NoRecordError:
@@ -122,7 +124,7 @@ class Resolver:
 
     def _known(self, name: str) -> tuple[Address, ...]:
         host = name.lower().removesuffix(".")
-        if host == "localhost" or host.endswith(".localhost"):
+        if _is_localhost(host):
             # RFC 6761 section 6.3: both loopbacks, whatever the host table leaves out.
             return (parse_address("127.0.0.1"), parse_address("::1"))
         return tuple(self._hosts.get(host, ()))
@@ -151,6 +153,12 @@ async def _translated(name: object, answer: Awaitable[dns.resolver.Answer]) -> d
         raise NameNotFoundError(f"{name}: not a name") from failure
     except (dns.exception.DNSException, OSError, EOFError) as failure:
         raise ResolverFailedError(f"{name}: the name servers failed") from failure
+
+
+def _is_localhost(name: str) -> bool:
+    """Whether a name is one that RFC 6761 section 6.3 keeps on this machine, and from the DNS."""
+    host = name.lower().removesuffix(".")
+    return host == "localhost" or host.endswith(".localhost")
 
 
 def read_host_table(path: Path) -> dict[str, tuple[Address, ...]]:

@@ -40,6 +40,8 @@ from relaywatch.script.brief import Patience
 from relaywatch.targets.parse import parse_target
 
 _LOOPBACK = ip_address("127.0.0.1")
+_SINK_DOMAIN = "sink.localhost"
+"""A name that leads to this machine without DNS (RFC 6761 section 6.3): some forms need a domain."""
 _FAST = Rates(overall=1000, per_address=1000, per_network=1000, burst=100, overall_burst=1000)
 _PATIENCE = Patience(greeting=8, reply=8, data_reply=8, greylist=8, after_rate_limit=0.5)
 _LIMITS = Limits(connect_seconds=3, receive_seconds=8, tls_seconds=8, attempt_seconds=45)
@@ -145,7 +147,7 @@ async def _check_groups(
     known = tuple(places)
     for domains in sorted({place.settings.local_domains for place in known}, reverse=True):
         settings = RunSettings(
-            sink=LocalSink(address=_LOOPBACK, port=port),
+            sink=LocalSink(address=_LOOPBACK, domain=_SINK_DOMAIN, port=port),
             wait=_WAIT,
             patience=_PATIENCE,
             limits=_LIMITS,
