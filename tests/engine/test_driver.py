@@ -10,6 +10,7 @@ import pytest
 from relaywatch.engine.driver import Engine, Limits
 from relaywatch.model import errors
 from relaywatch.model.evidence import Arrival, ArrivalKind, AttemptStatus, Direction, Fact, Observation
+from relaywatch.model.places import Endpoint
 from relaywatch.model.tokens import Token
 from relaywatch.script import ops
 
@@ -502,6 +503,29 @@ class TestBadScripts:
         assert (AttemptStatus.BUG, 1) == (outcome.status, len(outcome.observations))
         assert outcome.error.startswith("OSError: disk full (")
 
+    def test_so_is_a_fault_that_comes_late(self, attempt):
+        class Broken(Run):
+            def await_arrival(self, tokens):
+                future = asyncio.get_running_loop().create_future()
+                asyncio.get_running_loop().call_later(0.01, future.set_exception, OSError("sink gone"))
+                return future
+
+        async def script(link, brief):
+            await link.await_arrival(Token("t0"))
+
+        with nobody() as endpoint:
+            outcome = attempt(script, endpoint, Broken())
+
+        assert AttemptStatus.BUG == outcome.status
+        assert outcome.error.startswith("OSError: sink gone (")
+
+    @pytest.mark.parametrize("port", [0, 65_536, 70_000])
+    def test_a_port_that_does_not_exist_is_a_bug(self, attempt, port):
+        outcome = attempt(greet, Endpoint(ip_address("127.0.0.1"), port))
+
+        assert AttemptStatus.BUG == outcome.status
+        assert outcome.error.startswith(f"ValueError: no such port: {port} (")
+
 
 class TestWaiting:
     def test_a_pause_does_not_use_up_the_attempt(self, attempt):
@@ -566,7 +590,11 @@ class TestWaiting:
             await link.connect()
             seen.append(await link.await_arrival(Token("t0")))
 
-        with serving(lambda connection, over: reset(connection)) as endpoint:
+        def behave(connection, over):
+            over.wait(0.05)
+            reset(connection)
+
+        with serving(behave) as endpoint:
             outcome = attempt(script, endpoint)
 
         assert (AttemptStatus.COMPLETED, [None]) == (outcome.status, seen)

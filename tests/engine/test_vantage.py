@@ -16,7 +16,11 @@ from relaywatch.model.verdicts import Vantage
         ("192.0.2.1", "192.0.2.9", ["192.0.2.0/24"], Vantage.INSIDE),
         ("192.0.2.1", "8.8.8.8", ["2001:db8::/32", "192.0.2.0/24"], Vantage.OUTSIDE),
         ("192.0.2.1", "2606:4700::1", [], Vantage.OUTSIDE),
+        ("192.0.2.1", "203.0.113.5", ["192.0.2.0/24"], Vantage.OUTSIDE),
         ("192.0.2.1", "10.0.0.1", ["192.0.2.0/24"], Vantage.UNKNOWN),
+        ("192.0.2.1", "100.64.0.1", [], Vantage.UNKNOWN),
+        ("2001:db8::1", "fd00::1", [], Vantage.UNKNOWN),
+        ("10.0.0.1", "10.0.0.2", ["10.0.0.0/8"], Vantage.INSIDE),
         ("192.0.2.1", None, ["192.0.2.0/24"], Vantage.UNKNOWN),
     ],
 )

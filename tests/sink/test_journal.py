@@ -278,3 +278,18 @@ def test_a_caller_that_gave_up_hinders_nobody(run, tmp_path):
         return numbered
 
     assert token(1) == run(scene()).token
+
+
+def test_a_segment_that_cannot_be_begun_is_begun_later(tmp_path):
+    journal = Journal(tmp_path, segment_octets=1)
+    obstacle = tmp_path / "arrivals-0000000000000002.jsonl"
+    obstacle.write_text("")
+
+    journal.append([record(0)])
+    obstacle.unlink()
+    journal.append([record(1)])
+    journal.append([record(2)])
+
+    assert [1, 2, 3] == [record.sequence for record in journal.read_all()]
+    assert [1, 3, 4] == [int(path.stem[-16:]) for path in segment_files(tmp_path)]
+    journal.close()

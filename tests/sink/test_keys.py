@@ -1,6 +1,7 @@
 import stat
 
 import pytest
+from cryptography import x509
 
 from relaywatch.model.errors import UsageError
 from relaywatch.sink.certificate import make_certificate, read_certificate, write_certificate
@@ -133,3 +134,23 @@ def test_a_file_without_certificate_and_key_is_named(tmp_path, octets):
 
     with pytest.raises(KeyFileError, match=r"sink\.pem"):
         read_certificate(tmp_path / "sink.pem")
+
+
+def test_a_directory_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(KeyFileError, match="No such file"):
+        generate_keys(tmp_path / "nowhere" / "sink.toml", ["sink.test"])
+    with pytest.raises(KeyFileError, match="No such file"):
+        read_certificate(tmp_path / "nowhere.pem")
+
+
+def test_a_certificate_names_names_addresses_and_other_scripts():
+    certificate = make_certificate(["sink.test", "[192.0.2.1]", "[IPv6:2001:db8::1]", "메일.test"])
+
+    names = (
+        x509.load_pem_x509_certificate(certificate.chain)
+        .extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        .value
+    )
+    assert ["sink.test", "xn--7k0b430b.test"] == names.get_values_for_type(x509.DNSName)
+    assert ["192.0.2.1", "2001:db8::1"] == [str(a) for a in names.get_values_for_type(x509.IPAddress)]
+    assert "PRIVATE KEY" not in repr(certificate)

@@ -332,3 +332,17 @@ def test_leaving_the_sink_hangs_up_on_everybody(run):
         return rests
 
     assert ["", "", ""] == run(scene())
+
+
+def test_a_peer_that_reads_late_gets_all_its_replies(run):
+    async def scene():
+        async with make_sink(limits=Limits(commands=10**9)) as sink:
+            peer = await connect(sink)
+            peer.writer.write(b"HELP\r\n" * 60_000 + b"QUIT\r\n")
+            await asyncio.sleep(0.3)  # the sink fills every buffer on the way and stops
+            return await peer.rest()
+
+    replies = run(scene()).splitlines()
+
+    assert 60_001 == len(replies)
+    assert replies[-1].startswith("221 ")

@@ -368,3 +368,72 @@ def test_a_url_that_would_not_be_safe_is_refused(text):
 )
 def test_https_and_http_on_loopback_will_do(text):
     assert None is RemoteSink(text, KEYS).position
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        (b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", "the sink answers 500"),
+        (b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n", "the sink answers 302"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", "Bad status line"),
+        (b"", "ServerDisconnectedError"),
+    ],
+)
+def test_other_answers_are_errors_with_words(run, answer, complaint):
+    async def speak(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    async def scene():
+        server = await asyncio.start_server(speak, "127.0.0.1", 0, ssl=CERTIFICATE.server_context())
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(SinkError, match=complaint):
+            await enter(RemoteSink(f"https://127.0.0.1:{port}", KEYS))
+        server.close()
+
+    run(scene())
+
+
+def test_a_sink_that_never_answers_is_given_up(run, monkeypatch):
+    monkeypatch.setattr(client_module, "_SLACK", 0.3)
+    held = []
+
+    async def hold(reader, writer):
+        held.append(writer)
+        await reader.read()
+        writer.close()
+
+    async def scene():
+        server = await asyncio.start_server(hold, "127.0.0.1", 0, ssl=CERTIFICATE.server_context())
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(SinkError, match="no answer in time"):
+            await enter(RemoteSink(f"https://127.0.0.1:{port}", KEYS))
+        server.close()
+        await asyncio.sleep(0.05)
+
+    run(scene())
+    assert 1 == len(held)
+
+
+def test_a_port_in_use_is_named(run, tmp_path):
+    async def scene():
+        async with make_sink(journal=tmp_path) as sink, poll_server(sink) as server:
+            with pytest.raises(UsageError, match=f"can't listen on {server.addresses[0]}"):
+                async with poll_server(sink, listen=server.addresses):
+                    pass
+            return (await get(server, "/v1/health"))[0]
+
+    assert 200 == run(scene())
+
+
+def test_a_sink_that_closes_answers_its_long_polls(run, tmp_path):
+    async def scene():
+        async with make_sink(journal=tmp_path) as sink:
+            async with poll_server(sink) as server:
+                waiting = asyncio.create_task(get(server, "/v1/arrivals?wait=30"))
+                await asyncio.sleep(0.2)
+            return (await waiting)[0]
+
+    assert 200 == run(scene())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from relaywatch.model.results import ResultLine
-from relaywatch.model.verdicts import Reason, Verdict
+from relaywatch.model.verdicts import Proof, Reason, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,8 @@ class Expectation:
         """Whether the result says so. An open server must be found for its own hole and for no other."""
         named = {finding.advisory for finding in line.findings}
         if self.verdict is Verdict.OPEN:
-            return line.verdict is Verdict.OPEN and named == {self.advisory}
+            delivered = all(finding.proof is Proof.DELIVERED for finding in line.findings)
+            return line.verdict is Verdict.OPEN and delivered and named == {self.advisory}
         return (
             line.verdict is self.verdict
             and (not self.advisory or self.advisory in named | set(line.advisories))

@@ -23,7 +23,10 @@ CONCURRENCY = 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One server: what it is, what was expected, what was found. ``line`` is missing if time ran out."""
+    """One server: what it is, what was expected, what was found. ``line`` is missing if time ran out.
+
+    ``seconds`` is how long its check took, or how long it was waited for.
+    """
 
     place: Place
     expected: Expectation
@@ -73,7 +76,7 @@ async def _compare(check: Check, place: Place, end: float) -> Row:
         place=place,
         expected=EXPECTATIONS[place.name],
         line=line,
-        seconds=round(time.monotonic() - began, 3),
+        seconds=line.seconds if line else round(time.monotonic() - began, 3),
     )
 
 

@@ -92,7 +92,7 @@ class RunningAttempt:
         if self._idle_since is None and now >= self._expires:
             self._doom_it(errors.AttemptTimeoutError, f"not done in {self._limits.attempt_seconds:g} s")
         elif now >= self._deadline:
-            self._answer_with(self._wait.late)
+            self._answer(self._wait, self._wait.late)
 
     def interrupt(self) -> None:
         """Tell the script to stop; what it has reported is kept."""
@@ -118,16 +118,14 @@ class RunningAttempt:
     def changed(self) -> None:
         """See whether the waiting operation can be answered now."""
         if self._wait is not None:
-            self._answer_with(self._wait.poll)
+            self._answer(self._wait, self._wait.poll)
 
     # --- the script ------------------------------------------------------------------------------
 
-    def _answer_with(self, answerer: Callable[[Any], Any]) -> None:
-        if self._wait is None:
-            return
+    def _answer(self, wait: Wait, answerer: Callable[[Any], Any]) -> None:
         try:
             self._check_doom()
-            answer = answerer(self._wait.op)
+            answer = answerer(wait.op)
         except errors.RelaywatchError as error:
             self._resume(None, error)
         except Exception as failure:  # noqa: BLE001

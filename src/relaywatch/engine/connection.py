@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import socket
 import ssl
 from collections.abc import Iterable
 from typing import Protocol, cast
@@ -13,21 +12,18 @@ from relaywatch.model.errors import (
     ConnectRefusedError,
     ConnectTimeoutError,
     LocalProtocolError,
-    NetworkError,
     PeerClosedError,
     TLSFailedError,
     UnreachableError,
 )
 from relaywatch.model.evidence import Direction
-from relaywatch.model.places import Address, Endpoint, Family
+from relaywatch.model.places import Address, Endpoint
 from relaywatch.script.ops import TLSSession
 
 from .tls import TLSLayer, lenient_context
 
 _INBOX_OCTETS = 64 << 10
 """Unread octets beyond which we stop reading, so that the peer's own flow control holds it back."""
-_IP_BIND_ADDRESS_NO_PORT = 24
-"""Linux: choose the port at connect, so that a source address has 28,000 of them a target, not in all."""
 
 
 class Owner(Protocol):
@@ -47,11 +43,14 @@ class Owner(Protocol):
 
 
 class Connection(asyncio.BufferedProtocol):
-    """A connection from its SYN to its end; ``error`` says what ended it, if anything did."""
+    """A connection from its SYN to its end.
+
+    ``error`` says what ended it, if anything did: a `NetworkError`, or a fault of ours.
+    """
 
     __slots__ = (
         "_buffer", "_context", "_dialling", "_dropped", "_has_input", "_is_held", "_owner", "_tls", "_transport",
-        "at_eof", "error", "inbox", "is_drained", "session", "source",
+        "at_eof", "error", "inbox", "is_connected", "is_drained", "session", "source",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, buffer: memoryview, context: ssl.SSLContext) -> None:
@@ -66,15 +65,11 @@ class Connection(asyncio.BufferedProtocol):
         self._is_held = False
         self.inbox = bytearray()
         self.at_eof = False
+        self.is_connected = False
         self.is_drained = True
-        self.error: NetworkError | None = None
+        self.error: Exception | None = None
         self.session: TLSSession | None = None
         self.source = ""
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether the peer has answered the SYN."""
-        return self._transport is not None
 
     def follow(self, dialling: asyncio.Task[None]) -> None:
         """Learn from the task that opens the connection whether it failed."""
@@ -142,7 +137,7 @@ class Connection(asyncio.BufferedProtocol):
     # --- from the event loop ---------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The peer has answered the SYN."""
+        """The peer has answered the SYN; nothing has been read yet."""
         self._transport = cast("asyncio.Transport", transport)
         if self._owner is None:
             self._transport.abort()
@@ -154,7 +149,10 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
             self._fail(ConnectRefusedError("nobody listens there"))
             return
-        self._introduce(here, there)
+        self.is_connected = True
+        if here is not None and there is not None:  # else a reset was faster than we
+            self.source = here[0]
+            self._owner.note(f"connected from {_written(here)} to {_written(there)}")
         self._owner.changed()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
@@ -209,12 +207,6 @@ class Connection(asyncio.BufferedProtocol):
         if not task.cancelled() and (failure := task.exception()) is not None:
             self._fail(_connect_error(failure))
 
-    def _introduce(self, here: tuple[str, int] | None, there: tuple[str, int] | None) -> None:
-        if self._owner is None or here is None or there is None:
-            return  # a reset came before we could ask; it will be told in connection_lost
-        self.source = here[0]
-        self._owner.note(f"connected from {_written(here)} to {_written(there)}")
-
     def _receive(self, data: bytes) -> None:
         if data and self._owner is not None:
             self.inbox += data
@@ -253,7 +245,7 @@ class Connection(asyncio.BufferedProtocol):
             self._owner.note("closed by the peer")
             self._owner.changed()
 
-    def _fail(self, error: NetworkError) -> None:
+    def _fail(self, error: Exception) -> None:
         if self.error is not None:
             return
         self.error = error
@@ -275,47 +267,36 @@ class Dialer:
         self._context = lenient_context()
 
     def dial(self, endpoint: Endpoint, owner: Owner) -> Connection:
-        """Send the SYN; the owner hears what comes of it."""
+        """Send the SYN; the owner hears what comes of it.
+
+        :raises ValueError: if there is no such port; libuv would fold it into another.
+        """
+        if not 0 < endpoint.port < 1 << 16:
+            raise ValueError(f"no such port: {endpoint.port}")
         connection = Connection(owner, self._buffer, self._context)
         connection.follow(self._loop.create_task(self._open(connection, endpoint)))
         return connection
 
     async def _open(self, connection: Connection, endpoint: Endpoint) -> None:
-        host, port = str(endpoint.address), endpoint.port
         source = self._sources.get(endpoint.family)
-        if source is None:
-            await self._loop.create_connection(lambda: connection, host, port)
-            return
-        sock = _bound_socket(endpoint.family, source)
-        try:
-            await self._loop.sock_connect(sock, (host, port))
-            await self._loop.create_connection(lambda: connection, sock=sock)
-        except BaseException:
-            sock.close()
-            raise
+        await self._loop.create_connection(
+            lambda: connection,
+            str(endpoint.address),
+            endpoint.port,
+            local_addr=(str(source), 0) if source is not None else None,
+        )
 
 
-def _bound_socket(family: Family, source: Address) -> socket.socket:
-    sock = socket.socket(socket.AF_INET6 if family is Family.IPV6 else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        if hasattr(socket, "SO_BINDTODEVICE"):  # Linux
-            sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-        sock.bind((str(source), 0))
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _connect_error(failure: BaseException) -> NetworkError:
+def _connect_error(failure: BaseException) -> Exception:
     if isinstance(failure, ConnectionRefusedError):
         return ConnectRefusedError("nobody listens there")
     if isinstance(failure, TimeoutError):
         return ConnectTimeoutError("nothing answered")
     if isinstance(failure, ConnectionError):
         return PeerClosedError(f"the peer reset the connection ({_words(failure)})")
-    return UnreachableError(_words(failure))
+    if isinstance(failure, OSError):
+        return UnreachableError(_words(failure))
+    return RuntimeError(f"could not connect: {failure!r}")
 
 
 def _words(failure: BaseException) -> str:

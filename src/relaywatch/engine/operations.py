@@ -219,7 +219,7 @@ class Operations:
         connection = self._open_connection()
         if connection.error is not None:
             # Anew, since an error that is raised twice drags its first traceback along.
-            raise type(connection.error)(str(connection.error))
+            raise type(connection.error)(*connection.error.args)
         return connection
 
     def _timed_out(self, text: str) -> errors.ReadTimeoutError:

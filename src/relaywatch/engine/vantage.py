@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from relaywatch.model.places import Address, parse_address
 from relaywatch.model.verdicts import Vantage
 
 _ANY_PORT = 9
+_TRANSLATED = tuple(
+    ip_network(text)
+    for text in (
+        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),  # RFC 1918
+        *("100.64.0.0/10", "fc00::/7"),  # RFC 6598, RFC 4193
+        *("127.0.0.0/8", "::1/128", "169.254.0.0/16", "fe80::/10"),
+    )
+)
+"""Addresses that nobody far away sees as they are."""
 
 
 def source_for(address: Address) -> Address | None:
@@ -28,8 +37,8 @@ def judge_vantage(
 ) -> Vantage:
     """Tell whether the target sees us as one of its own.
 
-    Inside: loopback, the target itself, or within the ``networks`` of its permission. Outside: a global
-    address that is none of these. Anything else is unknown, since a private address may be translated.
+    Inside: loopback, the target itself, or within the ``networks`` of its permission. Outside: any other
+    address that the target sees as it is. Unknown: a private one, which is translated on the way.
     """
     if target.is_loopback or source == target:
         return Vantage.INSIDE
@@ -37,4 +46,4 @@ def judge_vantage(
         return Vantage.UNKNOWN
     if any(source in network for network in networks):
         return Vantage.INSIDE
-    return Vantage.OUTSIDE if source.is_global else Vantage.UNKNOWN
+    return Vantage.UNKNOWN if any(source in network for network in _TRANSLATED) else Vantage.OUTSIDE

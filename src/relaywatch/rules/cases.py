@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,7 +11,10 @@ from relaywatch.model.evidence import Arrival, Attempt, Fact, Observation
 from relaywatch.model.places import Door
 from relaywatch.model.verdicts import Proof, Reason
 
-_YES = frozenset({Fact.ACCEPTED, Fact.QUEUED, Fact.CANARY_REACHED})
+_YES = frozenset({Fact.ACCEPTED, Fact.QUEUED})
+_ORDER = (Fact.CANARY_REACHED, Fact.QUEUED, Fact.ACCEPTED, Fact.VOID, Fact.REFUSED, Fact.DEFERRED)
+_Seen = tuple[Observation, str]
+"""An observation, and our own address in its attempt."""
 
 
 class CaseState(StrEnum):
@@ -50,39 +54,46 @@ class CaseJudgement:
 
 def judge_cases(attempts: Iterable[Attempt], arrivals: Iterable[Arrival]) -> tuple[CaseJudgement, ...]:
     """Judge every case that was asked, in the order of door and name."""
-    arrived = _first_arrivals(arrivals)
-    asked: dict[tuple[Door, str, str], list[tuple[Observation, str]]] = {}
-    for attempt in attempts:
+    gathered = tuple(attempts)
+    mail = _read_arrivals(gathered, arrivals)
+    asked: dict[tuple[Door, str, str], list[_Seen]] = {}
+    for attempt in gathered:
         for seen in attempt.observations:
             if seen.case and seen.fact is not Fact.NOTE:
                 asked.setdefault((attempt.door, attempt.probe, seen.case), []).append((seen, attempt.source))
     return tuple(
         judgement
         for (door, probe, case), seen in sorted(asked.items(), key=lambda item: item[0])
-        if (judgement := _judge_case(door, probe, case, seen, arrived)) is not None
+        if (judgement := _judge_case(door, probe, case, seen, mail)) is not None
     )
 
 
-def _first_arrivals(arrivals: Iterable[Arrival]) -> Mapping[str, Arrival]:
-    """The earliest arrival for each canary, whatever the order in which they are told."""
-    first: dict[str, Arrival] = {}
-    for arrival in sorted(arrivals, key=lambda a: (a.at, a.kind, str(a.came_from), a.forward_path)):
-        first.setdefault(arrival.token, arrival)
-    return first
+@dataclass(frozen=True, slots=True)
+class _Mail:
+    """What came to our sink: the earliest arrival of each canary, and the reverse-paths that refute."""
+
+    first: Mapping[str, Arrival]
+    refuting: frozenset[str]
 
 
-def _judge_case(
-    door: Door,
-    probe: str,
-    case: str,
-    seen: list[tuple[Observation, str]],
-    arrived: Mapping[str, Arrival],
-) -> CaseJudgement | None:
+def _read_arrivals(attempts: Iterable[Attempt], arrivals: Iterable[Arrival]) -> _Mail:
+    by_token: dict[str, list[Arrival]] = {}
+    for arrival in sorted(set(arrivals), key=lambda a: (a.at, repr(a))):
+        by_token.setdefault(arrival.token, []).append(arrival)
+    messages: Counter[str] = Counter()
+    for attempt in attempts:
+        for seen in attempt.observations:
+            if seen.fact is Fact.QUEUED and seen.return_token:
+                messages[seen.return_token] += seen.count
+    # Messages from one reverse-path share its canary, so that only as many bounces as messages refute them.
+    refuting = (token for token, taken in messages.items() if len(by_token.get(token, ())) >= max(taken, 1))
+    return _Mail({token: came[0] for token, came in by_token.items()}, frozenset(refuting))
+
+
+def _judge_case(door: Door, probe: str, case: str, seen: list[_Seen], mail: _Mail) -> CaseJudgement | None:
     facts = {observation.fact for observation, _ in seen}
-    ordered = sorted(seen, key=lambda pair: (_weight(pair[0], arrived), repr(pair[0])))
-    best, source = ordered[0]
-    arrival = arrived.get(best.token or "")
-    state, reason = _state(best, facts, arrival, arrived)
+    best, source = min(seen, key=lambda pair: (_rank(pair[0], mail), repr(pair[0]), pair[1]))
+    state, reason = _state(best, facts, mail)
     if state is None:
         return None
     return CaseJudgement(
@@ -92,35 +103,26 @@ def _judge_case(
         state=state,
         shown_by=best,
         source=source,
-        arrival=arrival,
+        arrival=mail.first.get(best.token or ""),
         reason=reason,
     )
 
 
-def _weight(observation: Observation, arrived: Mapping[str, Arrival]) -> int:
-    """The observation that says most comes first: proven, then yes, then no."""
-    if observation.token in arrived and observation.fact in _YES:
-        return 0
-    order = (
-        Fact.CANARY_REACHED,
-        Fact.QUEUED,
-        Fact.ACCEPTED,
-        Fact.VOID,
-        Fact.REFUSED,
-        Fact.DEFERRED,
-    )
-    return 1 + (order.index(observation.fact) if observation.fact in order else len(order))
+def _rank(observation: Observation, mail: _Mail) -> tuple[int, bool]:
+    """The observation that says most comes first: proven, whatever the target said; then yes; then no."""
+    if observation.token in mail.first:
+        return 0, False
+    place = _ORDER.index(observation.fact) if observation.fact in _ORDER else len(_ORDER)
+    return 1 + place, observation.fact is Fact.QUEUED and observation.return_token in mail.refuting
 
 
-def _state(
-    best: Observation, facts: set[Fact], arrival: Arrival | None, arrived: Mapping[str, Arrival]
-) -> tuple[CaseState | None, Reason | None]:
-    if best.fact is Fact.CANARY_REACHED or (arrival is not None and best.token is not None):
+def _state(best: Observation, facts: set[Fact], mail: _Mail) -> tuple[CaseState | None, Reason | None]:
+    if best.token in mail.first or best.fact is Fact.CANARY_REACHED:
         return CaseState.OPEN, None
     if best.fact in _YES:
-        return _state_of_yes(best, facts, arrived)
+        return _state_of_yes(best, facts, mail)
     if best.fact is Fact.VOID or best.fact is Fact.ACCEPTS_ANYTHING:
-        return CaseState.VOID, None
+        return CaseState.VOID, Reason.ACCEPTS_ANYTHING if Fact.ACCEPTS_ANYTHING in facts else None
     if best.fact is Fact.REFUSED:
         return CaseState.REFUSED, None
     if best.fact is Fact.DEFERRED:
@@ -128,10 +130,8 @@ def _state(
     return None, None
 
 
-def _state_of_yes(
-    best: Observation, facts: set[Fact], arrived: Mapping[str, Arrival]
-) -> tuple[CaseState, Reason | None]:
-    if best.fact is Fact.QUEUED and best.return_token in arrived:
+def _state_of_yes(best: Observation, facts: set[Fact], mail: _Mail) -> tuple[CaseState, Reason | None]:
+    if best.fact is Fact.QUEUED and best.return_token in mail.refuting:
         return CaseState.REFUTED, Reason.BACKSCATTER
     if Fact.ACCEPTS_ANYTHING in facts:
         return CaseState.VOID, Reason.ACCEPTS_ANYTHING  # a catch-all's yes says nothing

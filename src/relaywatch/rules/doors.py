@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from relaywatch.model.evidence import Attempt, AttemptStatus, Fact
-from relaywatch.model.places import SUBMISSION_PORTS, Door
+from relaywatch.model.places import SUBMISSION_PORTS, Door, Transport
 from relaywatch.model.verdicts import DoorJudgement, Reason, Verdict
 
 from .cases import CaseJudgement, CaseState
@@ -31,28 +31,46 @@ _FACT_REASONS = {
 }
 _NOBODY_HOME = frozenset({Fact.NOT_THIS_PROTOCOL, Fact.NOT_OFFERED})
 _ANSWERED = frozenset({CaseState.REFUSED, CaseState.REFUTED})
+_SILENCE = frozenset({Reason.NO_ANSWER, Reason.UNREACHABLE})
+_MUTE = frozenset({Reason.TIMEOUT, Reason.PROTOCOL_ERROR, Reason.CUT_SHORT, Reason.INCOMPLETE})
+"""How a plain attempt ends at a door that waits for a TLS hello."""
+_PRECEDENCE = (Verdict.OPEN, Verdict.ACCEPTING, Verdict.INCONCLUSIVE, Verdict.CLOSED, Verdict.ABSENT)
+
+_Part = tuple[Verdict, set[Reason]]
 
 
 def judge_door(door: Door, attempts: Sequence[Attempt], cases: Sequence[CaseJudgement]) -> DoorJudgement:
-    """Judge one door by its attempts and by the verdicts on its cases."""
-    verdict, reasons = _verdict(door, attempts, cases)
-    planned = max(
-        (seen.count for a in attempts for seen in a.observations if seen.fact is Fact.PLANNED), default=0
-    )
+    """Judge one door by its attempts and by the verdicts on its cases, each probe's share by itself."""
+    parts: list[_Part] = []
+    planned = 0
+    for probe in sorted({attempt.probe for attempt in attempts}):
+        share = [attempt for attempt in attempts if attempt.probe == probe]
+        parts.append(_judge_share(door, share, [case for case in cases if case.probe == probe]))
+        planned += _planned(share)
+    verdict, reasons = _put_together(parts)
     notes = {seen.detail for a in attempts for seen in a.observations if seen.fact is Fact.NOTE}
     return DoorJudgement(
         door=door,
         verdict=verdict,
-        reasons=_sorted(reasons),
+        reasons=tuple(sorted(reasons)),
         asked=len(cases),
         planned=planned,
         notes=tuple(sorted(notes)),
     )
 
 
-def _verdict(
-    door: Door, attempts: Sequence[Attempt], cases: Sequence[CaseJudgement]
-) -> tuple[Verdict, set[Reason]]:
+def _put_together(parts: Iterable[_Part]) -> _Part:
+    """The first of the verdicts in the order of precedence, with the reasons of all that share it.
+
+    Absent comes last: what isn't there adds nothing to what is.
+    """
+    listed = list(parts)
+    verdict = min((verdict for verdict, _ in listed), key=_PRECEDENCE.index)
+    return verdict, {reason for other, reasons in listed if other is verdict for reason in reasons}
+
+
+def _judge_share(door: Door, attempts: Sequence[Attempt], cases: Sequence[CaseJudgement]) -> _Part:
+    """Judge what one probe saw at the door."""
     states = {case.state for case in cases}
     if CaseState.OPEN in states:
         return Verdict.OPEN, set()
@@ -61,7 +79,7 @@ def _verdict(
     if CaseState.ACCEPTING in states:
         why = {case.reason for case in cases if case.state is CaseState.ACCEPTING and case.reason}
         return Verdict.ACCEPTING, why | side_effects | _yes_man(facts)
-    if _is_absent(attempts, facts):
+    if not cases and all(_found_nobody(attempt) for attempt in attempts):
         return Verdict.ABSENT, set()
     reasons = _doubts(attempts, cases, facts)
     if reasons == {Reason.AUTH_REQUIRED} and door.port in SUBMISSION_PORTS:
@@ -75,10 +93,16 @@ def _yes_man(facts: set[Fact]) -> set[Reason]:
     return {Reason.ACCEPTS_ANYTHING} if Fact.ACCEPTS_ANYTHING in facts else set()
 
 
-def _is_absent(attempts: Sequence[Attempt], facts: set[Fact]) -> bool:
-    if facts & _NOBODY_HOME:
-        return True
-    return bool(attempts) and all(a.status is AttemptStatus.NO_LISTENER for a in attempts)
+def _found_nobody(attempt: Attempt) -> bool:
+    facts = {seen.fact for seen in attempt.observations}
+    return attempt.status is AttemptStatus.NO_LISTENER or not facts.isdisjoint(_NOBODY_HOME)
+
+
+def _planned(attempts: Iterable[Attempt]) -> int:
+    """How many cases were to be asked: the largest plan, since a further attempt asks some of them again."""
+    return max(
+        (seen.count for a in attempts for seen in a.observations if seen.fact is Fact.PLANNED), default=0
+    )
 
 
 def _doubts(attempts: Sequence[Attempt], cases: Sequence[CaseJudgement], facts: set[Fact]) -> set[Reason]:
@@ -86,10 +110,7 @@ def _doubts(attempts: Sequence[Attempt], cases: Sequence[CaseJudgement], facts: 
     doubts = {_FACT_REASONS[fact] for fact in facts if fact in _FACT_REASONS}
     doubts |= {_STATUS_REASONS[a.status] for a in attempts if a.status in _STATUS_REASONS}
     doubts |= {case.reason for case in cases if case.state is CaseState.DEFERRED and case.reason}
-    planned = max(
-        (seen.count for a in attempts for seen in a.observations if seen.fact is Fact.PLANNED), default=0
-    )
-    if len(cases) < planned or (not planned and not doubts):
+    if len(cases) < _planned(attempts) or (not doubts and not all(_planned([a]) for a in attempts)):
         doubts.add(Reason.INCOMPLETE)
     if not doubts and not any(case.state in _ANSWERED for case in cases):
         doubts.add(Reason.VOID)
@@ -100,33 +121,26 @@ def _doubts(attempts: Sequence[Attempt], cases: Sequence[CaseJudgement], facts: 
 
 def judge_target(doors: Sequence[DoorJudgement]) -> tuple[Verdict, set[Reason]]:
     """Put the doors' verdicts together into the target's."""
-    for verdict in (Verdict.OPEN, Verdict.ACCEPTING):
-        deciding = [door for door in doors if door.verdict is verdict]
-        if deciding:
-            return verdict, {reason for door in deciding for reason in door.reasons}
-    present = [door for door in doors if door.verdict is not Verdict.ABSENT]
-    tested = [door for door in present if not _may_be_overlooked(door, present)]
-    if not present:
-        return (Verdict.ABSENT, set()) if doors else (Verdict.INCONCLUSIVE, {Reason.INCOMPLETE})
-    if not tested:
-        return Verdict.INCONCLUSIVE, {reason for door in present for reason in door.reasons}
-    doubtful = [door for door in tested if door.verdict is Verdict.INCONCLUSIVE]
-    if doubtful:
-        return Verdict.INCONCLUSIVE, {reason for door in doubtful for reason in door.reasons}
-    return Verdict.CLOSED, {reason for door in tested for reason in door.reasons}
+    if not doors:
+        return Verdict.INCONCLUSIVE, {Reason.INCOMPLETE}
+    closed = [door.door for door in doors if door.verdict is Verdict.CLOSED]
+    return _put_together(
+        (door.verdict, set(door.reasons)) for door in doors if not _may_be_overlooked(door, closed)
+    )
 
 
-def _may_be_overlooked(door: DoorJudgement, doors: Iterable[DoorJudgement]) -> bool:
-    """Whether a door adds nothing: silent beside one that speaks, or wanting TLS beside its TLS twin."""
+def _may_be_overlooked(door: DoorJudgement, closed: Sequence[Door]) -> bool:
+    """Whether a door adds nothing to those that were tested and are closed (docs/adr/0006).
+
+    It is silent beside one that speaks; or wants TLS, or waits for a TLS hello, beside its twin with TLS.
+    A submission door refuses strangers by its nature, and so can't speak for one that is meant for them.
+    """
     if door.verdict is not Verdict.INCONCLUSIVE:
         return False
-    others = [other for other in doors if other is not door and other.verdict is Verdict.CLOSED]
-    if set(door.reasons) <= {Reason.NO_ANSWER, Reason.UNREACHABLE}:
-        return bool(others)
-    if set(door.reasons) == {Reason.TLS_REQUIRED}:
-        return any((o.door.port, o.door.family) == (door.door.port, door.door.family) for o in others)
-    return False
-
-
-def _sorted(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
-    return tuple(sorted(reasons))
+    here, reasons = door.door, set(door.reasons)
+    if reasons <= _SILENCE:
+        return any(here.port in SUBMISSION_PORTS or other.port not in SUBMISSION_PORTS for other in closed)
+    twins = {other.transport for other in closed if (other.port, other.family) == (here.port, here.family)}
+    if reasons == {Reason.TLS_REQUIRED}:
+        return bool(twins)
+    return reasons <= _MUTE and not door.asked and Transport.TLS in twins

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from ipaddress import ip_address
+from contextlib import suppress
+from ipaddress import ip_network
 
 from relaywatch.model.evidence import Arrival, Attempt, Fact, Weakness
-from relaywatch.model.places import SUBMISSION_PORTS, Door, Family, Transport
+from relaywatch.model.places import SUBMISSION_PORTS, Address, Door, Family, Transport, parse_address
 from relaywatch.model.verdicts import Finding, Judgement, Proof
 
 from .cases import CaseJudgement, CaseState, judge_cases
@@ -24,6 +25,16 @@ ACCEPT_THEN_DROP = "RW-1031"
 ACCEPTS_ANY_RECIPIENT = "RW-1032"
 
 _ADDRESS_IN_RECEIVED = re.compile(r"\[(?:IPv6:)?([0-9a-fA-F:.]+)\]|\((?:[\w.-]+ )?([0-9]+(?:\.[0-9]+){3})\)")
+
+_INNER_NETWORKS = tuple(
+    ip_network(text)
+    for text in (
+        *("127.0.0.0/8", "::1/128"),
+        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"),  # RFC 1918, RFC 4193
+        *("169.254.0.0/16", "fe80::/10", "100.64.0.0/10"),  # RFC 3927, RFC 4291, RFC 6598
+    )
+)
+"""Where front ends stand; not `is_private`, which holds the documentation's addresses as well."""
 
 
 def judge(weakness: Weakness, attempts: Iterable[Attempt], arrivals: Iterable[Arrival]) -> Judgement:
@@ -107,25 +118,28 @@ def _door_advisory(door: Door, refused_at: set[Door]) -> str | None:
 
 
 def _hides_client(case: CaseJudgement) -> bool:
-    """Whether the Received chain never names us, but a loopback or private client: a front end hid us."""
+    """Whether the target's first server saw a loopback or private client in our place: a front end hid us.
+
+    Filters behind the server hand mail on from loopback as well, so that the earliest client decides.
+    """
     if case.arrival is None or not case.source:
         return False
     named = [address for line in case.arrival.received for address in _clients(line)]
-    return bool(named) and case.source not in named and any(_is_inner(address) for address in named)
+    return bool(named) and parse_address(case.source) not in named and _is_inner(named[-1])
 
 
-def _clients(received: str) -> list[str]:
-    """The addresses in the ``from`` clause of a Received field."""
-    clause = re.split(r"\bby\b", received, maxsplit=1)[0]
-    return [first or second for first, second in _ADDRESS_IN_RECEIVED.findall(clause)]
+def _clients(received: str) -> list[Address]:
+    """The addresses in the ``from`` clause of a Received field (RFC 5321 section 4.4)."""
+    clause = re.split(r"\sby\s", received, maxsplit=1)[0]
+    found = []
+    for bracketed, in_parentheses in _ADDRESS_IN_RECEIVED.findall(clause):
+        with suppress(ValueError):
+            found.append(parse_address(bracketed or in_parentheses))
+    return found
 
 
-def _is_inner(text: str) -> bool:
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_private
+def _is_inner(address: Address) -> bool:
+    return any(address in network for network in _INNER_NETWORKS if network.version == address.version)
 
 
 def _software(attempts: Iterable[Attempt]) -> str | None:

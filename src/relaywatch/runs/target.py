@@ -161,9 +161,16 @@ class TargetRun:
             now=datetime.now(UTC),
         )
         attempt = await self.engine.attempt(probe, brief, self)
-        self.attempts.append(attempt)
+        if not self._is_no_door(attempt):
+            self.attempts.append(attempt)
         self.tell(RunEvent(kind=EventKind.ATTEMPT_ENDED, target=target, door=door, attempt=attempt))
         return attempt
+
+    def _is_no_door(self, attempt: Attempt) -> bool:
+        """Whether TLS was tried on a guess at a door that doesn't speak it: then there is no such door."""
+        is_guess = any(a.endpoint == attempt.endpoint for a in self.attempts)
+        is_tls = attempt.door.transport is Transport.TLS
+        return is_guess and is_tls and attempt.status in {AttemptStatus.TLS_FAILED, *_MUTE}
 
     def _local_domains(self) -> tuple[str, ...]:
         return tuple(

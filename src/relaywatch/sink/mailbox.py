@@ -2,6 +2,13 @@
 
 A connection is one small protocol object: no task and no queue, but for the moments in which a message
 is being written down or TLS negotiated. Runs in any asyncio event loop, uvloop's too.
+
+Why not aiosmtpd (1.4.6, measured on loopback, Python 3.11, 2 cores): what a mangling or old relay sends
+is lost before its handler sees it (see `relaywatch.sink.dialogue`), which here turns *open* into
+*accepting*; it bounds neither connections nor a session's time (each valid command starts its clock anew,
+a message that is too big is read for ever); 900 idle connections, both ends counted, took 7 KiB each
+(10 KiB in uvloop), here 1 to 2 KiB; 2,000 messages on a connection each went at 1,900 a second (2,000
+in uvloop), here at 2,100 to 3,900, and at 2,300 to 3,200 with the journal's fsync before each 250.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from .recipients import find_token
 _SECTION = 32_768
 """Octets of header section that are read."""
 _VALUE = 1000
+_NAME = 100
 _RECEIVED = 50
 """Trace fields that are kept; RFC 5321 section 6.3 takes 100 hops for a loop."""
 _FIELDS = 60
@@ -43,7 +44,9 @@ class MessageFacts:
 def read_message(key: bytes, data: bytes) -> MessageFacts:
     """Read message data; whatever they are, there is an answer."""
     message = _parse(data)
-    everything = [(name, _text(value)) for name, value in message.raw_items()]  # as sent, undecoded
+    everything = [
+        (_text(name)[:_NAME], _text(value)) for name, value in message.raw_items()
+    ]  # as sent, undecoded
     return MessageFacts(
         subject=_first(everything, "subject"),
         received=tuple(value for name, value in everything if name.lower() == "received")[:_RECEIVED],
@@ -79,7 +82,7 @@ def _bound(fields: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
         size += len(name) + len(value)
         if size > _FIELDS_SIZE:
             break
-        kept.append((name[:100], value))
+        kept.append((name, value))
     return tuple(kept)
 
 

@@ -102,8 +102,7 @@ class PollServer:
         await self._runner.setup()
         protocol = self._watch.factory(cast("web.Server", self._runner.server))
         try:
-            for endpoint in self._listen:
-                self._servers.append(await listen(endpoint, protocol, tls=self._tls))
+            self._servers = await listen(self._listen, protocol, tls=self._tls)
         except BaseException:
             await self._close()
             raise

@@ -18,7 +18,6 @@ from relaywatch.model.tokens import Token
 from .certificate import make_certificate
 from .counters import Counters
 from .dialogue import House, Message
-from .errors import JournalError
 from .journal import GroupCommit, Journal, Record
 from .listening import endpoints, listen
 from .mailbox import Mailbox, Origin
@@ -77,8 +76,7 @@ class Sink:
         """
         try:
             self._open_files()
-            for endpoint in self.settings.listen:
-                self._servers.append(await listen(endpoint, self._mailbox.connection))
+            self._servers = await listen(self.settings.listen, self._mailbox.connection)
         except BaseException:
             await self._close()
             raise
@@ -151,14 +149,10 @@ class Sink:
     async def _take(self, message: Message, origin: Origin) -> bytes:
         """Write down what a message proves; the reply tells whether that is done."""
         self.counters.messages += 1
-        facts = read_message(self._key, message.data)
-        records = [
-            _record(message, token, forward_path, facts=facts, origin=origin)
-            for token, forward_path in self._worth_noting(message.recipients).items()
-        ]
+        records = self._records(message, origin)
         try:
             await self._note(records)
-        except JournalError:
+        except Exception:  # noqa: BLE001  whatever it is, 250 would be a lie
             self.counters.failures += 1
             self._seen.subtract(record.token for record in records)
             _log.exception("an arrival can't be written down; the relay is told to try later")
@@ -166,6 +160,13 @@ class Sink:
         if any(recipient.token is None for recipient in message.recipients):
             return await self._keep_for_people(message, origin)
         return _NOTED
+
+    def _records(self, message: Message, origin: Origin) -> list[Record]:
+        paths = self._worth_noting(message.recipients)
+        if not paths:
+            return []  # a flood of repeats isn't worth reading
+        facts = read_message(self._key, message.data)
+        return [_record(message, token, path, facts=facts, origin=origin) for token, path in paths.items()]
 
     def _worth_noting(self, recipients: Iterable[Recipient]) -> dict[Token, str]:
         """Each token with its first forward-path, without those that have come often enough."""
@@ -205,8 +206,8 @@ class Sink:
         self.counters.for_people += 1
         now = datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S +0000")
         trace = (
-            f"Return-Path: <{message.reverse_path}>\r\n"
-            f"Received: from {message.helo or 'unknown'} ({origin.peer})\r\n"
+            f"Return-Path: <{_printable(message.reverse_path)}>\r\n"
+            f"Received: from {_printable(message.helo) or 'unknown'} ({origin.peer})\r\n"
             f"\tby {self.settings.domain} with SMTP; {now}\r\n"
         )
         is_kept = self._people is not None and await self._people.keep(trace, message.data)
@@ -234,6 +235,10 @@ def _record(
         header_token=facts.header_token,
         octets=len(message.data),
     )
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _notice(settings: SinkSettings) -> str:

@@ -19,8 +19,9 @@ class Limits:
 
     connections: int = 400
     """At once, in all; a common process may hold 1,024 files."""
-    connections_per_source: int = 20
-    """At once, from one IPv4 address or one IPv6 /64, which is what one customer gets."""
+    connections_per_source: int = 50
+    """At once, from one IPv4 address or one IPv6 /64, which is what one customer gets. Many relays may
+    deliver through one smarthost."""
     idle: float = 120.0
     """Between complete commands: less than RFC 5321 section 4.5.3.2.7 asks for, more than relays need."""
     idle_when_busy: float = 10.0
