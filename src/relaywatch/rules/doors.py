@@ -32,7 +32,7 @@ _FACT_REASONS = {
 _NOBODY_HOME = frozenset({Fact.NOT_THIS_PROTOCOL, Fact.NOT_OFFERED})
 _ANSWERED = frozenset({CaseState.REFUSED, CaseState.REFUTED})
 _SILENCE = frozenset({Reason.NO_ANSWER, Reason.UNREACHABLE})
-_MUTE = frozenset({Reason.TIMEOUT, Reason.PROTOCOL_ERROR, Reason.CUT_SHORT, Reason.INCOMPLETE})
+_MUTE = frozenset({Reason.TIMEOUT, Reason.PROTOCOL_ERROR, Reason.CUT_SHORT})
 """How a plain attempt ends at a door that waits for a TLS hello."""
 _PRECEDENCE = (Verdict.OPEN, Verdict.ACCEPTING, Verdict.INCONCLUSIVE, Verdict.CLOSED, Verdict.ABSENT)
 
@@ -62,9 +62,11 @@ def judge_door(door: Door, attempts: Sequence[Attempt], cases: Sequence[CaseJudg
 def _put_together(parts: Iterable[_Part]) -> _Part:
     """The first of the verdicts in the order of precedence, with the reasons of all that share it.
 
-    Absent comes last: what isn't there adds nothing to what is.
+    Absent comes last: what isn't there adds nothing to what is.  Of nothing nothing can be said.
     """
     listed = list(parts)
+    if not listed:
+        return Verdict.INCONCLUSIVE, {Reason.INCOMPLETE}
     verdict = min((verdict for verdict, _ in listed), key=_PRECEDENCE.index)
     return verdict, {reason for other, reasons in listed if other is verdict for reason in reasons}
 
@@ -121,8 +123,6 @@ def _doubts(attempts: Sequence[Attempt], cases: Sequence[CaseJudgement], facts: 
 
 def judge_target(doors: Sequence[DoorJudgement]) -> tuple[Verdict, set[Reason]]:
     """Put the doors' verdicts together into the target's."""
-    if not doors:
-        return Verdict.INCONCLUSIVE, {Reason.INCOMPLETE}
     closed = [door.door for door in doors if door.verdict is Verdict.CLOSED]
     return _put_together(
         (door.verdict, set(door.reasons)) for door in doors if not _may_be_overlooked(door, closed)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from ipaddress import ip_network
 
 from relaywatch.model.evidence import Arrival, Attempt, Fact, Weakness
@@ -125,17 +124,21 @@ def _hides_client(case: CaseJudgement) -> bool:
     if case.arrival is None or not case.source:
         return False
     named = [address for line in case.arrival.received for address in _clients(line)]
-    return bool(named) and parse_address(case.source) not in named and _is_inner(named[-1])
+    return bool(named) and _read_address(case.source) not in named and _is_inner(named[-1])
 
 
 def _clients(received: str) -> list[Address]:
     """The addresses in the ``from`` clause of a Received field (RFC 5321 section 4.4)."""
     clause = re.split(r"\sby\s", received, maxsplit=1)[0]
-    found = []
-    for bracketed, in_parentheses in _ADDRESS_IN_RECEIVED.findall(clause):
-        with suppress(ValueError):
-            found.append(parse_address(bracketed or in_parentheses))
-    return found
+    found = (_read_address(bracketed or bare) for bracketed, bare in _ADDRESS_IN_RECEIVED.findall(clause))
+    return [address for address in found if address is not None]
+
+
+def _read_address(text: str) -> Address | None:
+    try:
+        return parse_address(text)
+    except ValueError:
+        return None
 
 
 def _is_inner(address: Address) -> bool:
