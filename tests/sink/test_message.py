@@ -70,6 +70,21 @@ def test_a_field_name_that_is_no_text_is_written_out():
     assert (("X-\\xff", "1"),) == read_message(KEY, b"X-\xff: 1\r\n\r\n").fields
 
 
+@pytest.mark.parametrize(
+    "line", [b">From s@relay.test Tue", b"no colon here", b"X-\xff: 1", b": x", b" folded"]
+)
+def test_a_line_that_is_no_field_costs_itself_alone(line):
+    facts = read_message(KEY, line + b"\r\nReceived: from a.test\r\nSubject: x\r\n\r\n")
+
+    assert ("from a.test",) == facts.received
+    assert "x" == facts.subject
+
+
+@pytest.mark.parametrize("data", [b"", b"\r\nSubject: in the text\r\n", b"\n\nSubject: in the text"])
+def test_a_message_may_have_no_header_section(data):
+    assert ("", ()) == (read_message(KEY, data).subject, read_message(KEY, data).fields)
+
+
 def test_everything_is_cut_to_size():
     trace = b"".join(b"Received: " + b"r" * 3000 + b"\r\n" for _ in range(8))
     others = b"".join(b"X-%d: " % number + b"v" * 900 + b"\r\n" for number in range(9))

@@ -23,7 +23,7 @@ from relaywatch.model.errors import UsageError
 from relaywatch.model.evidence import ArrivalKind
 from relaywatch.model.places import Endpoint
 from relaywatch.sink.certificate import make_certificate
-from relaywatch.sink.errors import JournalError, ListenError
+from relaywatch.sink.errors import JournalError, ListenError, SinkError
 from relaywatch.sink.settings import Limits, SinkSettings
 
 
@@ -281,3 +281,37 @@ async def shown_certificate(endpoint):
 
 def test_settings_default_to_port_25_of_both_families():
     assert ["0.0.0.0:25", "[::]:25"] == [str(endpoint) for endpoint in SinkSettings(domain="s.test").listen]
+
+
+def test_counting_repeats_takes_bounded_memory(run, monkeypatch):
+    monkeypatch.setattr("relaywatch.sink.server._TOKENS_COUNTED", 4)
+    arrivals = []
+
+    async def scene():
+        async with make_sink(arrivals, limits=Limits(arrivals_per_token=1)) as sink:
+            everybody = [f"{token(number)}@sink.test" for number in range(8)]
+            for recipient in (*everybody, everybody[-1]):
+                await deliver_async(sink.addresses[0], [recipient])
+            return len(sink._seen), sink.counters.repeated
+
+    counted, repeated = run(scene())
+
+    assert counted <= 4
+    assert 1 == repeated
+    assert 8 == len(arrivals)
+
+
+def test_a_maildir_that_cannot_be_is_named_or_defers(run, tmp_path):
+    (tmp_path / "file").write_text("")
+
+    async def scene():
+        with pytest.raises(SinkError, match="Maildir"):
+            async with make_sink(human_maildir=tmp_path / "file" / "people"):
+                pass
+        async with make_sink(human_maildir=tmp_path / "people") as sink:
+            (tmp_path / "people" / "new").rmdir()
+            with pytest.raises(smtplib.SMTPDataError) as refusal:
+                await deliver_async(sink.addresses[0], ["postmaster"])
+            return refusal.value.smtp_code
+
+    assert 452 == run(scene())

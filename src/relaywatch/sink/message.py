@@ -6,10 +6,8 @@ All of it is a stranger's: text comes with octets that aren't UTF-8 written as `
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from email.message import Message
-from email.parser import BytesHeaderParser
-from email.policy import compat32
 
 from relaywatch.model.tokens import Token
 
@@ -23,7 +21,10 @@ _RECEIVED = 50
 """Trace fields that are kept; RFC 5321 section 6.3 takes 100 hops for a loop."""
 _FIELDS = 60
 _FIELDS_SIZE = 8000
-_END_OF_SECTION = re.compile(rb"\r?\n\r?\n")
+_END_OF_SECTION = re.compile(rb"(?:^|\n)\r?\n")
+_NEW_FIELD = re.compile(rb"\r?\n(?![ \t])")
+
+Field = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,40 +44,41 @@ class MessageFacts:
 
 def read_message(key: bytes, data: bytes) -> MessageFacts:
     """Read message data; whatever they are, there is an answer."""
-    message = _parse(data)
-    everything = [
-        (_text(name)[:_NAME], _text(value)) for name, value in message.raw_items()
-    ]  # as sent, undecoded
+    everything = list(_split(data))
     return MessageFacts(
         subject=_first(everything, "subject"),
         received=tuple(value for name, value in everything if name.lower() == "received")[:_RECEIVED],
         fields=_bound(
             [(name, value) for name, value in everything if name.lower() not in {"received", "subject"}]
         ),
-        is_report=_is_report(message),
+        is_report=_is_report(everything),
         header_token=find_token(key, _first(everything, "x-relaywatch-token")),
     )
 
 
-def _parse(data: bytes) -> Message:
-    head = data[:_SECTION]
-    end = _END_OF_SECTION.search(head)
-    section = head[: end.start()] + b"\r\n" if end else head
-    return BytesHeaderParser(policy=compat32).parsebytes(section.replace(b"\0", b""))
+def _split(data: bytes) -> Iterator[tuple[str, str]]:
+    """Give the fields of the header section; a line that is none costs itself alone.
+
+    The standard library's parser ends the section at such a line, and relays put them there.
+    """
+    section = _END_OF_SECTION.split(data[:_SECTION], maxsplit=1)[0]
+    for line in _NEW_FIELD.split(section):
+        name, colon, value = _text(line).partition(":")
+        if colon and name.strip():
+            yield name.strip()[:_NAME], value.strip()[:_VALUE]
 
 
-def _text(value: object) -> str:
-    unfolded = re.sub(r"\r?\n[ \t]*|\r", " ", str(value))
-    octets = unfolded.encode("utf-8", "surrogateescape")
-    return octets.decode("utf-8", "backslashreplace").strip()[:_VALUE]
+def _text(octets: bytes) -> str:
+    unfolded = re.sub(rb"\r?\n[ \t]*|\r", b" ", octets.replace(b"\0", b""))
+    return unfolded.decode("utf-8", "backslashreplace")
 
 
-def _first(fields: list[tuple[str, str]], name: str) -> str:
+def _first(fields: list[Field], name: str) -> str:
     return next((value for field, value in fields if field.lower() == name), "")
 
 
-def _bound(fields: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    kept: list[tuple[str, str]] = []
+def _bound(fields: list[Field]) -> tuple[Field, ...]:
+    kept: list[Field] = []
     size = 0
     for name, value in fields[:_FIELDS]:
         size += len(name) + len(value)
@@ -86,7 +88,8 @@ def _bound(fields: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     return tuple(kept)
 
 
-def _is_report(message: Message) -> bool:
-    if message.get_content_type() == "multipart/report":
-        return True
-    return _text(message.get("Auto-Submitted", "")).lower().startswith("auto-replied")
+def _is_report(fields: list[Field]) -> bool:
+    media_type = _first(fields, "content-type").partition(";")[0].strip().lower()
+    return media_type == "multipart/report" or _first(fields, "auto-submitted").lower().startswith(
+        "auto-replied"
+    )
