@@ -24,7 +24,14 @@ RUDE = "250 \x1b]0;owned\x07\x9b31m[red]bold[/red] <script>alert(1)</script> \u2
 
 
 def door(verdict=Verdict.CLOSED, port=25, transport=Transport.PLAIN, family=Family.IPV4, **more):
-    return DoorLine(port=port, transport=transport, family=family, verdict=verdict, reasons=more.pop("reasons", ()), **more)
+    return DoorLine(
+        port=port,
+        transport=transport,
+        family=family,
+        verdict=verdict,
+        reasons=more.pop("reasons", ()),
+        **more,
+    )
 
 
 def finding(**more):

@@ -27,7 +27,7 @@ from relaywatch import __version__
 
 from .exit_codes import ExitCode
 from .language import N_
-from .speaking import CouldNotTestError, words_of
+from .speaking import CouldNotTestError, SpokenGroup
 
 _COMMANDS: Mapping[str, str] = MappingProxyType(
     {
@@ -42,7 +42,7 @@ _COMMANDS: Mapping[str, str] = MappingProxyType(
 )
 
 
-class LazyGroup(click.Group):
+class LazyGroup(SpokenGroup):
     """Loads a command when it is called; its one-line help stands here."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
@@ -56,14 +56,12 @@ class LazyGroup(click.Group):
         loaded: click.Command = importlib.import_module(f"relaywatch.cli.commands.{cmd_name}").COMMAND
         return loaded
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list without loading anything."""
-        words = words_of(ctx)
-        with formatter.section(words("Commands")):
-            formatter.write_dl([(name, words(text)) for name, text in sorted(_COMMANDS.items())])
+    def summaries(self, ctx: click.Context) -> list[tuple[str, str]]:  # noqa: ARG002
+        """Each command with its help, without loading any."""
+        return sorted(_COMMANDS.items())
 
 
-@click.group(cls=LazyGroup, help="Find, prove and fix open mail relays.")
+@click.group(cls=LazyGroup, help=N_("Find, prove and fix open mail relays."))
 @click.version_option(__version__, prog_name="relaywatch", message="%(prog)s %(version)s")
 def relaywatch() -> None:
     """Find, prove and fix open mail relays."""

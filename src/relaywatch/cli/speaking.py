@@ -54,6 +54,27 @@ class SpokenCommand(click.Command):
             raise CouldNotTestError(neutralise(str(error))) from error
 
 
+class SpokenGroup(click.Group):
+    """A group whose help, and whose commands' one-line help, is translated when it is shown."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help, in the user's language."""
+        spoken = copy.copy(self)
+        spoken.help = words_of(ctx)(self.help or "")
+        super(SpokenGroup, spoken).format_help_text(ctx, formatter)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what there is, in the user's language."""
+        words = words_of(ctx)
+        with formatter.section(words("Commands")):
+            formatter.write_dl([(name, words(text)) for name, text in self.summaries(ctx)])
+
+    def summaries(self, ctx: click.Context) -> list[tuple[str, str]]:
+        """Each command with its help."""
+        commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        return [(name, command.help or "") for name, command in commands if command]
+
+
 class CouldNotTestError(click.ClickException):
     """Something of ours is missing or broken, so that nothing could be tested: not the user's fault."""
 

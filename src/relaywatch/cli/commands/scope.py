@@ -10,7 +10,7 @@ import click
 
 from relaywatch.cli.language import N_, Words
 from relaywatch.cli.options import default_scope_path
-from relaywatch.cli.speaking import command, option, words_of
+from relaywatch.cli.speaking import SpokenGroup, command, option, words_of
 from relaywatch.model.errors import UsageError
 from relaywatch.targets.parse import TargetKind, parse_target
 from relaywatch.targets.permissions import Permission, permission_from
@@ -30,7 +30,11 @@ def _scope_option(function: Any) -> Any:
     )(function)
 
 
-@click.group("scope", short_help="Say whom you may check.")
+@click.group(
+    "scope",
+    cls=SpokenGroup,
+    help=N_("Say whom you may check: loopback needs no permission, everything else does."),
+)
 def scope() -> None:
     """Say whom you may check: loopback needs no permission, everything else does."""
 
@@ -121,9 +125,9 @@ def _say_coverage(permissions: Scope, text: str, words: Words) -> bool:
 
 def _describe(number: int, permission: Permission, words: Words) -> None:
     covered = ", ".join([*map(str, permission.networks), *permission.domains])
-    state = "" if permission.is_valid_on(_today()) else f" ({words('has run out')})"
-    until = words("until {day}", day=permission.until)
-    click.echo(f"{number}. {covered}: {permission.owner} <{permission.contact}>, {until}{state}")
+    holds = permission.is_valid_on(_today())
+    until = words(N_("until {day}") if holds else N_("until {day}, which is over"), day=permission.until)
+    click.echo(f"{number}. {covered}: {permission.owner} <{permission.contact}>, {until}")
 
 
 def _today() -> date:

@@ -10,7 +10,7 @@ import click
 
 from relaywatch.cli.language import N_
 from relaywatch.cli.options import DIRECTORY, FILE, NAME
-from relaywatch.cli.speaking import command, option, words_of
+from relaywatch.cli.speaking import SpokenGroup, command, option, words_of
 from relaywatch.model.places import Address, Endpoint, parse_address
 from relaywatch.sink.keys import certificate_path, generate_keys
 from relaywatch.sink.serve import ANY_ADDRESS_8443, ServeSettings, serve_sink
@@ -39,7 +39,9 @@ ENDPOINT = EndpointType()
 _KEYS = N_("Key file; its certificate lies beside it.")
 
 
-@click.group("sink", short_help="Receive what comes through open relays.")
+@click.group(
+    "sink", cls=SpokenGroup, help=N_("Receive what comes through open relays, for checkers elsewhere.")
+)
 def sink() -> None:
     """Receive what comes through open relays, for checkers elsewhere."""
 
@@ -103,7 +105,8 @@ def serve(
         contact=contact,
         operator=operator,
     )
-    click.echo(words_of(ctx)("Receiving mail for {domain}.", domain=domain), err=True)
+    words = words_of(ctx)
+    click.echo(words("Receiving mail for {domain}.", domain=domain), err=True)
     asyncio.run(
         serve_sink(
             ServeSettings(

@@ -50,9 +50,9 @@ def rating(advisory: Advisory, words: Words) -> str:
         (words("root cause"), advisory.root_cause),
         (words("ease of fix"), advisory.ease_of_fix),
     )
-    impact = ", ".join(words(RATINGS[value]) for value in advisory.impact)
     rated = [f"{name}: {words(RATINGS[value])}" for name, value in fields]
-    return " · ".join([*rated, f"{words('impact')}: {impact}"])
+    impact = ", ".join(words(RATINGS[value]) for value in advisory.impact)
+    return " · ".join([*rated, words("impact: {impact}", impact=impact)])
 
 
 def remedy_lines(remedy: Remedy, words: Words) -> Iterator[Part]:
