@@ -1,17 +1,25 @@
+import shutil
 import socket
 import ssl
+import subprocess
+import threading
+import time
 import warnings
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from ipaddress import ip_address
 
 import pytest
 import trustme
 
+from relaywatch.engine.driver import Engine, Limits
 from relaywatch.engine.tls import TLSLayer, lenient_context
 from relaywatch.model import errors
 from relaywatch.model.evidence import AttemptStatus, Direction
+from relaywatch.model.places import Endpoint
 from relaywatch.script import ops
 from relaywatch.wire.x509 import read_certificate
 
+from .conftest import Run, brief_for, probe_of
 from .hostile import reset, saying, serving
 
 AUTHORITY = trustme.CA(key_type=trustme.KeyType.ECDSA)
@@ -356,3 +364,63 @@ def test_octets_that_come_one_by_one_lose_nothing():
 
     assert is_done
     assert b"EHLO x\r\n" * 10_000 == heard
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
+def test_a_renegotiation_in_mid_dialogue_loses_nothing(run, tmp_path):
+    """OpenSSL's own server renegotiates on the command ``R``, which Python's ``ssl`` can't."""
+    heard = []
+    may_speak = threading.Event()
+
+    async def script(link, brief):
+        await link.connect()
+        await link.start_tls()
+        heard.append(await link.read_line(limit=512))
+        may_speak.wait(5)  # the loop stands still, so that the request to renegotiate lies unread
+        await link.send(b"in between\r\n")
+        heard.append(await link.read_line(limit=512))
+
+    async def main(endpoint):
+        return await Engine(Limits(receive_seconds=5)).attempt(probe_of(script), brief_for(endpoint), Run())
+
+    def command(server):
+        for line, pause in (("first", 0.3), ("R", 0.2)):
+            server.stdin.write(f"{line}\n")
+            server.stdin.flush()
+            time.sleep(pause)
+        may_speak.set()
+        for line in server.stdout:
+            if "in between" in line:
+                break
+        server.stdin.write("second\n")
+        server.stdin.flush()
+
+    with openssl_server(tmp_path) as (server, endpoint):
+        commander = threading.Thread(target=command, args=(server,))
+        commander.start()
+        outcome = run(main(endpoint))
+        commander.join(5)
+
+    assert (AttemptStatus.COMPLETED, "") == (outcome.status, outcome.error)
+    assert [b"first", b"second"] == heard
+
+
+@contextmanager
+def openssl_server(folder):
+    (folder / "key.pem").write_bytes(CERTIFICATE.private_key_pem.bytes())
+    (folder / "cert.pem").write_bytes(CERTIFICATE.cert_chain_pems[0].bytes())
+    with subprocess.Popen(
+        ["openssl", "s_server", "-4", "-accept", "127.0.0.1:0", "-tls1_2"]
+        + ["-key", folder / "key.pem", "-cert", folder / "cert.pem"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as server:
+        try:
+            for line in server.stdout:
+                if line.startswith("ACCEPT "):
+                    break
+            yield server, Endpoint(ip_address("127.0.0.1"), int(line.rpartition(":")[2]))
+        finally:
+            server.kill()

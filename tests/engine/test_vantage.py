@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -36,4 +38,10 @@ def test_the_kernel_names_the_source():
 
 
 def test_where_no_way_leads_there_is_no_source():
-    assert source_for(ip_address("255.255.255.255")) is None  # a broadcast, which a plain socket may not
+    program = (
+        "from ipaddress import ip_address; from relaywatch.engine.vantage import source_for;"
+        "print(source_for(ip_address('255.255.255.255')))"  # a broadcast, which a plain socket may not
+    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert "None\n" == finished.stdout

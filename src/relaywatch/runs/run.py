@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
 from relaywatch.engine.arrivals import ArrivalBoard
 from relaywatch.engine.driver import Engine
-from relaywatch.engine.pace import Pace
+from relaywatch.engine.pace import Pace, Rates
 from relaywatch.engine.resolve import Resolver
 from relaywatch.engine.vantage import judge_vantage, source_for
 from relaywatch.model.errors import UsageError
@@ -187,6 +187,8 @@ class _Workshop:
     sink: OpenedSink
     tell: Tell
     probes: tuple[Probe, ...]
+    own_paces: dict[Permission, Pace] = field(default_factory=dict)
+    """Of permissions that set a rate, for all targets that they cover."""
 
     async def check(self, host: Host, permission: Permission) -> list[TargetReport]:
         """Check one host with every probe, a report for each weakness."""
@@ -245,10 +247,18 @@ class _Workshop:
             key=self.sink.key,
             board=self.board,
             engine=self.engine,
-            pace=self.pace,
+            paces=(self.pace, *self._own_pace(permission)),
             tell=self.tell,
             messages_left=settings.messages,
         )
+
+    def _own_pace(self, permission: Permission) -> tuple[Pace, ...]:
+        if permission.rate is None:
+            return ()
+        rates = Rates(
+            overall=permission.rate, per_address=permission.rate, per_network=permission.rate, overall_burst=1
+        )
+        return (self.own_paces.setdefault(permission, Pace(rates)),)
 
     def _source(self, address: Address) -> Address | None:
         chosen = [source for source in self.settings.sources if source.version == address.version]

@@ -41,7 +41,8 @@ class TargetRun:
     key: bytes
     board: ArrivalBoard
     engine: Engine
-    pace: Pace
+    paces: tuple[Pace, ...]
+    """The run's pace, and the permission's own if it sets one."""
     tell: Callable[[RunEvent], None]
     messages_left: int = 0
     attempts: list[Attempt] = field(default_factory=list)
@@ -77,8 +78,9 @@ class TargetRun:
         )
 
     def admit(self, address: Address) -> float:
-        """Ask the run's pace for a place."""
-        return self.pace.admit(address, time.monotonic())
+        """Ask each pace for a place; the slowest decides."""
+        now = time.monotonic()
+        return max(pace.admit(address, now) for pace in self.paces)
 
     def _keep(self, tokens: Iterable[Token]) -> None:
         kept = tuple(tokens)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from relaywatch.model.errors import RemoteProtocolError
@@ -43,19 +43,29 @@ async def commands(
     replies: list[Reply],
     within: float | None = None,
 ) -> None:
-    """Send several commands, in one write where the server takes that (RFC 2920), and add their replies.
+    """Send several commands, in groups where the server takes that (RFC 2920), and add their replies.
 
     ``replies`` grows as they come, so that those before a failure aren't lost. Ends early after a
     421: the server is closing (RFC 5321 section 3.8).
     """
-    if pipelined:
-        await link.send(b"".join(wire.encode_command(*line) for line in lines))
+    for group in _groups(lines) if pipelined else ([line] for line in lines):
+        await link.send(b"".join(wire.encode_command(*line) for line in group))
+        for _ in group:
+            replies.append(await read_reply(link, within=within))
+            if replies[-1].code == 421:
+                return
+
+
+def _groups(lines: Sequence[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    """Cut commands into groups that may be one write: EHLO and HELO end theirs (RFC 2920 section 3.1)."""
+    group: list[tuple[str, str]] = []
     for line in lines:
-        if not pipelined:
-            await link.send(wire.encode_command(*line))
-        replies.append(await read_reply(link, within=within))
-        if replies[-1].code == 421:
-            return
+        group.append(line)
+        if line[0] in {"EHLO", "HELO"}:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +114,11 @@ async def open_session(link: Link, brief: Brief, helo: Helo) -> Session:
     greeting = await read_reply(link, within=brief.patience.greeting)
     if not greeting.is_positive:
         return Session(greeting, greeting, wire.Extensions(), tls)
-    session = await _introduce(link, brief, helo, greeting, tls)
-    if brief.door.transport is not Transport.STARTTLS or "STARTTLS" not in session.extensions:
+    if brief.door.transport is not Transport.STARTTLS:
+        return await _introduce(link, brief, helo, greeting, tls)
+    # Only EHLO's answer offers STARTTLS, whatever is said behind it.
+    session = await _introduce(link, brief, Helo("EHLO", helo.argument), greeting, tls)
+    if not session.is_ready or "STARTTLS" not in session.extensions:
         return session
     go_ahead = await command(link, "STARTTLS", within=brief.patience.reply)
     if not go_ahead.is_positive:
