@@ -18,6 +18,8 @@ from relaywatch.targets.parse import Target, TargetKind
 
 from .reports.lines import format_line
 
+_LINE_START = b'{"schema":"relaywatch.result/'
+
 
 @dataclass(slots=True)
 class Done:
@@ -104,7 +106,7 @@ def read_lines(path: Path) -> Iterator[ResultLine]:
 
 
 def _lines(path: Path) -> Iterator[tuple[ResultLine, int]]:
-    """Each line, and the offset behind it; a torn one at the end is left out."""
+    """Each line, and the offset behind it; one that was torn at the end is left out."""
     if not path.exists():
         return
     end = 0
@@ -112,13 +114,20 @@ def _lines(path: Path) -> Iterator[tuple[ResultLine, int]]:
         for number, octets in enumerate(file, 1):
             end += len(octets)
             try:
-                if not octets.endswith(b"\n"):
-                    return
-                yield decode_line(octets), end
+                line = decode_line(octets)
             except ValueError as error:
-                if file.read(1):
-                    raise UsageError(f"{path}:{number}: not a result line: {error}") from error
+                if _is_torn(octets) and not file.read(1):
+                    return
+                raise UsageError(f"{path}:{number}: not a result line: {error}") from error
+            if not octets.endswith(b"\n"):
                 return
+            yield line, end
+
+
+def _is_torn(octets: bytes) -> bool:
+    """Whether this is how a result line begins, so that it may be cut off: no other file is ever touched."""
+    start = octets.rstrip(b"\n")[: len(_LINE_START)]
+    return _LINE_START.startswith(start)
 
 
 def _rewrite(path: Path, lines: Iterable[ResultLine]) -> None:
