@@ -2,8 +2,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-import threading
-import time
 import warnings
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
@@ -11,7 +9,6 @@ from ipaddress import ip_address
 import pytest
 import trustme
 
-from relaywatch.engine.driver import Engine, Limits
 from relaywatch.engine.tls import TLSLayer, lenient_context
 from relaywatch.model import errors
 from relaywatch.model.evidence import AttemptStatus, Direction
@@ -19,7 +16,6 @@ from relaywatch.model.places import Endpoint
 from relaywatch.script import ops
 from relaywatch.wire.x509 import read_certificate
 
-from .conftest import Run, brief_for, probe_of
 from .hostile import reset, saying, serving
 
 AUTHORITY = trustme.CA(key_type=trustme.KeyType.ECDSA)
@@ -367,42 +363,40 @@ def test_octets_that_come_one_by_one_lose_nothing():
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
-def test_a_renegotiation_in_mid_dialogue_loses_nothing(run, tmp_path):
+def test_what_is_said_during_a_renegotiation_is_said_after_it(tmp_path):
     """OpenSSL's own server renegotiates on the command ``R``, which Python's ``ssl`` can't."""
-    heard = []
-    may_speak = threading.Event()
-
-    async def script(link, brief):
-        await link.connect()
-        await link.start_tls()
-        heard.append(await link.read_line(limit=512))
-        may_speak.wait(5)  # the loop stands still, so that the request to renegotiate lies unread
-        await link.send(b"in between\r\n")
-        heard.append(await link.read_line(limit=512))
-
-    async def main(endpoint):
-        return await Engine(Limits(receive_seconds=5)).attempt(probe_of(script), brief_for(endpoint), Run())
-
-    def command(server):
-        for line, pause in (("first", 0.3), ("R", 0.2)):
-            server.stdin.write(f"{line}\n")
-            server.stdin.flush()
-            time.sleep(pause)
-        may_speak.set()
-        for line in server.stdout:
-            if "in between" in line:
-                break
-        server.stdin.write("second\n")
+    layer = TLSLayer(lenient_context(), None)
+    with (
+        openssl_server(tmp_path) as (server, endpoint),
+        socket.create_connection((str(endpoint.address), endpoint.port), timeout=5) as sock,
+    ):
+        while not layer.handshake():
+            sock.sendall(layer.outgoing())
+            layer.feed(sock.recv(65536))
+        sock.sendall(layer.outgoing())
+        layer.read()
+        server.stdin.write("R\n")
         server.stdin.flush()
+        layer.feed(sock.recv(65536))
+        assert (b"", False) == layer.read()
+        client_hello = layer.outgoing()
+        layer.write(b"in ")
+        layer.write(b"between\n")
+        held_back = layer.outgoing()
+        sock.sendall(client_hello)
+        heard = server_lines(server)
+        while layer._unsent:
+            layer.feed(sock.recv(65536))
+            layer.read()
+            sock.sendall(layer.outgoing())
 
-    with openssl_server(tmp_path) as (server, endpoint):
-        commander = threading.Thread(target=command, args=(server,))
-        commander.start()
-        outcome = run(main(endpoint))
-        commander.join(5)
+        assert (True, b"") == (bool(client_hello), held_back)
+        assert "in between\n" in heard
 
-    assert (AttemptStatus.COMPLETED, "") == (outcome.status, outcome.error)
-    assert [b"first", b"second"] == heard
+
+def server_lines(server):
+    """The lines that the server prints, as they come."""
+    return iter(server.stdout.readline, "")
 
 
 @contextmanager
@@ -410,8 +404,10 @@ def openssl_server(folder):
     (folder / "key.pem").write_bytes(CERTIFICATE.private_key_pem.bytes())
     (folder / "cert.pem").write_bytes(CERTIFICATE.cert_chain_pems[0].bytes())
     with subprocess.Popen(
-        ["openssl", "s_server", "-4", "-accept", "127.0.0.1:0", "-tls1_2"]
-        + ["-key", folder / "key.pem", "-cert", folder / "cert.pem"],
+        [
+            *("openssl", "s_server", "-4", "-accept", "127.0.0.1:0", "-tls1_2"),
+            *("-key", folder / "key.pem", "-cert", folder / "cert.pem"),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
