@@ -1,6 +1,7 @@
 """The embedded server itself: where it listens, where it delivers, what it bears."""
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from ipaddress import IPv4Address, IPv6Address
@@ -14,7 +15,7 @@ from relaywatch.demo.delivery import loopback
 from relaywatch.demo.oddities import drip, hang_up, send_a_long_line
 from relaywatch.demo.policy import Conduct, Greylist, GreylistKey
 from relaywatch.demo.population import CLOSED, OPEN, POPULATION, policy
-from relaywatch.demo.server import LOOPBACK, Listener, MailServer, bind
+from relaywatch.demo.server import CONNECTIONS_LIMIT, LOOPBACK, Listener, MailServer, bind
 from relaywatch.demo.world import World, serve_world
 from relaywatch.model.errors import UsageError
 from relaywatch.model.places import Endpoint
@@ -128,12 +129,15 @@ def test_mail_loop_ends_after_ten_hops(caplog):
     assert "mail loop" in caplog.text
 
 
-def test_what_came_in_the_clear_after_starttls_is_thrown_away():
+@pytest.mark.parametrize("module", ["asyncio", "uvloop"])
+def test_what_came_in_the_clear_after_starttls_is_thrown_away(module):
+    loops = pytest.importorskip(module)
+
     async def main():
         async with MailServer(policy("yucca", offers_starttls=True)) as server:
             return await asyncio.to_thread(_inject, server.port)
 
-    assert b"250 2.0.0 Ok\r\n" == asyncio.run(main())
+    assert b"250 2.0.0 Ok\r\n" == loops.run(main())
 
 
 def test_commands_sent_in_one_write_are_answered_in_order():
@@ -171,6 +175,94 @@ def test_wrong_command_has_its_reply_code(said, code):
             return await asyncio.to_thread(_all, server.port, said)
 
     assert code == asyncio.run(main()).splitlines()[-1][:3]
+
+
+CHUNKY = policy("alder", offers_chunking=True)
+LOCAL = b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<postmaster@alder.example>\r\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "codes"),
+    [
+        (b"HELO x\r\nNOOP\r\nVRFY a\r\nHELP\r\nQUIT\r\n", "220 250 250 252 502 221"),
+        (b"EHLO x\r\nBDAT 2 LAST\r\nab", "220 250 503"),
+        (b"EHLO x\r\nBDAT \xc2\xb2 LAST\r\n", "220 250 421"),
+        (LOCAL + b"BDAT 2\r\nabBDAT 0 LAST\r\n", "220 250 250 250 250 250"),
+        (LOCAL + b"BDAT 1048577 LAST\r\n", "220 250 250 250 421"),
+        (LOCAL + b"DATA\r\n" + b"x" * 1000 + b"\r\n.\r\n", "220 250 250 250 354 250"),
+        (LOCAL + b"DATA\r\n" + (b"x" * 1000 + b"\r\n") * 1100 + b".\r\n", "220 250 250 250 354 552"),
+        (LOCAL + b"RCPT TO:<postmaster>\r\n" * 50, "220 250 250 250" + " 250" * 49 + " 452"),
+    ],
+)
+def test_dialogue_has_these_reply_codes(said, codes):
+    async def main():
+        async with MailServer(CHUNKY) as server:
+            return await asyncio.to_thread(_all, server.port, said)
+
+    lines = asyncio.run(main()).splitlines()
+    assert codes.encode() == b" ".join(line[:3] for line in lines if line[3:4] == b" ")
+
+
+def test_own_literal_is_local_where_the_policy_says_so():
+    knows = policy("alder", own_literals_are_local=True)
+    literal = Envelope(forward_paths=("<postmaster@[127.0.0.1]>",))
+
+    async def codes(one):
+        async with MailServer(one) as server:
+            return (await asyncio.to_thread(offer, "127.0.0.1", server.port, literal, "mark", "")).codes
+
+    assert (250, 250, 354, 250) == asyncio.run(codes(knows))
+    assert (250, 550) == asyncio.run(codes(CLOSED))
+
+
+def test_connections_are_bounded():
+    async def main():
+        async with MailServer(CLOSED) as server:
+            return await asyncio.to_thread(_crowd, server.port, CONNECTIONS_LIMIT + 1)
+
+    greetings = asyncio.run(main())
+    assert [b"220 "] * CONNECTIONS_LIMIT + [b"421 "] == greetings
+
+
+def test_next_hop_that_says_later_is_asked_again():
+    class Hesitant(Recorder):
+        asked = 0
+
+        async def handle_RCPT(self, _server, _session, envelope, address, options):  # noqa: N802
+            self.asked += 1
+            if self.asked == 1:
+                return "451 4.3.0 Later"
+            envelope.rcpt_tos.append(address)
+            return "250 2.1.5 Ok"
+
+    async def main():
+        recorder, mark = Hesitant(), fresh_mark()
+        async with recording(recorder) as port, MailServer(OPEN, loopback("127.0.0.1", port)) as server:
+            await asyncio.to_thread(offer, "127.0.0.1", server.port, PLAIN, mark, "")
+            await _until(lambda: recorder.find(mark))
+            return recorder.asked
+
+    assert 2 == asyncio.run(main())
+
+
+def test_next_hop_that_says_no_sends_the_message_back():
+    class Strict(Recorder):
+        async def handle_RCPT(self, _server, _session, envelope, address, options):  # noqa: N802
+            if "stranger" not in address:
+                return "550 5.1.1 Nobody"
+            envelope.rcpt_tos.append(address)
+            return "250 2.1.5 Ok"
+
+    async def main():
+        recorder = Strict()
+        async with recording(recorder) as port, MailServer(OPEN, loopback("127.0.0.1", port)) as server:
+            await asyncio.to_thread(offer, "127.0.0.1", server.port, PLAIN, fresh_mark(), "")
+            await _until(lambda: recorder.messages)
+            return recorder.messages[0]
+
+    bounce = asyncio.run(main())
+    assert "" == bounce.reverse_path
+    assert b"550 5.1.1 Nobody" in bounce.content
 
 
 def test_errors_slow_a_server_down_that_says_so():
@@ -282,6 +374,16 @@ def _all(port, said):
         client.sendall(said)
         client.shutdown(socket.SHUT_WR)
         return client.makefile("rb").read()
+
+
+def _crowd(port, count):
+    """Open so many connections, one after the other, and keep them until the last has been greeted."""
+    with contextlib.ExitStack() as stack:
+        clients = []
+        for _ in range(count):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port), 5))
+            clients.append(client.recv(4))
+        return clients
 
 
 def _inject(port):

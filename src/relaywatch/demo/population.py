@@ -82,10 +82,13 @@ _PLAIN_HOLES = {
 _CLOSED = {
     "closed": CLOSED,
     "postfix-like": policy(
-        "quince", phrases=POSTFIX, conduct=Conduct(sleeps_after_errors=10, drops_after_errors=20)
+        "quince",
+        phrases=POSTFIX,
+        own_literals_are_local=True,
+        conduct=Conduct(sleeps_after_errors=10, drops_after_errors=20),
     ),
     "exim-like": policy("rowan", phrases=EXIM),
-    "sendmail-like": policy("spruce", phrases=SENDMAIL),
+    "sendmail-like": policy("spruce", phrases=SENDMAIL, own_literals_are_local=True),
     "refuses-at-data": policy("tamarind", relay_check=RelayCheck.AT_DATA, offers_chunking=True),
     "catch-all": policy("umbu", unknown_user=UnknownUser.KEEP),
     "slow-greeting": policy("viburnum", phrases=POSTFIX, conduct=Conduct(greeting_seconds=2.0)),

@@ -252,15 +252,17 @@ class Session:
 
     async def _bdat(self, argument: str) -> Reply:
         size, _, last = argument.strip().partition(" ")
-        if not self._policy.offers_chunking or not size.isdigit() or int(size) > CONTENT_LIMIT:
+        octets = int(size) if size.isascii() and size.isdigit() else CONTENT_LIMIT + 1
+        if not self._policy.offers_chunking or octets > CONTENT_LIMIT:
             return say("421 5.5.4 Can't take that chunk")  # its octets would be read as commands
-        chunk = await self._line.read_exactly(int(size))
+        chunk = await self._line.read_exactly(octets)
         transaction = self._transaction
         if transaction is None or not transaction.recipients:
             return say("503 5.5.1 Need RCPT command")
         if not self._policy.bdat_unchecked and (no := self._refused_late(transaction)) is not None:
             return no
-        transaction.content += chunk
+        if len(transaction.content) <= CONTENT_LIMIT:
+            transaction.content += chunk
         if last.upper() != "LAST":
             return say("250 2.0.0 {octets} octets received", octets=size)
         return self._end_of_data(transaction)
