@@ -90,6 +90,10 @@ class Session:
         """Whether the server let us in."""
         return self.greeting.is_positive and self.ehlo.is_positive
 
+    def has_tls_for(self, transport: Transport) -> bool:
+        """Whether the session has the TLS that such a door is named for."""
+        return transport is Transport.PLAIN or self.tls is not None
+
     @property
     def pipelines(self) -> bool:
         """Whether commands may be sent in groups."""

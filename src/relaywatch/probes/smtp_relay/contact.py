@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 from relaywatch.model.errors import ConnectRefusedError, PeerClosedError, RemoteProtocolError
 from relaywatch.model.evidence import Fact, Observation
-from relaywatch.model.places import Transport
 from relaywatch.model.smtp import Reply
 from relaywatch.script.brief import Brief
 from relaywatch.script.link import Link
 from relaywatch.script.ops import TLSSession
 from relaywatch.script.smtp import Helo, Session, command, open_session
 from relaywatch.script.software import Software, Where, find_software, recognise
+from relaywatch.wire.hostnames import plausible_host_name
 from relaywatch.wire.x509 import certificate_notes, read_certificate
 
 from .readings import is_another_protocol, is_ftp, read_refusal
@@ -32,6 +32,8 @@ class Contact:
     names: list[str] = field(default_factory=list)
     """What the server calls itself, in the order in which it said so."""
     extensions: frozenset[str] = frozenset()
+    is_shut: bool = False
+    """Whether the server has stopped serving us for good."""
 
     async def first(self) -> Session | None:
         """Open the first session and report what it shows; nothing if there is no session to be had."""
@@ -43,18 +45,19 @@ class Contact:
             await self._report(Fact.NOT_THIS_PROTOCOL, session.greeting)
             return None
         await self._learn(session)
-        if not session.is_ready:
+        if session.is_ready and session.has_tls_for(self.brief.door.transport):
+            return session
+        is_empty_offer = "STARTTLS" in session.extensions and session.last_reply.is_permanent
+        if session.is_ready or (session.tls is None and is_empty_offer):
+            await self._report(Fact.NOT_OFFERED, session.last_reply)
+        else:
             await self._report_shut(session.last_reply)
-            return None
-        if self.brief.door.transport is Transport.STARTTLS and session.tls is None:
-            await self._report(Fact.NOT_OFFERED, session.ehlo)
-            return None
-        return session
+        return None
 
     async def again(self, helo: Helo) -> Session | None:
         """Open a further session, in patience with a server that wants a rest; nothing if it stays shut."""
         trouble = ""
-        for number in range(_TRIES):
+        for number in range(0 if self.is_shut else _TRIES):
             patience = self.brief.patience
             pause = patience.after_rate_limit * number or patience.between_connections
             if pause:
@@ -64,22 +67,27 @@ class Contact:
             except (ConnectRefusedError, PeerClosedError) as error:
                 trouble = str(error) or type(error).__name__
                 continue
-            if session.is_ready:
+            if session.is_ready and session.has_tls_for(self.brief.door.transport):
                 return session
             trouble = str(session.last_reply)
             await self.link.close()
-            if read_refusal(session.last_reply) is Fact.REFUSED:
+            if session.last_reply.is_permanent:
                 break
-        await self.link.report(
-            Observation(fact=Fact.RATE_LIMITED, reply=trouble, detail="the server stopped serving us")
-        )
+        if not self.is_shut:
+            self.is_shut = True
+            detail = "the server stopped serving us"
+            await self.link.report(Observation(fact=Fact.RATE_LIMITED, reply=trouble, detail=detail))
         return None
 
     async def ask_for_help(self) -> None:
         """Ask for HELP, where nothing else has given the software away yet."""
-        if self.software is None:
+        if self.software is not None:
+            return
+        try:
             reply = await command(self.link, "HELP", within=self.brief.patience.reply)
-            await self.recognise(Where.HELP, reply)
+        except PeerClosedError:
+            return
+        await self.recognise(Where.HELP, reply)
 
     async def recognise(self, where: Where, reply: Reply) -> None:
         """Look for the software's sign in a reply, and report it the first time."""
@@ -117,7 +125,8 @@ class Contact:
         said = [session.greeting.text.split(" ", 1)[0], session.extensions.name]
         if session.tls is not None:
             said += await self._read_certificate(session.tls)
-        self.names += [name for name in said if _is_host_name(name)]
+        # A name of one label says nothing to anybody else.
+        self.names += [name for text in said if (name := plausible_host_name(text)) and "." in name]
         self.extensions = frozenset(session.extensions.keywords)
         if self.extensions:
             keywords = " ".join(sorted(self.extensions))
@@ -126,7 +135,7 @@ class Contact:
             )
         await self.recognise(Where.GREETING, session.greeting)
         await self.recognise(Where.EHLO, session.ehlo)
-        for trust in {"XCLIENT", "XFORWARD"} & self.extensions:
+        for trust in sorted({"XCLIENT", "XFORWARD"} & self.extensions):
             await self.link.report(
                 Observation(
                     fact=Fact.NOTE, advisory="RW-1024", detail=f"advertises {trust} to us", reply=trust
@@ -157,17 +166,3 @@ class Contact:
 
     async def _report(self, fact: Fact, reply: Reply) -> None:
         await self.link.report(Observation(fact=fact, reply=str(reply)))
-
-
-def _is_host_name(text: str) -> bool:
-    """Whether it can be put into a path as a domain: letters, digits, hyphens, two labels and more."""
-    labels = text.rstrip(".").split(".")
-    return (
-        len(text) <= 253
-        and len(labels) > 1
-        and all(
-            0 < len(label) <= 63 and label.isascii() and label.replace("-", "").replace("_", "").isalnum()
-            for label in labels
-        )
-        and not labels[-1].isdigit()
-    )
