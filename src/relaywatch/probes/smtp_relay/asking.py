@@ -9,7 +9,7 @@ from relaywatch.model.errors import PeerClosedError
 from relaywatch.model.smtp import Reply
 from relaywatch.script.brief import Brief
 from relaywatch.script.link import Link
-from relaywatch.script.smtp import Session, commands
+from relaywatch.script.smtp import Session, command, commands
 
 from .cases import Envelope
 from .planning import by_transaction
@@ -25,9 +25,11 @@ class Answer:
     envelope: Envelope
     mail: Reply
     rcpt: Reply | None = None
+    local: Reply | None = None
+    """What it said to the target's own forward-path that went before, where the form wants one."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Line:
     verb: str
     argument: str = ""
@@ -41,6 +43,10 @@ class Asked:
 
     answers: tuple[Answer, ...] = ()
     control: Reply | None = None
+    refusals: int = 0
+    """Refusals that it cost; what a pipelined RCPT gets behind a refused MAIL is part of that one."""
+    farewell: Reply | None = None
+    """The 421 with which the server closed: an answer to nothing that was asked."""
     was_cut: bool = field(default=False)
 
 
@@ -54,19 +60,45 @@ async def ask(
     than RCPT.
     """
     lines = _lines(envelopes, with_control=with_control)
-    replies: list[Reply] = []
+    asked: list[tuple[_Line, Reply]] = []
     was_cut = False
     try:
-        await commands(
-            link,
-            [(line.verb, line.argument) for line in lines],
-            pipelined=session.pipelines,
-            replies=replies,
-            within=brief.patience.reply,
-        )
+        if session.pipelines:
+            await _ask_in_groups(link, brief, lines, asked)
+        else:
+            await _ask_one_by_one(link, brief, lines, asked)
     except PeerClosedError:
         was_cut = True
-    return _read(lines, replies, was_cut=was_cut or len(replies) < len(lines))
+    farewell = asked.pop()[1] if asked and asked[-1][1].code == 421 else None
+    return _read(asked, farewell, was_cut=was_cut or farewell is not None)
+
+
+async def _ask_in_groups(
+    link: Link, brief: Brief, lines: Sequence[_Line], asked: list[tuple[_Line, Reply]]
+) -> None:
+    replies: list[Reply] = []
+    written = [(line.verb, line.argument) for line in lines]
+    try:
+        await commands(link, written, pipelined=True, replies=replies, within=brief.patience.reply)
+    finally:
+        asked += zip(lines, replies, strict=False)
+
+
+async def _ask_one_by_one(
+    link: Link, brief: Brief, lines: Sequence[_Line], asked: list[tuple[_Line, Reply]]
+) -> None:
+    """Send each command when the one before is answered, and none that has become pointless."""
+    is_pointless = False
+    for line in lines:
+        if line.verb != "RCPT":
+            is_pointless = False
+        if is_pointless:
+            continue
+        reply = await command(link, line.verb, line.argument, within=brief.patience.reply)
+        asked.append((line, reply))
+        if reply.code == 421:
+            return
+        is_pointless = line.verb == "MAIL" and not reply.is_positive
 
 
 def _lines(envelopes: Sequence[Envelope], *, with_control: bool) -> list[_Line]:
@@ -87,18 +119,22 @@ def _lines(envelopes: Sequence[Envelope], *, with_control: bool) -> list[_Line]:
     return lines
 
 
-def _read(lines: Sequence[_Line], replies: Sequence[Reply], *, was_cut: bool) -> Asked:
+def _read(asked: Sequence[tuple[_Line, Reply]], farewell: Reply | None, *, was_cut: bool) -> Asked:
     answers: list[Answer] = []
     control: Reply | None = None
     mail: Reply | None = None
-    for line, reply in zip(lines, replies, strict=False):
+    refusals = 0
+    for line, reply in asked:
         if line.verb == "MAIL":
             mail = reply
+            refusals += not reply.is_positive
             if not reply.is_positive:
                 answers += [Answer(envelope, reply) for envelope in line.envelopes]
         elif line.verb == "RCPT" and mail is not None and mail.is_positive:
+            refusals += not reply.is_positive
             if line.envelopes:
-                answers.append(Answer(line.envelopes[0], mail, reply))
+                local = control if line.envelopes[0].case.forward.after_local else None
+                answers.append(Answer(line.envelopes[0], mail, reply, local))
             else:
                 control = reply
-    return Asked(tuple(answers), control, was_cut)
+    return Asked(tuple(answers), control, refusals, farewell, was_cut)

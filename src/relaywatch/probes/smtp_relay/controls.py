@@ -41,7 +41,7 @@ class Controls:
 
         Gives nothing, and has reported why, if the server refuses whatever we ask.
         """
-        refusal = (answer.rcpt or answer.mail) if answer else None
+        refusal = (answer.rcpt or answer.mail) if answer else asked.farewell
         if (
             refusal is not None
             and (fact := read_refusal(refusal)) in DOOR_WIDE
@@ -94,7 +94,9 @@ class Controls:
         ]
         for path in paths:
             reply = await self._ask(path, reverse)
-            if reply is not None and reply.is_positive:
+            if reply is None:
+                return False
+            if reply.is_positive:
                 await self.report_talks(f"takes mail for {path} with the reverse-path {reverse.name}", reply)
                 return True
         return False

@@ -49,8 +49,8 @@ async def deliver(link: Link, brief: Brief, envelopes: Sequence[Envelope]) -> tu
     stage: dict[str, Outcome] = {}
     try:
         session = await open_session(link, brief, envelopes[0].helo)
-        if not session.is_ready:
-            return tuple(_stopped(envelope, session.last_reply) for envelope in envelopes)
+        if not session.is_ready or not session.has_tls_for(brief.door.transport):
+            return tuple(_withheld(envelope, session.last_reply) for envelope in envelopes)
         await _transact(link, brief, session, envelopes, stage)
     except NetworkError as error:
         broken = str(error) or type(error).__name__
@@ -85,8 +85,7 @@ async def _transact(
         detail = "not-sent: a yes to DATA that is no 354"
         stage.update({e.token: Outcome(e, Fact.ACCEPTED, reply, detail) for e in accepted})
         return
-    fact = Fact.QUEUED if reply.is_positive else read_refusal(reply)
-    stage.update({envelope.token: Outcome(envelope, fact, reply) for envelope in accepted})
+    stage.update({envelope.token: _ended(envelope, reply) for envelope in accepted})
     await link.send(encode_command("QUIT"))
 
 
@@ -108,5 +107,26 @@ async def _hand_over(
 
 
 def _stopped(envelope: Envelope, reply: Reply) -> Outcome:
-    fact = Fact.ACCEPTED if reply.is_positive else read_refusal(reply)
-    return Outcome(envelope, fact, reply, "not-sent" if reply.is_positive else "")
+    """How far it got by the reply to MAIL or RCPT."""
+    if reply.is_positive:
+        return Outcome(envelope, Fact.ACCEPTED, reply, "not-sent")
+    return _refused(envelope, reply)
+
+
+def _ended(envelope: Envelope, reply: Reply) -> Outcome:
+    """How far it got by the reply to DATA, or to the message."""
+    return Outcome(envelope, Fact.QUEUED, reply) if reply.is_positive else _refused(envelope, reply)
+
+
+def _refused(envelope: Envelope, reply: Reply) -> Outcome:
+    fact = read_refusal(reply)
+    if fact is Fact.RATE_LIMITED:
+        return _withheld(envelope, reply)
+    if fact is Fact.DEFERRED:
+        return Outcome(envelope, fact, reply)
+    return Outcome(envelope, Fact.REFUSED, reply, fact.value if fact is not Fact.REFUSED else "")
+
+
+def _withheld(envelope: Envelope, reply: Reply) -> Outcome:
+    """The server closed on us, which takes nothing back of the yes that it gave before."""
+    return Outcome(envelope, Fact.ACCEPTED, reply, "not-sent: the server closed")

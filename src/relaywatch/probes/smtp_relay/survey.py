@@ -59,12 +59,13 @@ class Survey:
 
     async def begin(self, session: Session) -> bool:
         """Ask the plain case, with the positive control, in the first session; whether to go on."""
+        self._learn_limit()
         plain = write(Case(), self.controls.names, self.brief)
-        asked = await ask(self.link, self.brief, session, [plain], with_control=True)
+        asked = await ask(self.link, self.brief, session, [plain], with_control=self.limit > 1)
         answer = asked.answers[0] if asked.answers else None
         if answer is not None:
             await self.contact.recognise(Where.REPLY, answer.rcpt or answer.mail)
-        if not asked.was_cut:
+        if not asked.was_cut and asked.refusals < self.limit:
             await self.contact.ask_for_help()
         await self.link.close()
         base = OURS
@@ -83,7 +84,7 @@ class Survey:
     async def go_on(self) -> None:
         """Ask what is left, batch by batch; then once more what was deferred."""
         await self._work_off()
-        if self.deferred and not self._is_done():
+        if self.deferred and not self._is_done() and not self.contact.is_shut:
             waiting = [read_waiting_time(reply) for _, reply in self.deferred]
             wanted = max((seconds for seconds in waiting if seconds), default=self.brief.patience.greylist)
             if wanted <= self.brief.patience.greylist:
@@ -95,13 +96,17 @@ class Survey:
         for envelope, reply in self.deferred:
             await self._report(envelope, Fact.DEFERRED, reply, "greylisted" if is_greylisting(reply) else "")
 
-    def _plan(self, base: ReversePath) -> None:
+    def _learn_limit(self) -> None:
         software = self.contact.software
         if self.brief.refusal_limit is not None:
             self.limit = self.brief.refusal_limit
         elif software is not None and software.refusals is not None:
             self.limit = software.refusals
-        cases = plan_cases(self.brief, self.controls.names, self.contact.extensions, software)
+
+    def _plan(self, base: ReversePath) -> None:
+        self._learn_limit()
+        names, extensions = self.controls.names, self.contact.extensions
+        cases = plan_cases(self.brief, names, extensions, self.contact.software)
         if base is not OURS:
             cases = list(dict.fromkeys(replace(c, reverse=base) if c.reverse is OURS else c for c in cases))
         self.pending = [write(case, self.controls.names, self.brief) for case in cases]
@@ -154,8 +159,8 @@ class Survey:
         envelope, reply = answer.envelope, answer.rcpt or answer.mail
         await self.contact.recognise(Where.REPLY, reply)
         fact = read_refusal(reply)
-        if fact is Fact.RATE_LIMITED:
-            self.pending.append(envelope)  # the server hung up on it: no answer at all
+        if answer.local is not None and not answer.local.is_positive:
+            await self._report(envelope, Fact.VOID, reply, "the forward-path before it was refused")
         elif answer.rcpt is None and envelope.case.reverse is not OURS:
             await self._report(envelope, Fact.VOID, reply, "reverse-path refused")
         elif fact is Fact.DEFERRED and _blames_reverse_path(reply) and envelope.case.reverse is not OURS:
@@ -226,7 +231,10 @@ class Survey:
             return
         if outcome.fact is Fact.REFUSED and outcome.reply is not None and speaks_of_relaying(outcome.reply):
             await self.controls.report_talks("refuses by name of relaying, after RCPT", outcome.reply)
-        await self._report(outcome.envelope, outcome.fact, outcome.reply, outcome.detail, messages)
+        detail = outcome.detail
+        if outcome.fact is Fact.DEFERRED and outcome.reply is not None and is_greylisting(outcome.reply):
+            detail = "greylisted"
+        await self._report(outcome.envelope, outcome.fact, outcome.reply, detail, messages)
 
     async def _report(
         self, envelope: Envelope, fact: Fact, reply: Reply | None, detail: str = "", count: int = 0
