@@ -22,6 +22,7 @@ from relaywatch.model.verdicts import Reason
 from relaywatch.rules.judge import judge
 from relaywatch.script.brief import Leave
 from relaywatch.script.probe import Probe, load_probes
+from relaywatch.sink.serve import raise_file_limit
 from relaywatch.targets.lists import BadTarget, Entry
 from relaywatch.targets.permissions import Permission
 from relaywatch.targets.scope import LOOPBACK
@@ -68,6 +69,7 @@ class Run:
         :raises UsageError: if the sink that the user named can't be had.
         """
         settings = self._settings
+        raise_file_limit()
         resolver = Resolver(_nameservers(settings.nameservers))
         board = ArrivalBoard()
         self._engine = Engine(settings.limits, sources=settings.sources)

@@ -16,7 +16,7 @@ from .asking import POSTMASTER, Answer, Asked
 from .cases import Case, Names, write
 from .contact import Contact
 from .forms import OURS, REVERSE_PATHS, ReversePath
-from .readings import in_same_words, read_refusal, speaks_of_relaying
+from .readings import in_same_words, read_refusal, speaks_of_login, speaks_of_relaying
 
 DOOR_WIDE = frozenset({Fact.TLS_REQUIRED, Fact.AUTH_REQUIRED})
 """What a server wants before it answers anything."""
@@ -82,9 +82,11 @@ class Controls:
         await self.link.report(Observation(fact=Fact.TALKS, detail=why, reply=str(reply or "")))
 
     async def _report_blocked(self, refusal: Reply | None) -> None:
-        fact = read_refusal(refusal) if refusal else Fact.CLIENT_BLOCKED
-        blocked = Fact.CLIENT_BLOCKED if fact is Fact.REFUSED else fact
-        await self.link.report(Observation(fact=blocked, reply=str(refusal or "")))
+        fact = read_refusal(refusal) if refusal else Fact.REFUSED
+        if fact is Fact.REFUSED:
+            wants_login = refusal is not None and speaks_of_login(refusal)
+            fact = Fact.AUTH_REQUIRED if wants_login else Fact.CLIENT_BLOCKED
+        await self.link.report(Observation(fact=fact, reply=str(refusal or "")))
 
     async def _talks_with(self, reverse: ReversePath) -> bool:
         """Whether the server takes mail for its postmaster, or its name's, with that reverse-path."""

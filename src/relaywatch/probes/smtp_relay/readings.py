@@ -49,6 +49,11 @@ def speaks_of_relaying(reply: Reply) -> bool:
     return bool(_RELAY_WORDS.search(reply.text))
 
 
+def speaks_of_login(reply: Reply) -> bool:
+    """Whether a refusal asks for credentials, in words if not in its code."""
+    return bool(_AUTH_WORDS.search(reply.text))
+
+
 def is_greylisting(reply: Reply) -> bool:
     """Whether a deferral is a greylist's."""
     return reply.is_transient and bool(_GREYLIST_WORDS.search(reply.text))
