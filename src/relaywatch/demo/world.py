@@ -31,7 +31,8 @@ class World:
     """All servers of the population, or those named in ``only``; an async context manager.
 
     ``next_hop`` takes whatever is relayed; without one, mail goes to the address literal behind the
-    at sign, port 25. ``ports`` fixes ports by name; the others are free ones.
+    at sign, port 25. ``ports`` fixes ports by name; the others are free ones. Where there is no IPv6,
+    whoever shows a difference between the families is left out.
 
     :raises UsageError: if the next hop isn't on loopback, or a name is unknown.
     """
@@ -57,7 +58,8 @@ class World:
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
-            self.places = {one.name: await self._settle(stack, one) for one in self._inhabitants}
+            settled = [(one, await self._settle(stack, one)) for one in self._inhabitants]
+            self.places = {one.name: place for one, place in settled if _can_be_shown(one, place)}
             self._stack = stack.pop_all()
         return self
 
@@ -103,6 +105,11 @@ def _choose(only: Iterable[str] | None) -> tuple[Inhabitant, ...]:
 def _place(one: Inhabitant, port: int, addresses: tuple[str, ...]) -> Place:
     host = "localhost" if one.both_families_by_name else addresses[0]
     return Place(name=one.name, host=host, port=port, addresses=addresses, settings=one.settings)
+
+
+def _can_be_shown(one: Inhabitant, place: Place) -> bool:
+    """Whether the machine has what it takes: a difference between families needs two of them."""
+    return len(place.addresses) > 1 or not one.both_families_by_name
 
 
 def _keep_dead(
