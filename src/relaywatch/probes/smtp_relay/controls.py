@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from relaywatch.model.errors import PeerClosedError
@@ -130,15 +131,13 @@ class Controls:
         if session is None:
             return None
         within = self.brief.patience.reply
-        try:
+        reply = None
+        with suppress(PeerClosedError):
             mail = await command(self.link, "MAIL", f"FROM:{envelope.mail}", within=within)
-            if not mail.is_positive:
-                return None
-            return await command(self.link, "RCPT", f"TO:{forward_path}", within=within)
-        except PeerClosedError:
-            return None
-        finally:
-            await self.link.close()
+            if mail.is_positive:
+                reply = await command(self.link, "RCPT", f"TO:{forward_path}", within=within)
+        await self.link.close()
+        return reply
 
 
 def _lets_in(control: Reply | None) -> bool:

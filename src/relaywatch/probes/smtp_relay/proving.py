@@ -47,20 +47,20 @@ async def deliver(link: Link, brief: Brief, envelopes: Sequence[Envelope]) -> tu
     DATA. A connection that breaks leaves what was accepted as accepted.
     """
     stage: dict[str, Outcome] = {}
+    broken = ""
     try:
         session = await open_session(link, brief, envelopes[0].helo)
-        if not session.is_ready or not session.has_tls_for(brief.door.transport):
-            return tuple(_withheld(envelope, session.last_reply) for envelope in envelopes)
-        await _transact(link, brief, session, envelopes, stage)
+        if session.is_ready and session.has_tls_for(brief.door.transport):
+            await _transact(link, brief, session, envelopes, stage)
+        else:
+            stage.update({envelope.token: _withheld(envelope, session.last_reply) for envelope in envelopes})
     except NetworkError as error:
         broken = str(error) or type(error).__name__
-        return tuple(
-            stage.get(envelope.token, Outcome(envelope, Fact.ACCEPTED, None, f"not-sent: {broken}"))
-            for envelope in envelopes
-        )
-    finally:
-        await link.close()
-    return tuple(stage[envelope.token] for envelope in envelopes)
+    await link.close()
+    return tuple(
+        stage.get(envelope.token, Outcome(envelope, Fact.ACCEPTED, None, f"not-sent: {broken}"))
+        for envelope in envelopes
+    )
 
 
 async def _transact(
