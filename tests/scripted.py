@@ -47,8 +47,16 @@ def play(
 
     ``chop`` gives the sizes of the pieces in which the server's octets come.
     """
-    stage = _Stage(partner, chop)
     coroutine = script(Link(), brief)
+    try:
+        return _drive(coroutine, _Stage(partner, chop))
+    finally:
+        coroutine.close()
+
+
+def _drive(
+    coroutine: Coroutine[ops.Op[Any], Any, None], stage: _Stage
+) -> tuple[list[Observation], RelaywatchError | None]:
     answer: Any = None
     error: RelaywatchError | None = None
     for _ in range(MAX_OPERATIONS):
@@ -63,7 +71,6 @@ def play(
             answer = stage.carry_out(op)
         except RelaywatchError as refusal:
             error = refusal
-    coroutine.close()
     raise AssertionError(f"more than {MAX_OPERATIONS} operations")
 
 
