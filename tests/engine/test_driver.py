@@ -39,6 +39,13 @@ async def wait_for_octets(link, brief):
     await ops.Receive()
 
 
+async def until_observed(surroundings, count):
+    for _ in range(500):
+        if len(surroundings.observed_so_far) >= count:
+            return
+        await asyncio.sleep(0.01)
+
+
 class TestDialogue:
     def test_a_whole_dialogue_completes_and_is_written_down(self, attempt):
         with serving(saying(b"220 hello\r\n", b"221 bye\r\n")) as endpoint:
@@ -178,7 +185,7 @@ class TestNoConnection:
 
         assert AttemptStatus.NO_ANSWER == outcome.status
         assert b"nothing answered in 0.2 s" == outcome.transcript[-1].data
-        assert 0.2 <= outcome.seconds < 1
+        assert 0.2 <= outcome.seconds < 4
 
     def test_the_script_hears_of_it_and_may_go_on(self, attempt):
         async def script(link, brief):
@@ -193,13 +200,13 @@ class TestNoConnection:
         assert ["went on"] == [observation.detail for observation in outcome.observations]
 
     def test_a_place_is_waited_for(self, attempt):
-        surroundings = Run(delay=0.3)
+        surroundings = Run(delay=0.6)
         with serving(saying(b"220 hello\r\n", b"221 bye\r\n")) as endpoint:
-            outcome = attempt(greet, endpoint, surroundings, attempt_seconds=0.25)
+            outcome = attempt(greet, endpoint, surroundings, attempt_seconds=0.5)
 
         assert AttemptStatus.COMPLETED == outcome.status  # for that time is not the target's doing
         assert [ip_address("127.0.0.1")] == surroundings.admitted
-        assert outcome.transcript[0].at >= 0.3
+        assert outcome.transcript[0].at >= 0.6
 
 
 class TestBadPeers:
@@ -272,7 +279,7 @@ class TestBadPeers:
             outcome = attempt(greet, endpoint, attempt_seconds=0.3)
 
         assert (AttemptStatus.TARPIT, "not done in 0.3 s") == (outcome.status, outcome.error)
-        assert outcome.seconds < 1
+        assert outcome.seconds < 4
         assert set(outcome.transcript[1].data) == set(b"2")
 
     def test_silence_is_a_timeout(self, attempt):
@@ -280,7 +287,7 @@ class TestBadPeers:
             outcome = attempt(greet, endpoint, receive_seconds=0.2)
 
         assert (AttemptStatus.TIMEOUT, "the peer was silent for 0.2 s") == (outcome.status, outcome.error)
-        assert 0.2 <= outcome.seconds < 1
+        assert 0.2 <= outcome.seconds < 4
 
     def test_silence_to_the_end_of_the_attempt_is_a_timeout_too(self, attempt):
         with serving(silent) as endpoint:
@@ -537,7 +544,7 @@ class TestWaiting:
             outcome = attempt(script, endpoint, attempt_seconds=0.2)
 
         assert AttemptStatus.COMPLETED == outcome.status
-        assert 0.3 <= outcome.seconds < 0.6
+        assert 0.3 <= outcome.seconds < 4
 
     def test_time_runs_on_after_a_pause(self, attempt):
         async def script(link, brief):
@@ -549,7 +556,7 @@ class TestWaiting:
             outcome = attempt(script, endpoint, attempt_seconds=0.2)
 
         assert AttemptStatus.TIMEOUT == outcome.status
-        assert 0.4 <= outcome.seconds < 1
+        assert 0.4 <= outcome.seconds < 4
 
     def test_an_arrival_is_given_to_whoever_awaits_it(self, run):
         arrival = Arrival(token=Token("t1"), kind=ArrivalKind.MAIL, at=None)
@@ -588,10 +595,11 @@ class TestWaiting:
 
         async def script(link, brief):
             await link.connect()
+            await link.send(b"x")
             seen.append(await link.await_arrival(Token("t0")))
 
         def behave(connection, over):
-            over.wait(0.05)
+            connection.recv(1)
             reset(connection)
 
         with serving(behave) as endpoint:
@@ -615,11 +623,11 @@ class TestWaiting:
 class TestInterruption:
     def test_what_was_observed_is_kept(self, run):
         async def main(endpoint):
-            engine = Engine()
+            engine, surroundings = Engine(), Run()
             attempts = [
-                engine.attempt(probe_of(wait_for_octets), brief_for(endpoint), Run()) for _ in range(2)
+                engine.attempt(probe_of(wait_for_octets), brief_for(endpoint), surroundings) for _ in range(2)
             ]
-            await asyncio.sleep(0.1)
+            await until_observed(surroundings, 2)
             engine.interrupt()
             late = await engine.attempt(probe_of(wait_for_octets), brief_for(endpoint), Run())
             return [await attempts[0], late]
@@ -665,11 +673,11 @@ class TestInterruption:
             ends.append(connection.recv(100))
 
         async def main(endpoint):
-            engine = Engine()
-            outcome = engine.attempt(probe_of(wait_for_octets), brief_for(endpoint), Run())
-            await asyncio.sleep(0.1)
+            engine, surroundings = Engine(), Run()
+            outcome = engine.attempt(probe_of(wait_for_octets), brief_for(endpoint), surroundings)
+            await until_observed(surroundings, 1)
             outcome.cancel()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0)
             return engine.live
 
         with serving(behave) as endpoint:
