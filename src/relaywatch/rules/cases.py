@@ -78,7 +78,8 @@ class _Mail:
 
 def _read_arrivals(attempts: Iterable[Attempt], arrivals: Iterable[Arrival]) -> _Mail:
     by_token: dict[str, list[Arrival]] = {}
-    for arrival in sorted(set(arrivals), key=lambda a: (a.at, repr(a))):
+    distinct = {repr(arrival): arrival for arrival in arrivals}
+    for _, arrival in sorted(distinct.items(), key=lambda item: (item[1].at, item[0])):
         by_token.setdefault(arrival.token, []).append(arrival)
     messages: Counter[str] = Counter()
     for attempt in attempts:

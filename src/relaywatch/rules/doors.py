@@ -11,6 +11,7 @@ from relaywatch.model.verdicts import DoorJudgement, Reason, Verdict
 from .cases import CaseJudgement, CaseState
 
 _STATUS_REASONS = {
+    AttemptStatus.NO_LISTENER: Reason.INCOMPLETE,  # where somebody has been heard before, that is
     AttemptStatus.NO_ANSWER: Reason.NO_ANSWER,
     AttemptStatus.UNREACHABLE: Reason.UNREACHABLE,
     AttemptStatus.TIMEOUT: Reason.TIMEOUT,
@@ -97,7 +98,9 @@ def _yes_man(facts: set[Fact]) -> set[Reason]:
 
 def _found_nobody(attempt: Attempt) -> bool:
     facts = {seen.fact for seen in attempt.observations}
-    return attempt.status is AttemptStatus.NO_LISTENER or not facts.isdisjoint(_NOBODY_HOME)
+    if not facts:
+        return attempt.status is AttemptStatus.NO_LISTENER
+    return not facts.isdisjoint(_NOBODY_HOME)
 
 
 def _planned(attempts: Iterable[Attempt]) -> int:
