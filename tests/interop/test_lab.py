@@ -3,13 +3,14 @@
 import re
 import secrets
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from tests.interop.lab import cases, names, network, plan, proof, swaks
 from tests.interop.lab.cases import Envelope, Outcome, State, all_cases
 from tests.interop.lab.errors import LabError
-from tests.interop.lab.world import fresh, missing
+from tests.interop.lab.world import CHECKOUT, fresh, missing, sweep
 
 ONE = "postfix-open-mynetworks"
 
@@ -152,6 +153,21 @@ class TestWorld:
             assert "no luck" in made.fallen["broken"]
         finally:
             made.down()
+
+    def test_sweeps_away_what_a_killed_owner_left(self):
+        if reason := missing():
+            pytest.skip(reason)
+        script = (
+            "import os, signal; from tests.interop.lab import cases, world;"
+            "made = world.fresh(); print(made.run_id, flush=True);"
+            f"made.up(cases.chosen(('{ONE}',)), owned=True); os.kill(os.getpid(), signal.SIGKILL)"
+        )
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=600, check=False)
+        run_id = done.stdout.strip()
+        assert run_id in network.runs(), done.stderr
+        sweep()
+        assert run_id not in network.runs()
 
     def test_takes_everything_down(self):
         if reason := missing():

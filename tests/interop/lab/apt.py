@@ -1,5 +1,6 @@
 """The machine's own Debian sources, so that the lab downloads from wherever the machine does."""
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,8 @@ class Source:
         return f"deb {self.uri} {self.release} main"
 
 
-def sources() -> list[Source]:
+@functools.cache
+def sources() -> tuple[Source, ...]:
     """Return Debian's main archive of this machine's release first, then its updates and security fixes."""
     found = []
     for row in run(["apt-get", "indextargets", "--format", _FORMAT, "Created-By: Packages"]).splitlines():
@@ -36,7 +38,7 @@ def sources() -> list[Source]:
     ours.sort(key=lambda source: source.release != release)
     if not ours or ours[0].release != release:
         raise LabError(f"apt knows no Debian archive for {release}: run apt-get update")
-    return ours
+    return tuple(ours)
 
 
 def keyring() -> Path:

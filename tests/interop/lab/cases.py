@@ -62,12 +62,11 @@ class Truth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What ``relaywatch check`` has to say of the server."""
+    """What relaywatch has to say of the server."""
 
     verdict: str
     advisories: tuple[str, ...] = ()  # at least one of them among the findings
     reasons: tuple[str, ...] = ()  # at least one of them among the reasons
-    options: tuple[str, ...] = ()  # further options of the command
 
 
 class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

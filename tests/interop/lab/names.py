@@ -19,6 +19,8 @@ host-record=stranger.example,{plan.STRANGER},{plan.STRANGER_6}
 host-record=mx.{plan.SINK_DOMAIN},{plan.SINK},{plan.SINK_6}
 host-record={plan.SINK_DOMAIN},{plan.SINK},{plan.SINK_6}
 mx-host={plan.SINK_DOMAIN},mx.{plan.SINK_DOMAIN},10
+mx-host={plan.SECOND_SINK_DOMAIN},mx.{plan.SINK_DOMAIN},10
+mx-host={plan.POINTING_DOMAIN},mx.{plan.SINK_DOMAIN},10
 """
 
 
@@ -35,4 +37,5 @@ def _records(case: Case) -> str:
         f"mx-host={hosted},{name},10\n"
         f"mx-host={pointing},mx.{plan.SINK_DOMAIN},10\n"
         f"mx-host={pointing},{name},20\n"
+        f"mx-host={plan.POINTING_DOMAIN},{name},20\n"
     )

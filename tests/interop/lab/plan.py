@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from .cases import Case
 
 SINK_DOMAIN = "sink.example"
+SECOND_SINK_DOMAIN = "second-sink.example"  # another of the stranger's, with the same MX
+POINTING_DOMAIN = "pointing.example"  # a stranger's too: the sink is its first MX, every server a second one
 STRANGER = "203.0.113.10"
 STRANGER_6 = "2001:db8:113::10"
 SINK = "203.0.113.25"
@@ -80,4 +82,4 @@ def hosted_domain(case: Case) -> str:
 
 def pointing_domain(case: Case) -> str:
     """Return a stranger's domain with two MX: the sink, then the server, which nobody asked."""
-    return f"{case.name}.pointing.example"
+    return f"{case.name}.{POINTING_DOMAIN}"

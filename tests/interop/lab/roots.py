@@ -51,6 +51,12 @@ def stack(case: Case) -> str:
     return _stack(case.packages, case.npm)
 
 
+def is_built(case: Case) -> bool:
+    """Tell whether the cache holds a case's layers."""
+    base = _base_path()
+    return base.is_dir() and _layer_path(base, case.packages, case.npm).is_dir()
+
+
 def _stack(packages: tuple[str, ...], npm: tuple[str, ...]) -> str:
     base = _base()
     layer = _layer(base, packages, npm) if packages or npm else None
@@ -74,8 +80,12 @@ def _base() -> Path:
         run(["cp", "-a", f"{lists}/.", half / "var/lib/apt/lists/"])
         shutil.rmtree(half.parent / "base-update")
 
-    lines = [source.line for source in sources]
-    return _once(cache() / f"base-{_digest(_RECIPE, _INCLUDE, *lines)}", build)
+    return _once(_base_path(), build)
+
+
+def _base_path() -> Path:
+    lines = [source.line for source in apt.sources()]
+    return cache() / f"base-{_digest(_RECIPE, _INCLUDE, *lines)}"
 
 
 def _layer(base: Path, packages: tuple[str, ...], npm: tuple[str, ...]) -> Path:
@@ -86,8 +96,12 @@ def _layer(base: Path, packages: tuple[str, ...], npm: tuple[str, ...]) -> Path:
         if npm:
             _install_npm(half / "upper/opt/npm", npm)
 
+    return _once(_layer_path(base, packages, npm), build) / "upper"
+
+
+def _layer_path(base: Path, packages: tuple[str, ...], npm: tuple[str, ...]) -> Path:
     key = _digest(base.name, *sorted(packages), "npm", _NPM_AS_OF, *sorted(npm))
-    return _once(cache() / f"layer-{key}", build) / "upper"
+    return cache() / f"layer-{key}"
 
 
 def _install_npm(prefix: Path, packages: tuple[str, ...]) -> None:

@@ -19,6 +19,7 @@ from .errors import LabError
 CHECKOUT = Path(__file__).parents[3]
 _NEEDS = ("debootstrap", "ip", "unshare", "nsenter", "apt-get", "tar")
 _AT_ONCE = 3  # servers that start at the same time
+_OWNER = "owner"
 
 
 def missing() -> str:
@@ -35,6 +36,7 @@ class World:
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         self.folder = Path(tempfile.gettempdir()) / f"{network.PREFIX}{run_id}"
+        self.cases: tuple[Case, ...] = ()
         self.fallen: dict[str, str] = {}  # cases that didn't start, with their last words
         self._rooms: list[rooms.Room] = []
 
@@ -48,17 +50,23 @@ class World:
         """The recorder's journal."""
         return self.folder / "arrivals.jsonl"
 
-    def up(self, cases: Sequence[Case], say: Callable[[str], None] = lambda _: None) -> None:
-        """Build what is missing, then start everything; a server that doesn't start is noted in ``fallen``."""
+    def up(
+        self, cases: Sequence[Case], say: Callable[[str], None] = lambda _: None, *, owned: bool = False
+    ) -> None:
+        """Build what is missing, then start everything; a server that doesn't start is noted in ``fallen``.
+
+        An owned world ends with this process: whoever makes a world next sweeps away what a killed one left.
+        """
         build(cases, say)
+        self.cases = tuple(cases)
         self.folder.mkdir()
+        if owned:
+            (self.folder / _OWNER).write_text(str(os.getpid()), encoding="ascii")
         network.add_router(self.run_id)
-        for home in (plan.DNS_HOME, plan.STRANGER_HOME):
+        for home in (plan.DNS_HOME, plan.STRANGER_HOME, *map(plan.home, cases)):
             network.add_host(self.run_id, home)
-        self._start_dns(cases)
+        self._start_dns()
         self._start_stranger()
-        for case in cases:
-            network.add_host(self.run_id, plan.home(case))
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for case, reason in zip(cases, pool.map(self._start_server, cases), strict=True):
                 if reason:
@@ -72,17 +80,19 @@ class World:
             room.holder.wait(timeout=10)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def prove(
-        self, case: Case, note: Callable[[proof.Finding], None] = lambda _: None
-    ) -> list[proof.Finding]:
+    def is_orphan(self) -> bool:
+        """Tell whether this world belongs to a process that is gone."""
+        try:
+            owner = int((self.folder / _OWNER).read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return False
+        return not Path(f"/proc/{owner}").exists()
+
+    def prove(self, case: Case) -> list[proof.Finding]:
         """Prove a case's truth by swaks; the recorder has to run. Raise LabError if the server isn't up."""
         if reason := self.fallen.get(case.name):
             raise LabError(reason)
-        return proof.prove(case, self.inside_stranger(), proof.Journal(self.journal))
-
-    def inside_stranger(self) -> list[str]:
-        """Return the beginning of a command that runs among the stranger's tools (swaks)."""
-        return rooms.inside(self.stranger)
+        return proof.prove(case, rooms.inside(self.stranger), proof.Journal(self.journal))
 
     def as_stranger(self) -> list[str]:
         """Return the beginning of a command of this machine that runs in the stranger's network."""
@@ -92,18 +102,10 @@ class World:
     def recorder(self) -> Iterator[None]:
         """Let the recorder listen at the sink's addresses for a while."""
         self.journal.touch()
-        command = [
-            sys.executable,
-            "-m",
-            "tests.interop.lab.recorder",
-            str(self.journal),
-            plan.SINK,
-            plan.SINK_6,
-        ]
+        module = [sys.executable, "-m", "tests.interop.lab.recorder"]
+        command = [*self.as_stranger(), *module, str(self.journal), plan.SINK, plan.SINK_6]
         with (self.folder / "recorder").open("ab") as output:
-            process = subprocess.Popen(
-                [*self.as_stranger(), *command], cwd=CHECKOUT, stderr=output, start_new_session=True
-            )
+            process = subprocess.Popen(command, cwd=CHECKOUT, stderr=output, start_new_session=True)
         try:
             rooms.wait_until_listening(process, [25])
             yield
@@ -111,10 +113,10 @@ class World:
             process.send_signal(signal.SIGTERM)
             process.wait(timeout=10)
 
-    def _start_dns(self, cases: Sequence[Case]) -> None:
+    def _start_dns(self) -> None:
         tree = self.folder / "dns-files"
         (tree / "etc").mkdir(parents=True)
-        (tree / "etc/lab-dns.conf").write_text(names.configuration(cases), encoding="utf-8")
+        (tree / "etc/lab-dns.conf").write_text(names.configuration(self.cases), encoding="utf-8")
         furniture = rooms.Furniture(roots.tools(), "dns.example", trees=(tree,))
         self._open(plan.DNS_HOME, furniture, (f"{names.COMMAND} &",)).wait_until_ready([53])
 
@@ -151,8 +153,9 @@ def build(cases: Sequence[Case], say: Callable[[str], None] = lambda _: None) ->
         raise LabError(reason)
     roots.tools()
     for case in cases:
-        say(f"root of {case.name}: {', '.join(case.packages + case.npm)}")
-        roots.stack(case)
+        if not roots.is_built(case):
+            say(f"building a root of {', '.join(case.packages + case.npm)}")
+            roots.stack(case)
 
 
 def fresh() -> World:
@@ -163,12 +166,20 @@ def fresh() -> World:
 @contextlib.contextmanager
 def world(cases: Sequence[Case], say: Callable[[str], None] = lambda _: None) -> Iterator[World]:
     """Bring a world of these cases up, and take it down whatever happens."""
+    sweep()
     made = fresh()
     try:
-        made.up(cases, say)
+        made.up(cases, say, owned=True)
         yield made
     finally:
         made.down()
+
+
+def sweep() -> None:
+    """Take down the worlds whose owners were killed before they could."""
+    for made in standing():
+        if made.is_orphan():
+            made.down()
 
 
 def standing() -> list[World]:
