@@ -1,7 +1,7 @@
 import shlex
 
 import pytest
-from tests.cli.samples import TOKEN, finding, line
+from tests.cli.samples import TOKEN, door, finding, line
 
 from relaywatch.cli.reports import byhand
 from relaywatch.model.places import Family, Transport
@@ -112,6 +112,10 @@ def test_what_is_no_envelope(command):
 
 
 def test_the_commands_that_follow():
-    assert "relaywatch check 192.0.2.7 --port 25 --port 587" == byhand.recheck_command(line(), [25, 587])
-    assert "relaywatch check '[2001:db8::7]:25'" == byhand.recheck_command(line(target="[2001:db8::7]:25"))
+    two = line(findings=(finding(port=587), finding(port=25)), doors=(door(port=2626),))
+    assert "relaywatch check 192.0.2.7 --port 25 --port 587" == byhand.recheck_command(two)
+    assert "relaywatch check 192.0.2.7 --port 2626" == byhand.recheck_command(
+        line(doors=(door(), door(port=2626)))
+    )
+    assert "relaywatch check 2001:db8::7" == byhand.recheck_command(line(target="2001:db8::7"))
     assert "fail2ban-client set JAIL addignoreip 203.0.113.5" == byhand.exempt_command("203.0.113.5")

@@ -7,7 +7,7 @@ import contextlib
 import socket
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -96,8 +96,9 @@ def demo(ctx: click.Context, /, html: Path, only: tuple[str, ...]) -> None:
         if row.line:
             tally.add(row.line)
     with html.open("w", encoding="utf-8") as file:
-        entries = map(Entry.of, reports)
-        write_page(file, entries, load_catalogue(), words, made_at=datetime.now(UTC), tally=tally)
+        write_page(
+            file, _entries(rows, reports), load_catalogue(), words, made_at=datetime.now(UTC), tally=tally
+        )
     print_parts(console_for(sys.stdout), _table(rows, words))
     wrong = disagreeing(rows)
     click.echo(
@@ -110,6 +111,13 @@ def demo(ctx: click.Context, /, html: Path, only: tuple[str, ...]) -> None:
     click.echo(words("Report: {path}", path=html.absolute().as_uri()))
     click.echo(summary_line(tally, words))
     ctx.exit(ExitCode.OPEN if wrong else ExitCode.NOTHING_OPEN)
+
+
+def _entries(rows: Iterable[Row], reports: list[TargetReport]) -> list[Entry]:
+    """What the page shows: every server under the name that the world has for it, since all share an address."""
+    names = {row.place.port: row.place.name for row in rows}
+    entries = [Entry.of(report) for report in reports]
+    return [replace(one, line=replace(one.line, name=names[one.line.doors[0].port])) for one in entries]
 
 
 async def _demonstrate(words: Words, only: tuple[str, ...]) -> tuple[tuple[Row, ...], list[TargetReport]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from relaywatch.model.places import Transport
 from relaywatch.model.results import FindingLine, ResultLine
+from relaywatch.runs.settings import DEFAULT_PORTS
 
 _TLS_OPTIONS = {Transport.PLAIN: [], Transport.STARTTLS: ["--tls"], Transport.TLS: ["--tls-on-connect"]}
 
@@ -68,9 +69,11 @@ def dialogue_by_hand(line: ResultLine, finding: FindingLine) -> list[str] | None
     return [_connecting(address, finding), *typed, "QUIT"]
 
 
-def recheck_command(line: ResultLine, ports: list[int] | None = None) -> str:
-    """The command that asks again."""
-    named = [option for port in ports or [] for option in ("--port", str(port))]
+def recheck_command(line: ResultLine) -> str:
+    """The command that asks again: where something was found, else at every port that isn't a usual one."""
+    found = {finding.port for finding in line.findings}
+    ports = found or {door.port for door in line.doors} - set(DEFAULT_PORTS)
+    named = [option for port in sorted(ports) for option in ("--port", str(port))]
     return shlex.join(["relaywatch", "check", line.target, *named])
 
 

@@ -41,12 +41,11 @@ def write_page(
 ) -> None:
     """Write the page: every target in a table, and each that needs work in full below it."""
     known = tuple(entries)
-    full = known if len(known) <= _FEW else tuple(e for e in known if e.line.verdict in _TOLD_IN_FULL)
     style = files(__package__).joinpath("page.css").read_text("utf-8")
     parts = _template().generate(
         words=words,
         entries=known,
-        full=full,
+        full=None if len(known) <= _FEW else _TOLD_IN_FULL,
         catalogue=catalogue,
         language=advising.language(words),
         style=style,

@@ -162,8 +162,7 @@ def _reasons(line: ResultLine, words: Words) -> Iterator[RenderableType]:
 
 def _next_steps(line: ResultLine, words: Words) -> Iterator[RenderableType]:
     yield prose(words("Check again after a change:"))
-    ports = sorted({finding.port for finding in line.findings})
-    yield _command(byhand.recheck_command(line, ports))
+    yield _command(byhand.recheck_command(line))
     if line.source_address:
         yield Text(
             words("We asked from {address}. To have fail2ban leave it alone:", address=line.source_address)
