@@ -7,10 +7,10 @@ from datetime import datetime
 
 import msgspec
 
-from relaywatch.model.evidence import Attempt, Weakness
+from relaywatch.model.evidence import Attempt
 from relaywatch.model.places import Address
 from relaywatch.model.results import DoorLine, FindingLine, ResultLine, SoftwareLine
-from relaywatch.model.verdicts import DoorJudgement, Finding, Judgement, Reason, Vantage, Verdict
+from relaywatch.model.verdicts import DoorJudgement, Finding, Judgement, Vantage
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(ResultLine)
@@ -60,15 +60,15 @@ def make_line(  # noqa: PLR0913 -- a line is made of so many things
 
 
 def untested_line(
-    *, target: str, name: str | None, weakness: Weakness, reason: Reason, error: str, began: datetime
+    judgement: Judgement, *, target: str, name: str | None, error: str, began: datetime
 ) -> ResultLine:
-    """The line of a target for which nothing could be tried."""
+    """The line of a target for which nothing could be tried; the target is as its list had it."""
     return ResultLine(
         target=target,
         name=name,
-        weakness=weakness,
-        verdict=Verdict.INCONCLUSIVE,
-        reasons=(reason,),
+        weakness=judgement.weakness,
+        verdict=judgement.verdict,
+        reasons=judgement.reasons,
         software=None,
         findings=(),
         doors=(),

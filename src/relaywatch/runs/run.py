@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from ipaddress import ip_address
 
 from relaywatch.engine.arrivals import ArrivalBoard
 from relaywatch.engine.driver import Engine
@@ -18,12 +18,13 @@ from relaywatch.engine.vantage import judge_vantage, source_for
 from relaywatch.model.errors import UsageError
 from relaywatch.model.evidence import Weakness
 from relaywatch.model.places import Address, Endpoint
-from relaywatch.model.verdicts import Reason
+from relaywatch.model.verdicts import Judgement, Reason, Verdict
 from relaywatch.rules.judge import judge
-from relaywatch.script.brief import Leave
+from relaywatch.script.brief import Identity, Leave
 from relaywatch.script.probe import Probe, load_probes
 from relaywatch.sink.serve import raise_file_limit
 from relaywatch.targets.lists import BadTarget, Entry
+from relaywatch.targets.parse import parse_target
 from relaywatch.targets.permissions import Permission
 from relaywatch.targets.scope import LOOPBACK
 
@@ -32,7 +33,7 @@ from .naming import Host, Lore, Unresolved, find_hosts, gather_lore
 from .reporting import EventKind, RunEvent, TargetReport
 from .settings import RunSettings
 from .sinks import OpenedSink, opened_sink
-from .target import TargetRun, narrowed
+from .target import Place, TargetRun, narrowed
 
 Tell = Callable[[RunEvent], None]
 
@@ -76,10 +77,13 @@ class Run:
         if self._is_interrupted:
             self._engine.interrupt()
         hosts = self._permitted(find_hosts(entries, resolver))
-        first = await anext(hosts, None)
-        if first is None:
+        async for first in hosts:
+            if not isinstance(first, TargetReport):
+                break
+            yield first  # what can't be tested needs no sink
+        else:
             return
-        towards = None if isinstance(first, TargetReport) else source_for(first[0].address)
+        towards = next((ours for a in first[0].addresses if (ours := source_for(a)) is not None), None)
         async with contextlib.AsyncExitStack() as stack:
             sink = await stack.enter_async_context(
                 opened_sink(settings.sink, board, resolver, settings.identity, towards=towards)
@@ -101,7 +105,7 @@ class Run:
 
     async def _all(
         self,
-        first: _Permitted | TargetReport,
+        first: _Permitted,
         rest: AsyncIterator[_Permitted | TargetReport],
         workshop: _Workshop,
     ) -> AsyncIterator[TargetReport]:
@@ -134,26 +138,33 @@ class Run:
         self, named: AsyncIterator[Host | Unresolved | BadTarget]
     ) -> AsyncIterator[_Permitted | TargetReport]:
         """Let through what a permission covers and nobody excluded, with that permission."""
-        scope = self._settings.scope
-        today = datetime.now(UTC).date()
         async for one in named:
             if isinstance(one, BadTarget):
                 self._skip(str(one), one.text)
             elif isinstance(one, Unresolved):
                 for weakness in self._weaknesses():
                     yield _unresolved(one, weakness)
+            elif (host := self._without_excluded(one)) is not None:
+                for covered in self._covered(host):
+                    yield covered
+
+    def _covered(self, host: Host) -> Iterator[_Permitted]:
+        """The host for each permission that covers an address of it; what none covers is skipped.
+
+        That is one nearly always: but what is allowed at one address may not be at the other.
+        """
+        scope, today = self._settings.scope, datetime.now(UTC).date()
+        shares: dict[Permission, list[Address]] = {}
+        for address in host.addresses:
+            permission = scope.permission_for(address, today, host.name)
+            if permission is None:
+                why = scope.explain_refusal(address, today, host.name)
+                self._skip(f"{host.target.origin}: {why}", str(address))
             else:
-                host = self._without_excluded(one)
-                if host is None:
-                    continue
-                permission = scope.permission_for(host.address, today, host.name)
-                kept = [a for a in host.addresses if scope.permission_for(a, today, host.name) == permission]
-                if permission is None:
-                    why = scope.explain_refusal(host.address, today, host.name)
-                    self._skip(f"{host.target.origin}: {why}", str(host.address))
-                else:
-                    domains = (*host.local_domains, *permission.domains)
-                    yield replace(host, addresses=tuple(kept), local_domains=domains), permission
+                shares.setdefault(permission, []).append(address)
+        for permission, addresses in shares.items():
+            domains = (*host.local_domains, *permission.domains)
+            yield replace(host, addresses=tuple(addresses), local_domains=domains), permission
 
     def _without_excluded(self, host: Host) -> Host | None:
         exclusions = self._settings.exclusions
@@ -189,6 +200,8 @@ class _Workshop:
     sink: OpenedSink
     tell: Tell
     probes: tuple[Probe, ...]
+    taken: Counter[Place] = field(default_factory=Counter)
+    """Messages that have been taken in this run, however often a place was led to."""
     own_paces: dict[Permission, Pace] = field(default_factory=dict)
     """Of permissions that set a rate, for all targets that they cover."""
 
@@ -239,6 +252,7 @@ class _Workshop:
             host=host,
             lore=lore,
             settings=settings,
+            identity=_on_behalf(settings.identity, permission),
             leave=narrowed(
                 leave,
                 no_mail=settings.no_mail,
@@ -251,7 +265,7 @@ class _Workshop:
             engine=self.engine,
             paces=(self.pace, *self._own_pace(permission)),
             tell=self.tell,
-            messages_left=settings.messages,
+            taken=self.taken,
         )
 
     def _own_pace(self, permission: Permission) -> tuple[Pace, ...]:
@@ -280,20 +294,29 @@ def choose_probes(names: Iterable[str]) -> tuple[Probe, ...]:
     return tuple(known[name] for name in wanted)
 
 
+def _on_behalf(identity: Identity, permission: Permission) -> Identity:
+    """Who checks, and for whom: whoever gave the permission, unless somebody else is named."""
+    return replace(identity, requested_by=identity.requested_by or permission.owner)
+
+
 def _nameservers(texts: Iterable[str]) -> tuple[Endpoint, ...]:
+    return tuple(map(_nameserver, texts))
+
+
+def _nameserver(text: str) -> Endpoint:
+    """Read ``address`` or ``address:port``, brackets round an IPv6 address that has a port."""
     try:
-        return tuple(Endpoint(ip_address(text), 53) for text in texts)
+        target = parse_target(text)
     except ValueError as error:
-        raise UsageError(f"name server: {error}") from None
+        raise UsageError(f"name server {text!r}: {error}") from None
+    if target.address is None:
+        raise UsageError(f"name server {text!r}: not an address")
+    return Endpoint(target.address, target.port or 53)
 
 
 def _unresolved(one: Unresolved, weakness: Weakness) -> TargetReport:
+    judgement = Judgement(weakness=weakness, verdict=Verdict.INCONCLUSIVE, reasons=(Reason.UNRESOLVED,))
     line = untested_line(
-        target=one.target.text,
-        name=one.target.name,
-        weakness=weakness,
-        reason=Reason.UNRESOLVED,
-        error=one.reason,
-        began=datetime.now(UTC),
+        judgement, target=one.target.text, name=one.target.name, error=one.reason, began=datetime.now(UTC)
     )
-    return TargetReport(line=line, judgement=judge(weakness, (), ()))
+    return TargetReport(line=line, judgement=judgement)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from relaywatch.model.places import Address, Door, Endpoint, Family, Transport
 from relaywatch.model.tokens import Mint, Token
 from relaywatch.model.verdicts import Verdict
 from relaywatch.rules.judge import judge
-from relaywatch.script.brief import Brief, Depth, Leave, SinkNames
+from relaywatch.script.brief import Brief, Depth, Identity, Leave, SinkNames
 from relaywatch.script.probe import Probe
 
 from .naming import Host, Lore
@@ -28,6 +29,9 @@ _IMPLICIT_TLS_PORTS = frozenset({465})
 _MUTE = frozenset({AttemptStatus.TIMEOUT, AttemptStatus.PROTOCOL_ERROR, AttemptStatus.CUT_SHORT})
 """How a plain attempt ends at a door that waits for a TLS hello."""
 
+Place = tuple[Address, int | None]
+"""An address, with the port if the target names one."""
+
 
 @dataclass(slots=True, kw_only=True)
 class TargetRun:
@@ -36,6 +40,7 @@ class TargetRun:
     host: Host
     lore: Lore
     settings: RunSettings
+    identity: Identity
     leave: Leave
     sink: SinkNames
     key: bytes
@@ -44,7 +49,8 @@ class TargetRun:
     paces: tuple[Pace, ...]
     """The run's pace, and the permission's own if it sets one."""
     tell: Callable[[RunEvent], None]
-    messages_left: int = 0
+    taken: Counter[Place]
+    """Messages that have been taken in this run, at each place."""
     attempts: list[Attempt] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
     learned: list[str] = field(default_factory=list)
@@ -56,7 +62,7 @@ class TargetRun:
 
     def may_send(self) -> bool:
         """Whether the target may be handed one more message."""
-        return self.messages_left > 0
+        return max(self.taken[place] for place in self._places()) < self.settings.messages
 
     def await_arrival(self, tokens: tuple[Token, ...]) -> asyncio.Future[Arrival | None]:
         """Wait for one of the canaries as long as the run waits."""
@@ -66,7 +72,7 @@ class TargetRun:
     def observed(self, observation: Observation) -> None:
         """Keep the observation's canaries in mind, count messages taken, and pass it on."""
         if observation.fact is Fact.QUEUED:
-            self.messages_left -= observation.count
+            self.taken.update(dict.fromkeys(self._places(), observation.count))
         self._keep(token for token in (observation.token, observation.return_token) if token)
         self.tell(
             RunEvent(
@@ -81,6 +87,9 @@ class TargetRun:
         """Ask each pace for a place; the slowest decides."""
         now = time.monotonic()
         return max(pace.admit(address, now) for pace in self.paces)
+
+    def _places(self) -> list[Place]:
+        return [(address, self.host.target.port) for address in self.host.addresses]
 
     def _keep(self, tokens: Iterable[Token]) -> None:
         kept = tuple(tokens)
@@ -153,7 +162,7 @@ class TargetRun:
             door=door,
             mint=Mint(self.key, secrets.token_bytes(16)),
             sink=self.sink,
-            identity=self.settings.identity,
+            identity=self.identity,
             leave=self.leave,
             patience=self.settings.patience,
             depth=depth,
@@ -172,7 +181,8 @@ class TargetRun:
         """Whether TLS was tried on a guess at a door that doesn't speak it: then there is no such door."""
         is_guess = any(a.endpoint == attempt.endpoint for a in self.attempts)
         is_tls = attempt.door.transport is Transport.TLS
-        return is_guess and is_tls and attempt.status in {AttemptStatus.TLS_FAILED, *_MUTE}
+        is_dumb = attempt.status in {AttemptStatus.TLS_FAILED, *_MUTE} and not attempt.observations
+        return is_guess and is_tls and is_dumb
 
     def _local_domains(self) -> tuple[str, ...]:
         return tuple(
