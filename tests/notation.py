@@ -83,12 +83,14 @@ SETTINGS: dict[str, Callable[[Brief, str], Brief]] = {
 
 @dataclass(slots=True)
 class Step:
-    """One thing that happens: ``who`` is C, S or a mark's asterisk."""
+    """One thing that happens: ``who`` is C, S, a mark's asterisk, or a tilde."""
 
     number: int
     who: str
     data: bytes = b""
     words: tuple[str, ...] = ()
+    answers: dict[str, str] = field(default_factory=dict)
+    """Of standing answers: beginnings of commands, and the replies to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,6 @@ class Conversation:
     brief: Brief = BRIEF
     steps: list[Step] = field(default_factory=list)
     expected: list[Expected] = field(default_factory=list)
-    answers: dict[str, str] = field(default_factory=dict)
     ending: str = "completed"
 
     def fail(self, number: int, text: str) -> MismatchError:
@@ -195,11 +196,13 @@ def _read_expected(read: Conversation, number: int, text: str) -> None:
     read.expected.append(Expected(number, fact, case, tuple(c.groups() for c in checks if c)))
 
 
-def _read_answer(read: Conversation, _number: int, text: str) -> None:
+def _read_answer(read: Conversation, number: int, text: str) -> None:
     beginning, arrow, answer = text.partition(" -> ")
     if not arrow:
         raise ValueError("no ' -> '")
-    read.answers[_fill(read.brief, beginning)] = _fill(read.brief, answer)
+    if not read.steps or read.steps[-1].who != "~":
+        read.steps.append(Step(number, "~"))
+    read.steps[-1].answers[_fill(read.brief, beginning)] = _fill(read.brief, answer)
 
 
 _READERS = {

@@ -34,9 +34,10 @@ stands for whatever token the script sends in its place, there and wherever it c
 A script closes its connections without a mark. It may always send unless a mark says no. It ends as
 ``completed`` unless ``* ends`` names another status.
 
-**Standing answers.** ``~ RCPT TO: -> 550 no`` is what the server says to such commands in every
-connection after the written ones; the longest beginning wins, `` / `` parts lines, ``closes`` hangs up.
-``~ greeting`` is said first.
+**Standing answers.** ``~ RCPT TO: -> 550 no`` is what the server says to such commands, in as many
+connections as the script opens there; the longest beginning wins, `` / `` parts lines, ``closes`` hangs
+up, ``~ greeting`` is said first, ``~ .`` answers message data. They hold until the mark behind them
+happens (a pause, an arrival), or to the end.
 
 **Observations.** ``= FACT [CASE] [FIELD=VALUE] [FIELD~PART]``, in the order of the reports, all of
 them, wherever in the file they stand. ``= refused *`` is one or more of that fact, of any cases.
@@ -88,21 +89,21 @@ class WrittenServer:
         self._written = written
         self._steps = list(written.steps)
         self._bound: dict[str, str] = {}
-        self._after: ScriptedServer | None = None
+        self._standing: ScriptedServer | None = None
         self._last_said = b""
 
     def connect(self) -> None:
-        if not self._steps and self._written.answers:
-            self._after = self._after or ScriptedServer(lambda: self._standing_answer)
-            self._after.connect()
+        if self._is_next("~"):
+            self._standing = self._standing or ScriptedServer(lambda: self._standing_answer)
+            self._standing.connect()
             return
         how = self._take_mark("connect", "the script connects")
         if how:
             raise CONNECTS[how[0]]
 
     def send(self, data: bytes) -> None:
-        if self._after is not None:
-            self._after.send(data)
+        if self._standing is not None:
+            self._standing.send(data)
             return
         if self._is_next("*", "server") or (data == b"QUIT\r\n" and not self._is_next("C")):
             return  # lost in a closed connection, or a farewell that needn't be written
@@ -113,8 +114,8 @@ class WrittenServer:
             self._compare(step, _text(step.data), _text(data))
 
     def receive(self) -> bytes:
-        if self._after is not None:
-            return self._after.receive()
+        if self._standing is not None:
+            return self._standing.receive()
         if self._is_next("*", "silence"):
             self._steps.pop(0)
             raise errors.ReadTimeoutError("silence")
@@ -139,6 +140,8 @@ class WrittenServer:
         return TLSSession(version=version, cipher="TLS_AES_256_GCM_SHA384", certificate=der)
 
     def close(self) -> None:
+        if self._standing is not None:
+            return
         if self._is_next("*", "server"):
             self._steps.pop(0)
         elif self._is_next("S") and not self._steps[0].data.startswith(b"221"):
@@ -147,18 +150,23 @@ class WrittenServer:
             self._steps.pop(0)
 
     def pause(self, seconds: float) -> None:
-        if self._after is None:
+        number = self._line()
+        self._end_standing_before("pause", f"{seconds:g}")
+        if self._standing is None:
             written = self._take_mark("pause", f"the script pauses: * pause {seconds:g}")
             if float(written[0]) != seconds:
-                raise self._written.fail(self._line(), f"the script pauses {seconds:g} s")
+                raise self._written.fail(number, f"the script pauses {seconds:g} s")
 
     def may_send(self) -> bool:
+        self._end_standing_before("may", "not", "send")
         if self._is_next("*", "may"):
             self._steps.pop(0)
             return False
         return True
 
     def await_arrival(self, tokens: tuple[Token, ...]) -> Arrival | None:
+        for words in ("arrival",), ("bounce",), ("no", "arrival"):
+            self._end_standing_before(*words)
         step = self._take("*", "the script awaits an arrival")
         if step.words == ("no", "arrival"):
             return None
@@ -171,7 +179,7 @@ class WrittenServer:
 
     def finish(self) -> None:
         """Complain of what was written and didn't happen."""
-        if self._is_next("*", "server"):
+        if self._is_next("*", "server") or self._standing is not None:
             self._steps.pop(0)
         if self._steps:
             raise self._written.fail(self._line(), "the script ended before this")
@@ -218,14 +226,22 @@ class WrittenServer:
             self._take("", what)
         return self._steps.pop(0).words[1:]
 
+    def _end_standing_before(self, *words: str) -> None:
+        """Standing answers end when the mark behind them happens."""
+        following = self._steps[1] if len(self._steps) > 1 else None
+        if self._standing is not None and following and following.words[: len(words)] == words:
+            self._standing = None
+            self._steps.pop(0)
+
     def _line(self) -> int:
         return self._steps[0].number if self._steps else 0
 
     def _standing_answer(self, command: str) -> str | None:
-        fitting = [b for b in self._written.answers if command.startswith(b)] if command else ["greeting"]
+        here = self._steps[0]
+        fitting = [b for b in here.answers if command.startswith(b)] if command else ["greeting"]
         if not fitting:
-            raise self._written.fail(0, f"no standing answer to {command!r}")
-        answer = self._written.answers[max(fitting, key=len)]
+            raise self._written.fail(here.number, f"no standing answer to {command!r}")
+        answer = here.answers[max(fitting, key=len)]
         return None if answer == "closes" else answer.replace(" / ", "\n")
 
 
