@@ -42,7 +42,8 @@ happens (a pause, an arrival), or to the end.
 **Observations.** ``= FACT [CASE] [FIELD=VALUE] [FIELD~PART]``, in the order of the reports, all of
 them, wherever in the file they stand. ``= refused *`` is one or more of that fact, of any cases.
 
-A conversation that isn't finished, an observation that isn't expected, and a file that expects none,
+A conversation that isn't finished, an observation that isn't expected, and a file that expects neither an
+observation nor another end than `completed`,
 are errors, and name the line.
 """
 
@@ -237,6 +238,8 @@ class WrittenServer:
         return self._steps[0].number if self._steps else 0
 
     def _standing_answer(self, command: str) -> str | None:
+        if command == "QUIT":
+            return "221 Bye"
         here = self._steps[0]
         fitting = [b for b in here.answers if command.startswith(b)] if command else ["greeting"]
         if not fitting:
