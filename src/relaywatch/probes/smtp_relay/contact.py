@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from relaywatch.model.errors import ConnectRefusedError, PeerClosedError, RemoteProtocolError
+from relaywatch.model.errors import (
+    ConnectRefusedError,
+    ConnectTimeoutError,
+    PeerClosedError,
+    RemoteProtocolError,
+    UnreachableError,
+)
 from relaywatch.model.evidence import Fact, Observation
 from relaywatch.model.smtp import Reply
 from relaywatch.script.brief import Brief
@@ -19,6 +25,8 @@ from .readings import is_another_protocol, is_ftp, read_refusal
 
 _TRIES = 3
 """Connections that may fail in a row once the server has served us."""
+_TURNED_AWAY = (ConnectRefusedError, ConnectTimeoutError, UnreachableError, PeerClosedError)
+"""How a server, or a firewall before it, shows those the door whom it has had enough of."""
 _OLD_TLS = frozenset({"SSLv2", "SSLv3", "TLSv1", "TLSv1.1"})
 
 
@@ -64,7 +72,7 @@ class Contact:
                 await self.link.pause(pause)
             try:
                 session = await open_session(self.link, self.brief, helo)
-            except (ConnectRefusedError, PeerClosedError) as error:
+            except _TURNED_AWAY as error:
                 trouble = str(error) or type(error).__name__
                 continue
             if session.is_ready and session.has_tls_for(self.brief.door.transport):
