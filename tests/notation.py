@@ -35,7 +35,7 @@ NOTES = (
     (re.compile(r"closed by us"), ""),
 )
 """What the engine writes into a transcript, and the mark that it stands for."""
-_LINE = re.compile(r"(?:\s*\d+\.\d+ )?(C:|S:|C<|S<|\*:|[*=%~#]) ?(.*)")
+_LINE = re.compile(r"(?:\s*\d+\.\d+ )?(C:|S:|C<|S<|\*:|---|[*=%~#]) ?(.*)")
 _PLACEHOLDER = re.compile(r"\{(token|return|minted|nobody|label)(?::([^}]*))?\}")
 
 
@@ -207,6 +207,7 @@ def _read_answer(read: Conversation, number: int, text: str) -> None:
 
 _READERS = {
     "#": _read_comment,
+    "---": _read_comment,
     "%": _read_setting,
     "C:": _read_octets("C:"),
     "S:": _read_octets("S:"),

@@ -2,7 +2,8 @@
 
 A conversation is written in the notation of RFC 5321, appendix D, so that a mail administrator can
 review it, and so that what ``relaywatch check --transcript`` prints becomes a test by pasting: the
-seconds before a line are skipped, and the engine's notes (``*: connected from ...``) are understood.
+seconds before a line and the heading behind ``---`` are skipped, and the engine's notes (``*: connected
+from ...``) are understood.
 
 ::
 

@@ -133,6 +133,8 @@ class _Stage:
         )
 
     def _close(self) -> None:
+        # In whole pieces the rest lies in the link already, where nobody sees it.
+        assert not self._waiting or self._waiting.startswith(b"221"), f"hung up before {self._waiting!r}"
         self._waiting = b""
         if self._is_connected:
             self._is_connected = False
