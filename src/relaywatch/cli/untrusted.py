@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 
 LENGTH_LIMIT = 500
 _UNSAFE = re.compile(r"[^ -~]")
@@ -17,11 +16,6 @@ def neutralise(text: str, limit: int = LENGTH_LIMIT) -> str:
     """
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
     return cut if cut.isascii() and cut.isprintable() else _UNSAFE.sub(_visible, cut)
-
-
-def neutralise_lines(text: str, limit: int = LENGTH_LIMIT) -> list[str]:
-    """Neutralise line by line where line ends are ours to keep."""
-    return list(map(partial(neutralise, limit=limit), text.splitlines()))
 
 
 def without_lone_surrogates(text: str) -> str:
