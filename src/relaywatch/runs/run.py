@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 
 from relaywatch.engine.arrivals import ArrivalBoard
 from relaywatch.engine.driver import Engine
-from relaywatch.engine.pace import Pace, Rates
 from relaywatch.engine.resolve import Resolver
 from relaywatch.engine.vantage import judge_vantage, source_for
 from relaywatch.model.errors import UsageError
@@ -30,6 +29,7 @@ from relaywatch.targets.scope import LOOPBACK
 
 from .lines import make_line, untested_line
 from .naming import Host, Lore, Unresolved, find_hosts, gather_lore
+from .pacing import Pacing
 from .reporting import EventKind, RunEvent, TargetReport
 from .settings import RunSettings
 from .sinks import OpenedSink, opened_sink
@@ -95,7 +95,7 @@ class Run:
                 engine=self._engine,
                 board=board,
                 resolver=resolver,
-                pace=Pace(settings.rates),
+                pacing=Pacing(settings.rates),
                 sink=sink,
                 tell=self._tell,
                 probes=self._probes,
@@ -196,14 +196,12 @@ class _Workshop:
     engine: Engine
     board: ArrivalBoard
     resolver: Resolver
-    pace: Pace
+    pacing: Pacing
     sink: OpenedSink
     tell: Tell
     probes: tuple[Probe, ...]
     taken: Counter[Place] = field(default_factory=Counter)
     """Messages that have been taken in this run, however often a place was led to."""
-    own_paces: dict[Permission, Pace] = field(default_factory=dict)
-    """Of permissions that set a rate, for all targets that they cover."""
 
     async def check(self, host: Host, permission: Permission) -> list[TargetReport]:
         """Check one host with every probe, a report for each weakness."""
@@ -263,18 +261,10 @@ class _Workshop:
             key=self.sink.key,
             board=self.board,
             engine=self.engine,
-            paces=(self.pace, *self._own_pace(permission)),
+            paces=self.pacing.for_permission(permission),
             tell=self.tell,
             taken=self.taken,
         )
-
-    def _own_pace(self, permission: Permission) -> tuple[Pace, ...]:
-        if permission.rate is None:
-            return ()
-        rates = Rates(
-            overall=permission.rate, per_address=permission.rate, per_network=permission.rate, overall_burst=1
-        )
-        return (self.own_paces.setdefault(permission, Pace(rates)),)
 
     def _source(self, address: Address) -> Address | None:
         chosen = [source for source in self.settings.sources if source.version == address.version]

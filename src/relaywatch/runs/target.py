@@ -47,7 +47,7 @@ class TargetRun:
     board: ArrivalBoard
     engine: Engine
     paces: tuple[Pace, ...]
-    """The run's pace, and the permission's own if it sets one."""
+    """What its connections keep to, all of them."""
     tell: Callable[[RunEvent], None]
     taken: Counter[Place]
     """Messages that have been taken in this run, at each place."""

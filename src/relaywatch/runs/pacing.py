@@ -1,0 +1,41 @@
+"""Which paces a target's connections keep: the run's in all, and what its permission leaves of the rest."""
+
+from __future__ import annotations
+
+from math import inf
+
+from relaywatch.engine.pace import Pace, Rates
+from relaywatch.targets.permissions import Permission
+from relaywatch.targets.scope import LOOPBACK
+
+
+class Pacing:
+    """All paces of one run.
+
+    Every connection keeps the run's overall rate. Beyond that, a permission that sets a ``rate`` speaks for
+    the networks that it covers, so that this rate takes the place of our caution towards a network; our
+    caution towards each single address stays. Loopback is the user's own machine, and is spared nothing.
+    """
+
+    def __init__(self, rates: Rates) -> None:
+        self._overall = Pace(Rates(overall=rates.overall, overall_burst=rates.overall_burst, **_UNBOUND))
+        self._address = Pace(
+            Rates(overall=inf, per_address=rates.per_address, per_network=inf, burst=rates.burst)
+        )
+        self._network = Pace(
+            Rates(overall=inf, per_address=inf, per_network=rates.per_network, burst=rates.burst)
+        )
+        self._permissions: dict[Permission, Pace] = {}
+
+    def for_permission(self, permission: Permission) -> tuple[Pace, ...]:
+        """The paces that connections under this permission keep, all of them."""
+        if permission is LOOPBACK:
+            return (self._overall,)
+        if permission.rate is None:
+            return (self._overall, self._address, self._network)
+        if permission not in self._permissions:
+            self._permissions[permission] = Pace(Rates(overall=permission.rate, overall_burst=1, **_UNBOUND))
+        return (self._overall, self._address, self._permissions[permission])
+
+
+_UNBOUND = {"per_address": inf, "per_network": inf}
