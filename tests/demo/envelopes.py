@@ -68,7 +68,7 @@ DOMAINS = {
     "source-route": "ginkgo.example",
     "bang-path": "hazel.example",
     "quoted-local-part": "iroko.example",
-    "second-at": "juniper.example",
+    "second-at": "mail.juniper.example",
     "encapsulated": "kauri.example",
     "lax-syntax": "linden.example",
     "second-recipient": "mango.example",

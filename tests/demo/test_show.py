@@ -171,7 +171,7 @@ async def _demonstrate(names):
     held.close()
     async with World(Endpoint(LOOPBACK, sink_port), only=names) as world:
         sink = LocalSink(address=LOOPBACK, domain="sink.localhost", port=sink_port)
-        lines = await _run(RunSettings(sink=sink, wait=1.0, rates=UNPACED), world.places.values())
+        lines = await _run(RunSettings(sink=sink, wait=4.0, messages=1, rates=UNPACED), world.places.values())
 
         async def check(place):
             return lines[place.port]

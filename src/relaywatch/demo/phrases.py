@@ -13,15 +13,15 @@ class Phrases:
 
     greeting: str = "220 {hostname} ESMTP"
     hello: str = "{hostname}"
-    sender_ok: str = "250 2.1.0 Ok"
-    recipient_ok: str = "250 2.1.5 Ok"
+    sender_ok: str = "250 2.1.0 Sender accepted"
+    recipient_ok: str = "250 2.1.5 Recipient accepted"
     relay_denied: str = "550 5.7.1 <{path}> Relaying is not permitted"
     unknown_user: str = "550 5.1.1 <{path}> No such user here"
     go_ahead: str = "354 End data with <CR><LF>.<CR><LF>"
-    queued: str = "250 2.0.0 Ok: queued as {id}"
+    queued: str = "250 2.0.0 Message {id} accepted"
     bye: str = "221 2.0.0 Bye"
     too_many_errors: str = "421 4.7.0 {hostname} Too many errors"
-    help: str = "502 5.5.1 Not implemented"
+    help: str = "502 5.5.1 No help here"
     extensions: tuple[str, ...] = ("PIPELINING", "SIZE 1048576", "ENHANCEDSTATUSCODES", "8BITMIME")
 
 
@@ -35,8 +35,11 @@ PLAIN = Phrases()
 
 POSTFIX = Phrases(
     greeting="220 {hostname} ESMTP Postfix",
+    sender_ok="250 2.1.0 Ok",
+    recipient_ok="250 2.1.5 Ok",
     relay_denied="454 4.7.1 <{path}>: Relay access denied",
     unknown_user="550 5.1.1 <{path}>: Recipient address rejected: User unknown in local recipient table",
+    queued="250 2.0.0 Ok: queued as {id}",
     too_many_errors="421 4.7.0 {hostname} Error: too many errors",
     help="500 5.5.2 Error: command not recognized",
     extensions=(

@@ -70,7 +70,9 @@ _PLAIN_HOLES = {
     "source-route": policy("ginkgo", source_route_hides_mailbox=True),
     "bang-path": _rewriting("hazel", Rewrite.BANG_PATH),
     "quoted-local-part": _rewriting("iroko", Rewrite.DEQUOTE),
-    "second-at": _rewriting("juniper", Rewrite.SECOND_AT),
+    "second-at": _rewriting(
+        "juniper", Rewrite.SECOND_AT, rewriting_domains=frozenset({"mail.juniper.example"})
+    ),
     "encapsulated": _rewriting("kauri", Rewrite.DECAPSULATE),
     "lax-syntax": policy("linden", bare_paths_unchecked=True),
     "second-recipient": policy("mango", checks_first_recipient_only=True),
