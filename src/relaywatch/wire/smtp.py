@@ -107,12 +107,3 @@ def encode_message(message: bytes) -> bytes:
     body = message if message.endswith(b"\r\n") else message + b"\r\n"
     stuffed = body.replace(b"\r\n.", b"\r\n..")
     return (b"." if body.startswith(b".") else b"") + stuffed + b".\r\n"
-
-
-def encode_xtext(text: str) -> str:
-    """Write a parameter value as xtext (RFC 3461 section 4)."""
-    return "".join(
-        char if "!" <= char <= "~" and char not in "+=" else f"+{octet:02X}"
-        for char in text
-        for octet in char.encode()[:1]
-    )
