@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from relaywatch.model.evidence import Fact, Observation
@@ -187,8 +187,23 @@ class Survey:
             if envelope not in sendable:
                 detail = reason_not_to_send(envelope, self.brief)
                 await self._report(envelope, Fact.ACCEPTED, replies[envelope.token], detail)
-        if sendable:
-            await self._send(sendable, replies)
+        for message in self._messages(sendable):
+            if self._is_done():
+                return
+            await self._send(message, replies)
+
+    def _messages(self, envelopes: list[Envelope]) -> Iterator[list[Envelope]]:
+        """Share envelopes of one transaction out to messages.
+
+        The first whose yes counts goes alone, so that a proof is of one case; whatever else there is goes
+        into one further message, as the target takes few, and a catch-all says yes to many.
+        """
+        counting = [e for e in envelopes if not self.controls.catch_all.get(e.control)]
+        if self.brief.depth is Depth.EXHAUSTIVE or len(envelopes) == 1 or not counting:
+            yield from [envelopes] if envelopes else []
+            return
+        yield counting[:1]
+        yield [envelope for envelope in envelopes if envelope is not counting[0]]
 
     async def _send(self, envelopes: list[Envelope], replies: Replies) -> None:
         if self.is_out_of_messages or not await self.link.may_send():
@@ -206,14 +221,19 @@ class Survey:
             await self._await_proof(queued)
 
     async def _await_proof(self, queued: list[Envelope]) -> None:
-        forward = tuple(envelope.token for envelope in queued)
-        backward = tuple({envelope.return_token for envelope in queued if envelope.return_token})
-        arrival = await self.link.await_arrival(*forward, *backward)
-        if arrival is not None and arrival.token in backward:
-            arrival = await self.link.await_arrival(*forward)  # a bounce for one refutes not the others
-        if arrival is not None:
-            self.is_proven = True
-        elif not self.accepts_anything:
+        """Wait for what was queued: for one arrival, or for all of them where every proof is wanted."""
+        awaited = {envelope.token for envelope in queued}
+        backward = {envelope.return_token for envelope in queued if envelope.return_token}
+        arrival = await self.link.await_arrival(*sorted(awaited), *sorted(backward))
+        while arrival is not None:
+            self.is_proven = self.is_proven or arrival.token in awaited
+            awaited.discard(arrival.token)
+            if self._is_done() or not awaited:
+                return
+            arrival = await self.link.await_arrival(
+                *sorted(awaited)
+            )  # a bounce for one refutes not the others
+        if not self.is_proven and not self.accepts_anything:
             self.accepts_anything = await self.controls.says_yes_to_everything()
 
     # --- records -----------------------------------------------------------------------------
