@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -100,7 +100,9 @@ class Run:
                 tell=self._tell,
                 probes=self._probes,
             )
-            async for report in self._all(first, hosts, workshop):
+            # Closed before the sink is, if whoever listens stops doing so.
+            reports = await stack.enter_async_context(contextlib.aclosing(self._all(first, hosts, workshop)))
+            async for report in reports:
                 yield report
 
     async def _all(
@@ -108,7 +110,7 @@ class Run:
         first: _Permitted,
         rest: AsyncIterator[_Permitted | TargetReport],
         workshop: _Workshop,
-    ) -> AsyncIterator[TargetReport]:
+    ) -> AsyncGenerator[TargetReport, None]:
         """Keep as many targets under way as the run allows, and give reports as they come."""
         under_way: set[asyncio.Task[list[TargetReport]]] = set()
         upcoming: _Permitted | TargetReport | None = first
