@@ -21,6 +21,7 @@ _WAIT = re.compile(
     r"(\d{1,5})\s*(s\b|secs?\b|seconds?\b|m\b|mins?\b|minutes?\b)|(\d{1,2}):(\d{2}):(\d{2})", re.IGNORECASE
 )
 _ADDRESS = re.compile(r"<[^>]*>|\S+@\S+|\[[^\]]*\]")
+_NAME = re.compile(r"\b(?=[\w.-]*[a-z])[\w-]+(?:\.[\w-]+)+", re.IGNORECASE)
 _OTHER_PROTOCOL = re.compile(
     rb"(?:SSH-|HTTP/|\* (?:OK|BYE)|\+OK|<\?xml|<!doctype|<html|RFB |\x15\x03|\x16\x03)", re.IGNORECASE
 )
@@ -35,9 +36,9 @@ def read_refusal(reply: Reply) -> Fact:
     if reply.code in {421, 452}:
         return Fact.RATE_LIMITED if reply.code == 421 else Fact.DEFERRED
     if reply.code in {523, 530, 538} or reply.enhanced == EnhancedStatusCode(5, 7, 0):
-        if _TLS_WORDS.search(reply.text):
+        if _TLS_WORDS.search(_own_words(reply)):
             return Fact.TLS_REQUIRED
-        if _AUTH_WORDS.search(reply.text) or reply.code == 530:
+        if _AUTH_WORDS.search(_own_words(reply)) or reply.code == 530:
             return Fact.AUTH_REQUIRED
     if reply.code == 454 and reply.enhanced == RELAYING_DENIED:
         return Fact.REFUSED
@@ -46,22 +47,22 @@ def read_refusal(reply: Reply) -> Fact:
 
 def speaks_of_relaying(reply: Reply) -> bool:
     """Whether a refusal says that it is about relaying, rather than about us."""
-    return bool(_RELAY_WORDS.search(reply.text))
+    return bool(_RELAY_WORDS.search(_own_words(reply)))
 
 
 def speaks_of_login(reply: Reply) -> bool:
     """Whether a refusal asks for credentials, in words if not in its code."""
-    return bool(_AUTH_WORDS.search(reply.text))
+    return bool(_AUTH_WORDS.search(_own_words(reply)))
 
 
 def is_greylisting(reply: Reply) -> bool:
     """Whether a deferral is a greylist's."""
-    return reply.is_transient and bool(_GREYLIST_WORDS.search(reply.text))
+    return reply.is_transient and bool(_GREYLIST_WORDS.search(_own_words(reply)))
 
 
 def read_waiting_time(reply: Reply) -> float | None:
     """The seconds that a deferral asks us to wait, if it names them."""
-    match = _WAIT.search(_ADDRESS.sub("", reply.text))
+    match = _WAIT.search(_own_words(reply))
     if match is None:
         return None
     if match[3]:
@@ -71,7 +72,7 @@ def read_waiting_time(reply: Reply) -> float | None:
 
 def in_same_words(one: Reply, other: Reply) -> bool:
     """Whether two replies differ in no more than the addresses that they repeat."""
-    return (one.code, _ADDRESS.sub("", one.text)) == (other.code, _ADDRESS.sub("", other.text))
+    return (one.code, _own_words(one)) == (other.code, _own_words(other))
 
 
 def is_another_protocol(octets: bytes) -> bool:
@@ -82,3 +83,8 @@ def is_another_protocol(octets: bytes) -> bool:
 def is_ftp(greeting: Reply) -> bool:
     """Whether the greeting, which FTP writes as SMTP does, is an FTP server's."""
     return bool(_FTP.search(greeting.text)) and "SMTP" not in greeting.text.upper()
+
+
+def _own_words(reply: Reply) -> str:
+    """What the server says without the addresses and names in it: those are ours, or chosen by anybody."""
+    return _NAME.sub("", _ADDRESS.sub("", reply.text))
