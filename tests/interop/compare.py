@@ -10,8 +10,10 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -20,8 +22,9 @@ from tests.interop.lab.cases import Case, State, chosen
 from tests.interop.lab.errors import LabError
 from tests.interop.lab.shell import run
 from tests.interop.lab.world import World, world
-from tests.interop.test_verdicts import check
+from tests.interop.test_verdicts import AT_ONCE, open_relay_lines, relaywatch
 
+NMAPS_AT_ONCE = 8  # each waits most of the time
 NMAP_PORTS = "25,465,587,2525"
 
 
@@ -60,14 +63,30 @@ def read_nmap(output: str) -> str:
     return "unknown" if output else "silent"
 
 
-def compare(lab: World, case: Case) -> Row:
-    """Ask both about one server, one after the other so that neither disturbs the other."""
+def compare(lab: World, cases: list[Case]) -> list[Row]:
+    """Ask both about every server: one scan of ours, then nmap, so that neither disturbs the other."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "targets").write_text("".join(f"{plan.host_name(case)}\n" for case in cases))
+        output = folder / "results.jsonl"
+        relaywatch(lab, cases, folder, "scan", "targets", "--output", output, "--concurrency", str(AT_ONCE))
+        lines = open_relay_lines(output.read_text())
+    print("relaywatch has asked all; now nmap", file=sys.stderr)
+    with ThreadPoolExecutor(NMAPS_AT_ONCE) as pool:
+        outputs = list(pool.map(lambda case: ask_nmap_twice(lab, case), cases))
+    return [_row(case, lines[plan.host_name(case)], said) for case, said in zip(cases, outputs, strict=True)]
+
+
+def ask_nmap_twice(lab: World, case: Case) -> str:
+    """What nmap's script says of both addresses of a server."""
     home = plan.home(case)
-    output = "; ".join(filter(None, (ask_nmap(lab, home.address), ask_nmap(lab, home.address_6, "-6"))))
-    with tempfile.TemporaryDirectory() as folder:
-        _, line, _ = check(lab, case, Path(folder))
+    said = (ask_nmap(lab, home.address), ask_nmap(lab, home.address_6, "-6"))
+    return "; ".join(dict.fromkeys(filter(None, said)))
+
+
+def _row(case: Case, line: dict[str, Any], said: str) -> Row:
     advisories = sorted({finding["advisory"] for finding in line["findings"]})
-    return Row(case, line["verdict"], tuple(advisories), tuple(line["reasons"]), read_nmap(output), output)
+    return Row(case, line["verdict"], tuple(advisories), tuple(line["reasons"]), read_nmap(said), said)
 
 
 def show(rows: list[Row], console: Console) -> None:
@@ -99,22 +118,13 @@ def main(names: list[str]) -> int:
     try:
         cases = chosen(tuple(names))
         with world(cases, lambda text: print(text, file=sys.stderr)) as lab:
-            rows = _in_turn(lab, [case for case in cases if case.name not in lab.fallen])
+            rows = compare(lab, [case for case in cases if case.name not in lab.fallen])
     except LabError as error:
         print(f"compare: {error}", file=sys.stderr)
         return 3
     show(rows, console)
     print(f"{len(rows)} servers in {time.monotonic() - began:.0f} s", file=sys.stderr)
     return 0
-
-
-def _in_turn(lab: World, cases: list[Case]) -> list[Row]:
-    """One after the other, since only one sink at a time can have its address."""
-    rows = []
-    for number, case in enumerate(cases, 1):
-        rows.append(compare(lab, case))
-        print(f"{number}/{len(cases)} {case.name}: {rows[-1].verdict}, nmap {rows[-1].nmap}", file=sys.stderr)
-    return rows
 
 
 if __name__ == "__main__":
