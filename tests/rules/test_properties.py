@@ -22,7 +22,7 @@ from relaywatch.model.verdicts import Reason, Verdict
 from relaywatch.rules.explain import explain
 from relaywatch.rules.judge import judge
 
-thorough = settings(max_examples=150, deadline=None)
+thorough = settings(max_examples=3 * settings.default.max_examples, deadline=None)
 UNANSWERED = {AttemptStatus.NO_ANSWER, AttemptStatus.UNREACHABLE, AttemptStatus.NO_LISTENER}
 
 

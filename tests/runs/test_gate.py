@@ -1,0 +1,167 @@
+"""No packet leaves for what nobody permitted, or somebody excluded."""
+
+from datetime import date
+from io import BytesIO
+from ipaddress import ip_address, ip_network
+
+import pytest
+from tests.runs.checking import Counting, asyncio_run, at, check, check_world, hurried, needs_ipv6, world
+from tests.runs.naming import serving
+
+from relaywatch.model.places import Family
+from relaywatch.model.verdicts import Verdict
+from relaywatch.runs.naming import Host
+from relaywatch.runs.reporting import EventKind
+from relaywatch.runs.run import Run
+from relaywatch.targets.exclusions import Exclusion, Exclusions
+from relaywatch.targets.lists import read_list
+from relaywatch.targets.parse import Origin, parse_span, parse_target
+from relaywatch.targets.permissions import Permission
+from relaywatch.targets.scope import Scope
+
+FAR = date(2999, 12, 31)
+
+
+def excluding(*texts):
+    return Exclusions(
+        Exclusion(parse_span(text), text, Origin("opt-outs", number)) for number, text in enumerate(texts, 1)
+    )
+
+
+def permission(network, until=FAR, **more):
+    return Permission(
+        networks=(ip_network(network),), owner="Example", contact="abuse@owner.example", until=until, **more
+    )
+
+
+class TestScope:
+    @pytest.mark.parametrize("target", ["192.0.2.7", "192.0.2.8:2525", "2001:db8::7", "198.51.100.0/30"])
+    def test_whom_nobody_permitted_is_told_and_left_alone(self, target):
+        told = asyncio_run(check([at(target, "list.txt", 7)], hurried()))
+
+        assert [] == told.reports
+        assert {EventKind.SKIPPED} == {event.kind for event in told.events}
+        assert all(detail.startswith("list.txt:7: ") for detail in told.details(EventKind.SKIPPED))
+        assert all("not covered by any permission" in detail for detail in told.details(EventKind.SKIPPED))
+        assert (4 if "/" in target else 1) == len(told.events)
+
+    def test_a_permission_that_ran_out_permits_nothing(self):
+        scope = Scope((permission("192.0.2.0/24", date(2020, 1, 31)),), "scope.toml")
+        told = asyncio_run(check(["192.0.2.7"], hurried(scope=scope)))
+
+        (detail,) = told.details(EventKind.SKIPPED)
+        assert "ran out on 2020-01-31" in detail
+        assert [] == told.attempts
+
+    def test_the_rest_of_the_list_goes_on(self):
+        settings = hurried()
+
+        async def scene():
+            async with world(settings, "closed") as places:
+                port = places["closed"].port
+                text = f"192.0.2.7\nwhat is this?\n127.0.0.1:{port}\n# a comment\n\xff\n".encode("latin-1")
+                return await check(read_list(BytesIO(text), "list.txt"), settings)
+
+        told = asyncio_run(scene())
+
+        assert Verdict.CLOSED is told.line.verdict
+        assert ["list.txt:1", "list.txt:2", "list.txt:5"] == [
+            ":".join(detail.split(":")[:2]) for detail in told.details(EventKind.SKIPPED)
+        ]
+        assert "list.txt:5: not UTF-8" == told.details(EventKind.SKIPPED)[-1]
+
+    @needs_ipv6
+    def test_an_address_of_a_name_that_nothing_covers_is_told_and_the_other_is_checked(self):
+        zone = {("mail.example", "A"): ["127.0.0.1"], ("mail.example", "AAAA"): ["2001:db8::7"]}
+        with serving(zone) as nameserver:
+            told = check_world(hurried(nameservers=(nameserver,)), "closed", as_target="mail.example:{port}")
+
+        assert (Verdict.CLOSED, {Family.IPV4}) == (
+            told.line.verdict,
+            {door.family for door in told.line.doors},
+        )
+        (detail,) = told.details(EventKind.SKIPPED)
+        assert detail.startswith("command line: 2001:db8::7 (mail.example) is not covered")
+
+    def test_what_is_allowed_at_one_address_is_not_at_another(self):
+        four = permission("192.0.2.0/24", domains=("four.example",))
+        six = permission("2001:db8::/32", local_mailboxes=True)
+        addresses = (ip_address("192.0.2.7"), ip_address("2001:db8::7"))
+
+        covered = covered_by(
+            Scope((four, six)), Host(target=parse_target("mail.example"), addresses=addresses)
+        )
+
+        assert [(addresses[:1], four, ("four.example",)), (addresses[1:], six, ())] == [
+            (host.addresses, by, host.local_domains) for host, by in covered
+        ]
+
+    def test_one_permission_for_both_addresses_is_one_host(self):
+        both = Permission(
+            networks=(ip_network("192.0.2.0/24"), ip_network("2001:db8::/32")),
+            owner="Example",
+            contact="x",
+            until=FAR,
+        )
+        addresses = (ip_address("192.0.2.7"), ip_address("2001:db8::7"))
+
+        ((host, _),) = covered_by(Scope((both,)), Host(target=parse_target("m.example"), addresses=addresses))
+
+        assert addresses == host.addresses
+
+
+def covered_by(scope, host):
+    """What passes the gate; nothing is sent here."""
+
+    async def hosts():
+        yield host
+
+    async def scene():
+        return [passed async for passed in Run(hurried(scope=scope))._permitted(hosts())]
+
+    return asyncio_run(scene())
+
+
+class TestExclusions:
+    @pytest.mark.parametrize(
+        "excluded", [(), ("127.0.0.2",), ("127.0.0.0/29",), ("127.0.0.1-127.0.0.3", "::1")]
+    )
+    def test_they_win_over_loopback(self, excluded):
+        async def scene():
+            async with Counting("127.0.0.2") as listener:
+                target = f"127.0.0.2:{listener.port}"
+                told = await check([target], hurried(exclusions=excluding(*excluded)))
+                return told, listener.count
+
+        told, count = asyncio_run(scene())
+
+        assert bool(excluded) == (count == 0)
+        assert bool(excluded) == (told.reports == [])
+        if excluded:
+            (detail,) = told.details(EventKind.SKIPPED)
+            assert f"command line: 127.0.0.2 is excluded by {excluded[0]} (opt-outs:1)" == detail
+
+    def test_out_of_a_network_only_the_rest_is_checked(self):
+        async def scene():
+            async with Counting("127.0.0.8") as spared, Counting("127.0.0.9", port=spared.port) as other:
+                settings = hurried(exclusions=excluding("127.0.0.8", "127.0.0.10/31"))
+                told = await check([f"127.0.0.8/30:{spared.port}"], settings)
+                return told, spared.count, other.count
+
+        told, spared, other = asyncio_run(scene())
+
+        assert ["127.0.0.9"] == [line.target for line in told.lines]
+        assert 3 == len(told.of(EventKind.SKIPPED))
+        assert 0 == spared < other
+
+    @needs_ipv6
+    @pytest.mark.parametrize(
+        ("excluded", "family"), [("::1", Family.IPV4), ("127.0.0.1", Family.IPV6)], ids=["IPv6", "IPv4"]
+    )
+    def test_one_family_of_a_name_may_be_excluded(self, excluded, family):
+        told = check_world(hurried(exclusions=excluding(excluded)), "ipv6-only")
+
+        assert {family} == {door.family for door in told.line.doors}
+        assert ("::1" if family is Family.IPV6 else "127.0.0.1") == told.line.target
+        assert (Verdict.OPEN if family is Family.IPV6 else Verdict.CLOSED) is told.line.verdict
+        assert 1 == len(told.of(EventKind.SKIPPED))

@@ -1,0 +1,277 @@
+"""Messages: how many, for whom, with what leave, and what comes of them late."""
+
+import asyncio
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from tests.runs.checking import (
+    LOOPBACK,
+    asyncio_run,
+    check,
+    check_world,
+    deliver,
+    free_port,
+    hurried,
+    world,
+)
+from tests.runs.naming import serving
+
+from relaywatch.demo.population import policy
+from relaywatch.demo.server import MailServer
+from relaywatch.engine.arrivals import ArrivalBoard
+from relaywatch.engine.resolve import Resolver
+from relaywatch.model.errors import UsageError
+from relaywatch.model.evidence import ArrivalKind, Fact
+from relaywatch.model.places import Endpoint
+from relaywatch.model.verdicts import Proof, Reason, Verdict
+from relaywatch.runs.reporting import EventKind
+from relaywatch.runs.settings import LocalSink, RemoteSinkChoice
+from relaywatch.runs.sinks import opened_sink
+from relaywatch.runs.target import narrowed
+from relaywatch.script.brief import Identity, Leave
+from relaywatch.sink.keys import generate_keys
+from relaywatch.sink.serve import ServeSettings, open_sink
+from relaywatch.sink.settings import SinkSettings
+
+
+@contextmanager
+def taken_port():
+    """A port of loopback where somebody else listens."""
+    import socket  # noqa: PLC0415
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+class TestLeave:
+    @pytest.mark.parametrize(
+        ("circumstances", "mail", "because"),
+        [
+            ({}, True, ""),
+            ({"is_proved": False}, False, "sink-unproved"),
+            ({"is_proved": False, "sink_unproved_ok": True}, True, ""),
+            ({"no_mail": True}, False, "not-sent"),
+            ({"no_mail": True, "is_proved": False, "sink_unproved_ok": True}, False, "not-sent"),
+        ],
+    )
+    def test_what_is_left_of_it(self, circumstances, mail, because):
+        given = {"no_mail": False, "is_proved": True, "sink_unproved_ok": False} | circumstances
+        leave = narrowed(Leave(local_mailboxes=True), **given)
+
+        assert (mail, because, True) == (leave.mail, leave.mail_withheld_because, leave.local_mailboxes)
+
+    def test_without_mail_a_yes_is_accepting_and_no_data_is_sent(self):
+        told = check_world(hurried(no_mail=True), "open")
+
+        assert (Verdict.ACCEPTING, (Reason.NOT_SENT,)) == (told.line.verdict, told.line.reasons)
+        assert {Proof.ACCEPTED} == {finding.proof for finding in told.line.findings}
+        assert b"RCPT TO:" in told.said()
+        assert b"DATA\r\n" not in told.said()
+        assert b"BDAT" not in told.said()
+
+    def test_a_sink_that_cannot_listen_is_told_and_no_data_is_sent(self):
+        with taken_port() as port:
+            settings = hurried(sink=LocalSink(port=port))
+            told = check_world(settings, "open")
+
+        assert (Verdict.ACCEPTING, (Reason.SINK_UNPROVED,)) == (told.line.verdict, told.line.reasons)
+        assert b"DATA\r\n" not in told.said()
+        (detail,) = told.details(EventKind.SINK_UNPROVED)
+        assert str(port) in detail
+
+    def test_an_address_that_the_user_named_must_be_had(self):
+        with taken_port() as port, pytest.raises(UsageError, match=str(port)):
+            check_world(hurried(sink=LocalSink(address=LOOPBACK, port=port)), "open")
+
+    def test_a_sink_whose_name_leads_nowhere_is_unproved(self):
+        with serving({}) as nameserver:
+            sink = LocalSink(address=LOOPBACK, port=free_port(), domain="sink.example")
+            told = check_world(hurried(sink=sink, nameservers=(nameserver,)), "open", "closed")
+
+        assert {(Verdict.ACCEPTING, (Reason.SINK_UNPROVED,)), (Verdict.CLOSED, ())} == {
+            (line.verdict, line.reasons) for line in told.lines
+        }
+        assert b"DATA\r\n" not in told.said()
+
+    def test_with_leave_it_is_tried_all_the_same_and_what_arrives_is_proof(self):
+        with serving({}) as nameserver:
+            sink = LocalSink(address=LOOPBACK, port=free_port(), domain="sink.example")
+            settings = hurried(sink=sink, nameservers=(nameserver,), sink_unproved_ok=True)
+            told = check_world(settings, "open")
+
+        assert [] == told.of(EventKind.SINK_PROVED)
+        assert Verdict.OPEN is told.line.verdict
+
+
+SINK_ZONE = {
+    ("sink.example", "MX"): ["10 mx.sink.example."],
+    ("mx.sink.example", "A"): ["127.0.0.1"],
+    ("mx.sink.example", "AAAA"): ["::1"],
+}
+
+
+class TestSinkByName:
+    def test_it_is_proved_by_its_public_name_and_mail_goes_there(self):
+        with serving(SINK_ZONE) as nameserver:
+            sink = LocalSink(address=LOOPBACK, port=free_port(), domain="sink.example")
+            told = check_world(hurried(sink=sink, nameservers=(nameserver,)), "open")
+
+        assert "mx.sink.example" in told.details(EventKind.SINK_PROVED)[0]
+        assert Verdict.OPEN is told.line.verdict
+        assert f"RCPT TO:<{told.line.findings[0].token}@sink.example>" in told.line.findings[0].command
+
+    def test_an_address_of_its_name_that_is_not_ours_is_left_to_others(self):
+        zone = {("sink.example", "A"): ["127.0.0.1"], ("sink.example", "AAAA"): ["2001:db8::25"]}
+        with serving(zone) as nameserver:
+            sink = LocalSink(address=LOOPBACK, port=free_port(), domain="sink.example")
+            told = check_world(hurried(sink=sink, nameservers=(nameserver,)), "open")
+
+        assert Verdict.OPEN is told.line.verdict
+
+    def test_somebody_else_s_host_is_no_proof(self):
+        """The domain's mail exchanger is another's server, which takes no mail for our domain."""
+
+        async def scene(nameserver):
+            settings = hurried(nameservers=(nameserver,))
+            port = settings.sink.port
+            sink = LocalSink(address=LOOPBACK, port=port, domain="sink.example")
+            async with (
+                MailServer(policy("ash"), port=port, hosts=("127.0.0.2",)),
+                world(settings, "open") as places,
+            ):
+                return await check([f"127.0.0.1:{places['open'].port}"], replace(settings, sink=sink))
+
+        with serving(
+            SINK_ZONE | {("mx.sink.example", "A"): ["127.0.0.2"], ("mx.sink.example", "AAAA"): []}
+        ) as where:
+            told = asyncio_run(scene(where))
+
+        (detail,) = told.details(EventKind.SINK_UNPROVED)
+        assert "mx.sink.example at 127.0.0.2" in detail
+        assert "is that host our sink" in detail
+        assert (Verdict.ACCEPTING, (Reason.SINK_UNPROVED,)) == (told.line.verdict, told.line.reasons)
+
+    def test_without_an_address_there_is_none(self):
+        async def scene():
+            async with opened_sink(LocalSink(), ArrivalBoard(), Resolver(hosts={}), Identity(), towards=None):
+                pass
+
+        with pytest.raises(UsageError, match="--sink-address"):
+            asyncio_run(scene())
+
+
+class TestSinkElsewhere:
+    def test_its_arrivals_are_proof(self, tmp_path):
+        key_file = tmp_path / "keys.toml"
+        generate_keys(key_file, ["localhost", "127.0.0.1"])
+        anywhere = (Endpoint(LOOPBACK, 0),)
+
+        async def scene(nameserver):
+            serve = ServeSettings(
+                sink=SinkSettings(domain="sink.example", listen=anywhere, journal=tmp_path / "journal"),
+                key_file=key_file,
+                poll_listen=anywhere,
+            )
+            async with open_sink(serve) as served:
+                choice = RemoteSinkChoice(
+                    url=f"https://{served.poll.addresses[0]}", key_file=key_file, domain="sink.example"
+                )
+                settings = hurried(sink=choice, nameservers=(nameserver,), sink_unproved_ok=True, wait=3)
+                port = served.sink.addresses[0].port
+                async with world(replace(settings, sink=LocalSink(port=port)), "open") as places:
+                    return await check([f"127.0.0.1:{places['open'].port}"], settings)
+
+        with serving({}) as nameserver:
+            told = asyncio_run(scene(nameserver))
+
+        assert (Verdict.OPEN, Proof.DELIVERED) == (told.line.verdict, told.line.findings[0].proof)
+        assert 1 == len(told.of(EventKind.SINK_UNPROVED))
+
+
+class TestAllowance:
+    @pytest.mark.parametrize("allowed", [0, 1, 3])
+    def test_no_more_messages_than_the_run_may_send(self, allowed):
+        told = check_world(hurried(messages=allowed, exhaustive=True, wait=0.05), "accept-then-drop")
+
+        assert allowed == told.messages()
+        assert Verdict.ACCEPTING is told.line.verdict
+        assert "allowance used up" in "".join(seen.detail for seen in told.observed(Fact.ACCEPTED))
+
+    def test_a_target_that_is_listed_twice_gets_no_more(self):
+        settings = hurried(wait=0.05, exhaustive=True)
+
+        async def scene():
+            async with world(settings, "accept-then-drop") as places:
+                return await check(
+                    [f"127.0.0.1:{places['accept-then-drop'].port}"] * 3, replace(settings, concurrency=1)
+                )
+
+        told = asyncio_run(scene())
+
+        assert 3 == told.messages()
+        assert [Verdict.ACCEPTING] * 3 == [line.verdict for line in told.lines]
+
+    def test_nor_does_one_that_delivers_get_more_than_it_takes_to_prove_it(self):
+        assert 1 == check_world(hurried(), "open").messages()
+
+
+class TestMessage:
+    @pytest.mark.parametrize(
+        ("identity", "words"),
+        [
+            (Identity(operator="CERT Example"), b"test by CERT Example for this machine, made"),
+            (
+                Identity(operator="CERT Example", requested_by="Owner"),
+                b"test by CERT Example for Owner, made",
+            ),
+            (Identity(contact="abuse@checker.example"), b"abuse@checker.example"),
+            (Identity(ehlo_name="checker.example"), b"EHLO checker.example\r\n"),
+        ],
+    )
+    def test_it_says_who_checks_and_for_whom(self, identity, words):
+        said = check_world(hurried(identity=identity), "open").said()
+
+        assert words in b" ".join(said.split(b"\r\n")) + said
+
+
+def bringing(port, *steps):
+    """Watches for the first message that is taken, and brings the sink what the steps say, in order."""
+    done = threading.Event()
+
+    def bring(observation):
+        for step in steps:
+            token = observation.return_token if step == "bounce" else observation.token
+            deliver(port, token, is_bounce=step == "bounce")
+
+    def watch(_run, event):
+        observation = getattr(event, "observation", None)
+        if observation is not None and observation.fact is Fact.QUEUED and not done.is_set():
+            done.set()
+            asyncio.get_running_loop().run_in_executor(None, bring, observation)
+
+    return watch
+
+
+class TestLateNews:
+    @pytest.mark.parametrize("steps", [("mail",), ("bounce", "mail"), ("mail", "bounce")])
+    def test_what_arrives_within_the_wait_proves_in_spite_of_any_bounce(self, steps):
+        settings = hurried(wait=3)
+        told = check_world(settings, "accept-then-drop", watch=bringing(settings.sink.port, *steps))
+
+        (finding,) = told.line.findings
+        assert (Verdict.OPEN, Proof.DELIVERED) == (told.line.verdict, finding.proof)
+        kinds = {arrival.kind for arrival in told.reports[0].arrivals}
+        assert ArrivalKind.MAIL in kinds
+        assert ("bounce" != steps[0]) or ArrivalKind.BOUNCE in kinds
+
+    def test_a_bounce_refutes_its_own_case_and_no_other(self):
+        settings = hurried(wait=0.5, messages=1)
+        told = check_world(settings, "accept-then-drop", watch=bringing(settings.sink.port, "bounce"))
+
+        assert Verdict.ACCEPTING is told.line.verdict
+        assert Reason.BACKSCATTER in told.line.reasons
+        assert "RW-1030" in told.line.advisories
+        (bounced,) = told.observed(Fact.QUEUED)
+        assert bounced.case not in {finding.case for finding in told.line.findings}
