@@ -101,8 +101,8 @@ class Contact:
         """Look for the software's sign in a reply, and report it the first time."""
         if self.software is not None:
             return
-        text = " ".join(reply.lines)
-        recognition = recognise(where, text)
+        # A refusal's code is part of what gives it away.
+        recognition = recognise(where, str(reply) if where is Where.REPLY else reply.text)
         if recognition is None:
             return
         self.software = recognition.software
