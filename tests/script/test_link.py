@@ -57,7 +57,7 @@ class TestLines:
         octets = b"".join(line + b"\r\n" for line in lines)
         link, read, place = Link(), [], 0
         while len(read) < len(lines):
-            coroutine = link.read_line(limit=30)
+            coroutine = link.read_line(limit=31)  # the carriage return counts
             answer = None
             while True:
                 try:

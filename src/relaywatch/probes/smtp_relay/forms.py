@@ -17,6 +17,8 @@ _QUOTED = re.compile(r'"[^"]*"')
 _ROUTE = re.compile(r"@[^:<>]*:")
 _BEYOND_SYNTAX = re.compile(r'<<|" <|\(')
 """What only a lax parser understands, and may well take for a local part."""
+_BEHIND_DOMAIN = re.compile(r"@[^>]*[@%]")
+"""A second at sign, or a percent sign in the domain: to a strict parser neither may follow there."""
 _TARGETS_OWN = ("{t}", "{i}", "{l}")
 
 
@@ -50,14 +52,19 @@ class ForwardPath(NamedTuple):
         """Whether an innocent server could take it for one of its own mailboxes."""
         if _BEYOND_SYNTAX.search(self.template):
             return True
-        plain = _ROUTE.sub("", _QUOTED.sub("", self.template))
-        _, at_sign, domain = plain.rpartition("@")
+        _, at_sign, domain = self._bare.rpartition("@")
         return not at_sign or any(field in domain for field in _TARGETS_OWN)
 
     @property
     def strains_syntax(self) -> bool:
         """Whether a strict parser counts it as a syntax error, of which servers bear few."""
-        return "{i}" in self.template or self.advisory in {"RW-1012", "RW-1013"}
+        is_lax = "{i}" in self.template or self.advisory in {"RW-1012", "RW-1013"}
+        return is_lax or bool(_BEHIND_DOMAIN.search(self._bare))
+
+    @property
+    def _bare(self) -> str:
+        """The template without source route and quoted strings."""
+        return _ROUTE.sub("", _QUOTED.sub("", self.template))
 
 
 class ReversePath(NamedTuple):
