@@ -18,7 +18,7 @@ TOKEN_FIELD = "X-Relaywatch-Token"  # noqa: S105, a field name
 def build_message(envelopes: Iterable[Envelope], brief: Brief) -> bytes:
     """Write the message for envelopes of one transaction, in octets with CR LF line ends.
 
-    :raises ValueError: if the identity holds a line break.
+    :raises ValueError: if the sink's domain holds a line break; the identity stands in the text only.
     """
     carried = tuple(envelopes)
     token = carried[0].token
@@ -50,4 +50,6 @@ def _text(brief: Brief, cases: Iterable[str]) -> str:
         f"Questions, and how not to be tested again: {contact}",
         f"Cases: {', '.join(cases)}.",
     )
-    return "\n\n".join(textwrap.fill(paragraph, 76) for paragraph in paragraphs) + "\n"
+    # An address to write to, or a page, is of no use in two pieces.
+    whole = textwrap.TextWrapper(76, break_long_words=False, break_on_hyphens=False)
+    return "\n\n".join(whole.fill(paragraph) for paragraph in paragraphs) + "\n"
