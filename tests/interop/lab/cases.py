@@ -35,7 +35,7 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     Addresses may hold ``{token}`` (unique, the sink knows it), ``{host}`` and ``{ip}`` (the server's own
     name and address), ``{hosted}`` (the domain it hosts), ``{pointing}`` (a domain of the stranger's whose
-    second MX is the server).
+    second MX is the server). Several forward-paths are separated by commas.
     """
 
     outcome: Outcome
