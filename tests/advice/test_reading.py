@@ -110,7 +110,7 @@ def test_a_wrong_advisory_is_refused_by_file_and_field(tmp_path: Path, old: str,
     [
         ('software = "samplemta"', 'software = "other"', "`software` is 'other', which is not the file's name"),
         ('source = "samplemta(8)"\n', "", "remedy 'samplemta-close': documented without a source - at `source`"),
-        ('"documented"', '"live"', "remedy 'samplemta-close': live without a lab case - at `lab_case`"),
+        ('"documented"', '"live"', "remedy 'samplemta-close': live with cases of the lab, and with them only - at `lab_cases`"),
         ('["RW-9001"]', '["RW-9009"]', "remedy 'samplemta-close': no advisory RW-9009 - at `advisories`"),
         ('["RW-9001"]', "[]", "at `$.remedy[0].advisories`"),
         ('file = "/etc/samplemta.conf"\n', "", "lines without a file - at `step.file` of 'Set it.'"),

@@ -106,8 +106,8 @@ def _complaints(guide: Guide, advisories: Mapping[str, Advisory]) -> Iterator[st
 
 
 def _standing_complaints(remedy: Remedy) -> Iterator[str]:
-    if remedy.standing is Standing.LIVE and remedy.lab_case is None:
-        yield "live without a lab case - at `lab_case`"
+    if (remedy.standing is Standing.LIVE) != bool(remedy.lab_cases):
+        yield "live with cases of the lab, and with them only - at `lab_cases`"
     if remedy.standing is Standing.DOCUMENTED and remedy.source is None:
         yield "documented without a source - at `source`"
 
@@ -124,5 +124,9 @@ def _phase_complaints(remedy: Remedy, advisories: Mapping[str, Advisory]) -> Ite
 
 
 def _step_complaints(step: Step) -> Iterator[str]:
-    if (step.lines or step.remove) and step.file is None:
+    if (step.lines or step.remove or step.if_present) and step.file is None:
         yield f"lines without a file - at `step.file` of {step.en!r}"
+    if step.under and step.above:
+        yield f"under one line and above another - at `step.above` of {step.en!r}"
+    if (step.under or step.above) and not step.lines:
+        yield f"a place without lines - at `step.lines` of {step.en!r}"

@@ -91,13 +91,25 @@ class Advisory(Record, frozen=True, kw_only=True):
 class Step(Bilingual, frozen=True, kw_only=True):
     """One thing to do: a sentence, and where it applies lines of a file and commands to run.
 
-    `lines` are to stand in `file`, `remove` are to go from it; `commands` are run in order, after the file is
-    saved. The commands are those of the server's own system: a shell, or PowerShell on Windows.
+    First `remove` goes from `file`, then `lines` are put into it, then `commands` are run in order. They are
+    exact enough to be carried out by a program, and the lab does so:
+
+    - in `remove`, "…" stands for anything; a line takes along those under it that are indented deeper; a
+      single word goes out of every list that it stands in;
+    - a line `name = value` takes the place of the one that sets the same name; in master.cf the name is the
+      service and its type;
+    - any other line goes right `under` or `above` the first line that begins so, else where a removed line
+      stood, else to the end; one that stands there already isn't repeated.
+
+    The commands are those of the server's own system: a shell, or PowerShell on Windows.
     """
 
     file: CodeLine | None = None
-    lines: tuple[CodeLine, ...] = ()
+    if_present: bool = False  # for servers that have this file; others pass the whole step over
     remove: tuple[CodeLine, ...] = ()
+    lines: tuple[CodeLine, ...] = ()
+    under: CodeLine | None = None
+    above: CodeLine | None = None
     commands: tuple[CodeLine, ...] = ()
     phase: Phase | None = None  # in remedies of an incident only
 
@@ -116,7 +128,7 @@ class Remedy(Record, frozen=True, kw_only=True):
     advisories: SomeAdvisories
     standing: Standing
     source: Text | None = None  # manual, page or knowledge base article; required when documented
-    lab_case: Slug | None = None  # the lab's case that shows it; required when live
+    lab_cases: tuple[Slug, ...] = ()  # open servers of the lab that it closed; there are some exactly when live
     step: Annotated[tuple[Step, ...], Meta(min_length=1)]
     verify: Annotated[tuple[Step, ...], Meta(min_length=1)]
     en: RemedyText
