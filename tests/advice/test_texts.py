@@ -2,6 +2,8 @@
 
 import re
 import subprocess
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -120,6 +122,27 @@ def test_a_documented_remedy_names_where_it_is_written(guide: Guide):
 def test_software_in_use_names_the_versions_that_were_looked_at(guide: Guide):
     if guide.role is Role.SERVER and any(r.standing is not Standing.UNVERIFIED for r in guide.remedy):
         assert guide.checked_with
+
+
+OPEN_SERVERS = {
+    path.parent.name
+    for path in (Path(__file__).parents[1] / "interop/servers").glob("*/case.toml")
+    if tomllib.loads(path.read_text(encoding="utf-8"))["truth"]["state"] == "open"
+}
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_a_remedy_is_live_exactly_if_it_names_open_servers_of_the_lab(guide: Guide):
+    # tests/interop/test_remedies.py applies every live remedy to each server that it names.
+    for remedy in guide.remedy:
+        assert (remedy.standing is Standing.LIVE) == bool(remedy.lab_cases), remedy.id
+        assert set(remedy.lab_cases) <= OPEN_SERVERS, remedy.id
+
+
+def test_no_server_of_the_lab_shows_two_remedies():
+    # It is mended once; a second remedy would meet a server that is closed already.
+    shown = [case for g in CATALOGUE.guides.values() for remedy in g.remedy for case in remedy.lab_cases]
+    assert sorted(set(shown)) == sorted(shown)
 
 
 def unix_commands() -> list[Any]:
