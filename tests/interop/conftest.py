@@ -5,9 +5,23 @@ from tests.interop.lab.world import missing, world
 
 
 @pytest.fixture(scope="session")
-def lab(request):
+def a_place_for_the_lab():
     if reason := missing():
         pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Let all tests that are left out for want of a place make one line of the summary."""
+    report = yield
+    if report.skipped and "a_place_for_the_lab" in item.fixturenames:
+        _, _, reason = report.longrepr
+        report.longrepr = (__file__, 1, reason)
+    return report
+
+
+@pytest.fixture(scope="session")
+def lab(request, a_place_for_the_lab):
     chosen = {}
     for item in request.session.items:
         case = getattr(item, "callspec", None) and item.callspec.params.get("case")

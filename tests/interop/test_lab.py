@@ -10,7 +10,7 @@ import pytest
 from tests.interop.lab import cases, names, network, plan, proof, swaks
 from tests.interop.lab.cases import Envelope, Outcome, State, all_cases
 from tests.interop.lab.errors import LabError
-from tests.interop.lab.world import CHECKOUT, fresh, missing, sweep
+from tests.interop.lab.world import CHECKOUT, fresh, sweep
 
 ONE = "postfix-open-mynetworks"
 
@@ -101,9 +101,7 @@ class TestFinding:
 
 
 @pytest.fixture(scope="module")
-def made():
-    if reason := missing():
-        pytest.skip(reason)
+def made(a_place_for_the_lab):
     made = fresh()
     try:
         made.up(cases.chosen((ONE,)))
@@ -114,6 +112,7 @@ def made():
 
 @pytest.mark.interop
 @pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("a_place_for_the_lab")
 class TestWorld:
     def ask(self, made, *words):
         done = subprocess.run(
@@ -140,8 +139,6 @@ class TestWorld:
         assert plan.STRANGER_6 in self.ask(made, "python3", "-c", script, home.address_6)
 
     def test_a_server_that_does_not_start_is_noted_with_its_last_words(self, tmp_path, monkeypatch):
-        if reason := missing():
-            pytest.skip(reason)
         (tmp_path / "broken").mkdir()
         text = (cases.SERVERS / ONE / "case.toml").read_text()
         text = text.replace('start = ["/etc/init.d/postfix start"]', 'start = ["echo no luck; exit 7"]')
@@ -155,8 +152,6 @@ class TestWorld:
             made.down()
 
     def test_sweeps_away_what_a_killed_owner_left(self):
-        if reason := missing():
-            pytest.skip(reason)
         script = (
             "import os, signal; from tests.interop.lab import cases, world;"
             "made = world.fresh(); print(made.run_id, flush=True);"
@@ -170,8 +165,6 @@ class TestWorld:
         assert run_id not in network.runs()
 
     def test_takes_everything_down(self):
-        if reason := missing():
-            pytest.skip(reason)
         made = fresh()
         made.up(cases.chosen((ONE,)))
         pids = [pid for name in network.runs()[made.run_id] for pid in network.processes(name)]

@@ -17,7 +17,7 @@ from .cases import Case
 from .errors import LabError
 
 CHECKOUT = Path(__file__).parents[3]
-_NEEDS = ("debootstrap", "ip", "unshare", "nsenter", "apt-get", "tar")
+_NEEDS = ("debootstrap", "ip", "unshare", "nsenter", "apt-get", "npm", "tar")
 _AT_ONCE = 3  # servers that start at the same time
 _OWNER = "owner"
 
