@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from relaywatch.model.errors import PeerClosedError
 from relaywatch.model.smtp import Reply
 from relaywatch.script.brief import Brief
 from relaywatch.script.link import Link
-from relaywatch.script.smtp import Session, command, commands
+from relaywatch.script.smtp import Helo, Session, command, commands
 
 from .cases import Envelope
 from .planning import by_transaction
@@ -51,7 +51,13 @@ class Asked:
 
 
 async def ask(
-    link: Link, brief: Brief, session: Session, envelopes: Sequence[Envelope], *, with_control: bool = False
+    link: Link,
+    brief: Brief,
+    session: Session,
+    envelopes: Sequence[Envelope],
+    *,
+    with_control: bool = False,
+    transaction_size: int | None = None,
 ) -> Asked:
     """Ask about the envelopes in an open session; MAIL once for those that share a reverse-path.
 
@@ -59,7 +65,7 @@ async def ask(
     postmaster, which every server must take from those to whom it talks at all. Nothing goes further
     than RCPT.
     """
-    lines = _lines(envelopes, with_control=with_control)
+    lines = _lines(by_transaction(envelopes, transaction_size), with_control=with_control)
     asked: list[tuple[_Line, Reply]] = []
     was_cut = False
     try:
@@ -101,10 +107,11 @@ async def _ask_one_by_one(
         is_pointless = line.verb == "MAIL" and not reply.is_positive
 
 
-def _lines(envelopes: Sequence[Envelope], *, with_control: bool) -> list[_Line]:
+def _lines(runs: Iterable[tuple[Envelope, ...]], *, with_control: bool) -> list[_Line]:
     lines: list[_Line] = []
-    helo = envelopes[0].helo
-    for number, run in enumerate(by_transaction(envelopes)):
+    helo: Helo | None = None
+    for number, run in enumerate(runs):
+        helo = helo or run[0].helo
         if run[0].helo != helo:
             helo = run[0].helo
             lines.append(_Line(helo.verb, helo.argument))  # which resets as well: RFC 5321 section 4.1.4

@@ -21,6 +21,7 @@ from relaywatch.script.software import Software, Where, find_software, recognise
 from relaywatch.wire.hostnames import plausible_host_name
 from relaywatch.wire.x509 import certificate_notes, read_certificate
 
+from .planning import MAX_CONNECTIONS
 from .readings import is_another_protocol, is_ftp, read_refusal
 
 _TRIES = 3
@@ -41,7 +42,8 @@ class Contact:
     """What the server calls itself, in the order in which it said so."""
     extensions: frozenset[str] = frozenset()
     is_shut: bool = False
-    """Whether the server has stopped serving us for good."""
+    """Whether the server has stopped serving us for good, or we have come often enough."""
+    connections: int = 0
 
     async def first(self) -> Session | None:
         """Open the first session and report what it shows; nothing if there is no session to be had."""
@@ -65,7 +67,9 @@ class Contact:
     async def again(self, helo: Helo) -> Session | None:
         """Open a further session, in patience with a server that wants a rest; nothing if it stays shut."""
         trouble = ""
-        for number in range(0 if self.is_shut else _TRIES):
+        for number in range(_TRIES):
+            if self.is_shut or not await self.may_connect():
+                return None
             patience = self.brief.patience
             pause = patience.after_rate_limit * number or patience.between_connections
             if pause:
@@ -81,11 +85,21 @@ class Contact:
             await self.link.close()
             if session.last_reply.is_permanent:
                 break
+        self.is_shut = True
+        detail = "the server stopped serving us"
+        await self.link.report(Observation(fact=Fact.RATE_LIMITED, reply=trouble, detail=detail))
+        return None
+
+    async def may_connect(self) -> bool:
+        """Count one more connection, unless as many as are published have been made."""
+        if self.connections < MAX_CONNECTIONS[self.brief.depth]:
+            self.connections += 1
+            return True
         if not self.is_shut:
             self.is_shut = True
-            detail = "the server stopped serving us"
-            await self.link.report(Observation(fact=Fact.RATE_LIMITED, reply=trouble, detail=detail))
-        return None
+            detail = f"left after {self.connections} connections"
+            await self.link.report(Observation(fact=Fact.NOTE, detail=detail))
+        return False
 
     async def ask_for_help(self) -> None:
         """Ask for HELP, where nothing else has given the software away yet."""
@@ -116,6 +130,7 @@ class Contact:
             if session is not None:
                 await self.link.close()
                 await self.link.pause(self.brief.patience.after_rate_limit * number)
+            self.connections += 1
             try:
                 session = await open_session(self.link, self.brief, own)
             except RemoteProtocolError as error:

@@ -19,6 +19,8 @@ MAX_CASES = {Depth.CORE: 32, Depth.STANDARD: 120, Depth.EXHAUSTIVE: 600}
 """Cases a door, by depth."""
 UNKNOWN_REFUSALS = 2
 """Refusals a connection where the software isn't known to bear more."""
+MAX_CONNECTIONS = {depth: 2 * cases for depth, cases in MAX_CASES.items()}
+"""Connections a door, by depth: as if every case had one to itself, and another behind a greylist."""
 SYNTAX_REFUSALS = 3
 """Exim closes at the fourth syntax error, whatever else it bears."""
 STANDARD_CROSSINGS = (
@@ -140,11 +142,11 @@ def _same_transaction(one: Envelope, other: Envelope) -> bool:
     return (one.helo, one.mail) == (other.helo, other.mail)
 
 
-def by_transaction(envelopes: Sequence[Envelope]) -> Iterator[tuple[Envelope, ...]]:
-    """Cut a batch into runs that share HELO and reverse-path, in order."""
+def by_transaction(envelopes: Sequence[Envelope], size: int | None = None) -> Iterator[tuple[Envelope, ...]]:
+    """Cut a batch into runs that share HELO and reverse-path, in order, each of ``size`` at most."""
     run: list[Envelope] = []
     for envelope in envelopes:
-        if run and not _same_transaction(run[0], envelope):
+        if run and (len(run) == size or not _same_transaction(run[0], envelope)):
             yield tuple(run)
             run = []
         run.append(envelope)

@@ -8,7 +8,8 @@ from relaywatch.model.evidence import Fact
 from relaywatch.model.smtp import EnhancedStatusCode, Reply
 
 _RELAY_WORDS = re.compile(
-    r"relay|rcpthosts|not (?:a )?local|not (?:one of )?our|unrouteable|5\.7\.54|gateway"
+    r"relay|rcpthosts|invalid recipient|no such (?:user|recipient|mailbox)|user unknown"
+    r"|unknown (?:user|recipient|mailbox|address)|not (?:a )?local|not (?:one of )?our|unrouteable|5\.7\.54|gateway"
     r"|(?:cannot|can't|not) deliver mail for|no such domain|domain not (?:found|hosted|here|served)",
     re.IGNORECASE,
 )
@@ -46,8 +47,13 @@ def read_refusal(reply: Reply) -> Fact:
 
 
 def speaks_of_relaying(reply: Reply) -> bool:
-    """Whether a refusal says that it is about relaying, rather than about us."""
+    """Whether a refusal says that it is about relaying, or the forward-path, rather than about us."""
     return bool(_RELAY_WORDS.search(_own_words(reply)))
+
+
+def is_full(reply: Reply) -> bool:
+    """Whether the transaction takes no further forward-path (RFC 5321 section 4.5.3.1.10)."""
+    return reply.code == 452 and (reply.enhanced is None or reply.enhanced.subject == 5)
 
 
 def speaks_of_login(reply: Reply) -> bool:

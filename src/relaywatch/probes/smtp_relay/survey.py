@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from relaywatch.model.evidence import Fact, Observation
@@ -20,7 +20,7 @@ from .controls import DOOR_WIDE, Controls
 from .forms import OURS, ReversePath
 from .planning import UNKNOWN_REFUSALS, by_transaction, plan_cases, take_batch
 from .proving import Outcome, deliver, reason_not_to_send
-from .readings import is_greylisting, read_refusal, read_waiting_time, speaks_of_relaying
+from .readings import is_full, is_greylisting, read_refusal, read_waiting_time, speaks_of_relaying
 
 _FRUITLESS = 3
 """Connections in a row that may end without an answer."""
@@ -50,6 +50,8 @@ class Survey:
     contact: Contact
     controls: Controls
     limit: int = UNKNOWN_REFUSALS
+    transaction_size: int | None = None
+    """Forward-paths that one transaction takes, once the server has told."""
     pending: list[Envelope] = field(default_factory=list)
     deferred: list[tuple[Envelope, Reply]] = field(default_factory=list)
     is_retrying: bool = False
@@ -125,7 +127,9 @@ class Survey:
             session = await self.contact.again(batch.envelopes[0].helo)
             if session is None:
                 return
-            asked = await ask(self.link, self.brief, session, batch.envelopes)
+            asked = await ask(
+                self.link, self.brief, session, batch.envelopes, transaction_size=self.transaction_size
+            )
             await self.link.close()
             answered = {answer.envelope.token for answer in asked.answers}
             self.pending = [envelope for envelope in self.pending if envelope.token not in answered]
@@ -141,19 +145,28 @@ class Survey:
                 self.limit = max(1, min(self.limit, len(answered)))  # it bears no more than that
             await self._take(asked.answers)
 
-    async def _take(self, answers: list[Answer] | tuple[Answer, ...]) -> None:
+    async def _take(self, answers: Sequence[Answer]) -> None:
         """Put answers on record, and prove those that are a yes."""
         accepted: list[Answer] = []
-        for answer in answers:
+        for answer in self._without_full(answers):
             if answer.rcpt is not None and answer.rcpt.is_positive:
                 accepted.append(answer)
             else:
                 await self._take_no(answer)
         replies: Replies = {answer.envelope.token: answer.rcpt for answer in accepted}
-        for run in by_transaction([answer.envelope for answer in accepted]):
+        for run in by_transaction([answer.envelope for answer in accepted], self.transaction_size):
             if self._is_done():
                 return
             await self._take_yes(run, replies)
+
+    def _without_full(self, answers: Sequence[Answer]) -> list[Answer]:
+        """Leave out what was asked of a full transaction: from now on each case has one of its own."""
+        full = [answer.envelope for answer in answers if answer.rcpt is not None and is_full(answer.rcpt)]
+        if not full or self.transaction_size is not None:
+            return list(answers)
+        self.transaction_size = 1
+        self.pending = [*full, *self.pending]
+        return [answer for answer in answers if answer.envelope not in full]
 
     async def _take_no(self, answer: Answer) -> None:
         envelope, reply = answer.envelope, answer.rcpt or answer.mail
@@ -161,6 +174,8 @@ class Survey:
         fact = read_refusal(reply)
         if answer.local is not None and not answer.local.is_positive:
             await self._report(envelope, Fact.VOID, reply, "the forward-path before it was refused")
+        elif answer.local is not None and is_full(reply):
+            await self._report(envelope, Fact.VOID, reply, "takes no second forward-path")
         elif answer.rcpt is None and envelope.case.reverse is not OURS:
             await self._report(envelope, Fact.VOID, reply, "reverse-path refused")
         elif fact is Fact.DEFERRED and _blames_reverse_path(reply) and envelope.case.reverse is not OURS:
@@ -208,10 +223,10 @@ class Survey:
     async def _send(self, envelopes: list[Envelope], replies: Replies) -> None:
         if self.is_out_of_messages or not await self.link.may_send():
             self.is_out_of_messages = True
-            for envelope in envelopes:
-                await self._report(
-                    envelope, Fact.ACCEPTED, replies[envelope.token], "not-sent: allowance used up"
-                )
+            await self._withhold(envelopes, replies, "not-sent: allowance used up")
+            return
+        if not await self.contact.may_connect():
+            await self._withhold(envelopes, replies, "not-sent: connections used up")
             return
         outcomes = await deliver(self.link, self.brief, envelopes)
         queued = [outcome.envelope for outcome in outcomes if outcome.fact is Fact.QUEUED]
@@ -219,6 +234,10 @@ class Survey:
             await self._report_outcome(outcome, messages=int(outcome.envelope in queued[:1]))
         if queued:
             await self._await_proof(queued)
+
+    async def _withhold(self, envelopes: list[Envelope], replies: Replies, why: str) -> None:
+        for envelope in envelopes:
+            await self._report(envelope, Fact.ACCEPTED, replies[envelope.token], why)
 
     async def _await_proof(self, queued: list[Envelope]) -> None:
         """Wait for what was queued: for one arrival, or for all of them where every proof is wanted."""
