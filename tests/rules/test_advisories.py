@@ -185,6 +185,7 @@ class TestBeside:
             ([queued("plain")], [bounce()], ("RW-1030",)),
             ([queued("plain"), queued("bang", "x", "y")], [bounce()], ("RW-1030", "RW-1031")),
             ([queued("plain"), queued("bang", "x", "y")], [bounce(), arrival("x")], ("RW-1030",)),
+            ([queued("plain"), queued("bang", "x")], [arrival("x")], ()),
             ([accepted("plain")], [], ()),
             ([accepted("plain"), seen(Fact.ACCEPTS_ANYTHING, "plain")], [], ("RW-1032",)),
             ([seen(Fact.ACCEPTS_ANYTHING, "plain")], [], ("RW-1032",)),

@@ -98,6 +98,7 @@ class TestBounces:
 
     def test_a_message_that_was_not_counted_is_one(self):
         assert CaseState.REFUTED is only(queued("plain", count=0), arrivals=[bounce()]).state
+        assert CaseState.ACCEPTING is only(queued("plain", count=0)).state
 
     def test_a_yes_that_stands_outweighs_one_that_bounced(self):
         case = only(queued("plain", "a", "b"), queued("plain", "c", "d"), arrivals=[bounce("b")])
@@ -123,7 +124,7 @@ class TestProof:
         assert proof is only(observation, arrivals=arrivals).proof
 
     def test_the_earliest_arrival_counts(self):
-        late, early = arrival(after=5, helo="late"), arrival(after=1, helo="early")
+        late, early = arrival(after=10, helo="late"), arrival(after=9, helo="early")
 
         assert early == only(queued("plain"), arrivals=[late, early]).arrival
 
@@ -150,3 +151,9 @@ def test_the_source_is_that_of_the_attempt_which_shows_the_case():
     made = [attempt(refused("plain"), source="192.0.2.9"), attempt(queued("plain"), source="192.0.2.8")]
 
     assert ["192.0.2.8"] == [case.source for case in judge_cases(made, [])]
+
+
+def test_of_two_attempts_that_saw_the_same_it_is_always_the_same_one():
+    made = [attempt(refused("plain"), source=source) for source in ("192.0.2.9", "192.0.2.8")]
+
+    assert judge_cases(made, []) == judge_cases(made[::-1], [])

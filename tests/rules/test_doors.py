@@ -66,6 +66,7 @@ class TestOneAttempt:
             ),
             ([seen(Fact.NOT_THIS_PROTOCOL)], ABSENT, set()),
             ([seen(Fact.NOT_OFFERED)], ABSENT, set()),
+            ([TALKS, planned(1), NO, seen(Fact.NOT_OFFERED)], CLOSED, set()),
             ([TALKS, planned(2), NO, accepted("percent")], ACCEPTING, {Reason.NOT_SENT}),
             (
                 [TALKS, planned(2), NO, accepted("percent", detail="sink-unproved")],
