@@ -59,7 +59,8 @@ def _drive(
 ) -> tuple[list[Observation], RelaywatchError | None]:
     answer: Any = None
     error: RelaywatchError | None = None
-    for _ in range(MAX_OPERATIONS):
+    count = 0
+    while count <= MAX_OPERATIONS:
         try:
             op = coroutine.throw(error) if error is not None else coroutine.send(answer)
         except StopIteration:
@@ -67,6 +68,7 @@ def _drive(
         except RelaywatchError as failure:
             return stage.observations, failure
         answer = error = None
+        count += not isinstance(op, ops.Receive)  # of which chopping makes as many as there are octets
         try:
             answer = stage.carry_out(op)
         except RelaywatchError as refusal:

@@ -10,6 +10,7 @@ from relaywatch.probes.smtp_relay.readings import (
     in_same_words,
     is_another_protocol,
     is_ftp,
+    is_full,
     is_greylisting,
     read_refusal,
     read_waiting_time,
@@ -79,6 +80,9 @@ def test_no_refusal_is_a_yes_and_a_transient_is_for_good_only_where_we_know_it(c
         "551 not our customer",
         "550 not a local user",
         "550 this host is no gateway",
+        "550 5.1.1 User unknown",
+        "550 Invalid recipient: <x@sink.test>",
+        "550 no such user here",
     ],
 )
 def test_words_of_relaying(text):
@@ -89,7 +93,6 @@ def test_words_of_relaying(text):
     "text",
     [
         "554 5.7.1 Service unavailable; Client host [203.0.113.9] blocked using bl.example.test",
-        "550 5.1.1 User unknown",
         "550 <relay@sink.test> no",
         "550 relay.example.test says no",
         "550 No",
@@ -163,6 +166,21 @@ def test_a_waiting_time_is_no_less_than_nothing(text):
     seconds = read_waiting_time(Reply(450, (text,)))
 
     assert seconds is None or seconds >= 0
+
+
+@pytest.mark.parametrize(
+    ("text", "full"),
+    [
+        ("452 too many recipients", True),
+        ("452 4.5.3 Too many recipients", True),
+        ("452 4.3.1 Insufficient system storage", False),
+        ("552 5.5.3 too many recipients", False),
+        ("451 4.5.3 too many recipients", False),
+    ],
+)
+def test_transactions_that_take_no_more(text, full):
+    """RFC 5321 section 4.5.3.1.10."""
+    assert full == is_full(reply(text))
 
 
 def test_replies_in_the_same_words():
