@@ -29,6 +29,7 @@ _BEHIND_A_GATEWAY = {"postfix-gateway-hidden-client"}
 _OF_THE_SOFTWARE = {
     "exim": {"/etc/exim/exim.conf": "/etc/exim4/exim4.conf", "acl_check_rcpt": "check_rcpt"},
     "postfix": {
+        "/var/log/mail.log": "/var/log/syslog",
         "/etc/letsencrypt/live/mail.example.org/privkey.pem": "/etc/ssl/private/ssl-cert-snakeoil.key",
         "/etc/letsencrypt/live/mail.example.org/fullchain.pem": "/etc/ssl/certs/ssl-cert-snakeoil.pem",
     },
@@ -47,6 +48,8 @@ _GRANTED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "postfix-submission-noauth": (("libsasl2-modules",), _CYRUS),
     "postfix-smtps-noauth": (("libsasl2-modules",), _CYRUS),
     "postfix-gateway-hidden-client": (("nftables",), ()),
+    "postfix-open-mynetworks": (("perl",), ()),  # qshape
+    "exim-open-nets": (("perl",), ()),  # exiqgrep
 }
 
 _SERVICE = re.compile(r"systemctl (?P<verb>restart|reload|stop|start) [\w.@ -]+")
@@ -77,9 +80,14 @@ def filled(text: str, case: Case) -> str:
         names["example.net"] = plan.hosted_domain(case)
     if case.name in _BEHIND_A_GATEWAY:
         names["192.0.2.30"] = "127.0.0.1"
+    names |= {_escaped(name): _escaped(value) for name, value in names.items()}  # as expressions have them
     longest_first = sorted(names, key=len, reverse=True)
     pattern = "|".join(rf"(?<![\w.]){re.escape(name)}(?![\w]|\.\w)" for name in longest_first)
     return re.sub(pattern, lambda found: names[found[0]], text)
+
+
+def _escaped(name: str) -> str:
+    return name.replace(".", r"\.")
 
 
 def granted(case: Case) -> Case:

@@ -39,10 +39,14 @@ class Mender:
         """Carry out all steps, then wait until the case's ports listen; raise LabError with the step."""
         for number, step in enumerate(remedy.step, 1):
             try:
-                self._carry_out(self._filled(step))
+                self.carry_out(step)
             except (LabError, EditError) as error:
                 raise LabError(f"{remedy.id}, step {number}: {error}") from error
         self._wait_until_listening()
+
+    def carry_out(self, step: Step) -> str:
+        """Carry out one step; return what its commands said."""
+        return self._carry_out(self._filled(step))
 
     def say(self, line: str) -> str:
         """Return what a shell line of the room says; raise LabError for a status other than 0."""
@@ -77,9 +81,10 @@ class Mender:
             commands=tuple(names[word] for word in step.commands),
         )
 
-    def _carry_out(self, step: Step) -> None:
+    def _carry_out(self, step: Step) -> str:
+        said = ""
         if step.if_present and not self._has(step.file or ""):
-            return
+            return said
         if step.file and (step.lines or step.remove):
             before = self.say(f"cat '{step.file}'") if self._has(step.file) else ""
             self._write(step.file, edited(before, step))
@@ -88,7 +93,8 @@ class Mender:
             if isinstance(command, mend_names.Service):
                 self._serve(command)
             else:
-                self.say(command)
+                said += self.say(command)
+        return said
 
     def _has(self, file: str) -> bool:
         return self.say(f"test -f '{file}' && echo yes || echo no").strip() == "yes"
