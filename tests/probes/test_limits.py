@@ -287,6 +287,17 @@ class TestRateLimiters:
         ]
 
 
+def test_a_yes_in_the_last_connection_stays_a_yes(monkeypatch):
+    monkeypatch.setitem(MAX_CONNECTIONS, Depth.STANDARD, 1)
+    server = ScriptedServer(lambda: lambda command: "250 Ok" if command else "220 mail ESMTP Postfix")
+    observations, error = play(PROBE.script, BRIEF, server)
+    plain = [(seen.fact, seen.detail) for seen in observations if seen.case == "plain"]
+
+    assert error is None
+    assert 1 == len(server.connections)
+    assert [(Fact.ACCEPTED, "not-sent: connections used up")] == plain
+
+
 @pytest.mark.parametrize("pipelining", [True, False])
 @pytest.mark.parametrize("opens_at", [None, "quoted"])
 def test_one_forward_path_to_a_transaction(pipelining, opens_at):
