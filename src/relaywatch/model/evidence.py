@@ -56,6 +56,8 @@ class Fact(StrEnum):
     """Yes, and we stopped there: 250 to RCPT, 200 to CONNECT. ``detail`` says why we stopped."""
     QUEUED = "queued"
     """250 after the dot."""
+    HANDED_OVER = "handed-over"
+    """The final dot has gone, and no reply came: it may have been taken."""
     CANARY_REACHED = "canary-reached"
     """Our canary's octets came back through the target."""
     NOTE = "note"

@@ -7,12 +7,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from relaywatch.model.evidence import Arrival, Attempt, Fact, Observation
+from relaywatch.model.evidence import Arrival, ArrivalKind, Attempt, Fact, Observation
 from relaywatch.model.places import Door
 from relaywatch.model.verdicts import Proof, Reason
 
-_YES = frozenset({Fact.ACCEPTED, Fact.QUEUED})
-_ORDER = (Fact.CANARY_REACHED, Fact.QUEUED, Fact.ACCEPTED, Fact.VOID, Fact.REFUSED, Fact.DEFERRED)
+_TAKEN = frozenset({Fact.QUEUED, Fact.HANDED_OVER})
+"""The message has left us whole, and may be on its way."""
+_YES = frozenset({Fact.ACCEPTED, *_TAKEN})
+_ORDER = (
+    Fact.CANARY_REACHED,
+    Fact.QUEUED,
+    Fact.HANDED_OVER,
+    Fact.ACCEPTED,
+    Fact.VOID,
+    Fact.REFUSED,
+    Fact.DEFERRED,
+)
 _Seen = tuple[Observation, str]
 """An observation, and our own address in its attempt."""
 
@@ -84,11 +94,24 @@ def _read_arrivals(attempts: Iterable[Attempt], arrivals: Iterable[Arrival]) -> 
     messages: Counter[str] = Counter()
     for attempt in attempts:
         for seen in attempt.observations:
-            if seen.fact is Fact.QUEUED and seen.return_token:
+            if seen.fact in _TAKEN and seen.return_token:
                 messages[seen.return_token] += seen.count
     # Messages from one reverse-path share its canary, so that only as many bounces as messages refute them.
-    refuting = (token for token, taken in messages.items() if len(by_token.get(token, ())) >= max(taken, 1))
-    return _Mail({token: came[0] for token, came in by_token.items()}, frozenset(refuting))
+    refuting = {
+        token
+        for token, taken in messages.items()
+        if sum(map(_is_notification, by_token.get(token, ()))) >= max(taken, 1)
+    }
+    proofs = {
+        token: next((arrival for arrival in came if arrival.kind is not ArrivalKind.BOUNCE), None)
+        for token, came in by_token.items()
+    }
+    return _Mail({token: came for token, came in proofs.items() if came}, frozenset(refuting))
+
+
+def _is_notification(arrival: Arrival) -> bool:
+    """Whether it comes from a mail system, rather than from somebody's autoresponder (RFC 5321 section 6.1)."""
+    return arrival.kind is ArrivalKind.BOUNCE or arrival.reverse_path in {"", "<>"}
 
 
 def _judge_case(door: Door, probe: str, case: str, seen: list[_Seen], mail: _Mail) -> CaseJudgement | None:
@@ -114,7 +137,7 @@ def _rank(observation: Observation, mail: _Mail) -> tuple[int, bool]:
     if observation.token in mail.first:
         return 0, False
     place = _ORDER.index(observation.fact) if observation.fact in _ORDER else len(_ORDER)
-    return 1 + place, observation.fact is Fact.QUEUED and observation.return_token in mail.refuting
+    return 1 + place, observation.fact in _TAKEN and observation.return_token in mail.refuting
 
 
 def _state(best: Observation, facts: set[Fact], mail: _Mail) -> tuple[CaseState | None, Reason | None]:
@@ -132,11 +155,11 @@ def _state(best: Observation, facts: set[Fact], mail: _Mail) -> tuple[CaseState 
 
 
 def _state_of_yes(best: Observation, facts: set[Fact], mail: _Mail) -> tuple[CaseState, Reason | None]:
-    if best.fact is Fact.QUEUED and best.return_token in mail.refuting:
+    if best.fact in _TAKEN and best.return_token in mail.refuting:
         return CaseState.REFUTED, Reason.BACKSCATTER
     if Fact.ACCEPTS_ANYTHING in facts:
         return CaseState.VOID, Reason.ACCEPTS_ANYTHING  # a catch-all's yes says nothing
-    if best.fact is Fact.QUEUED:
+    if best.fact in _TAKEN:
         return CaseState.ACCEPTING, Reason.NOT_DELIVERED
     unproved = best.detail.startswith(Reason.SINK_UNPROVED.value)
     return CaseState.ACCEPTING, Reason.SINK_UNPROVED if unproved else Reason.NOT_SENT

@@ -23,6 +23,8 @@ _STATUS_REASONS = {
     AttemptStatus.INTERRUPTED: Reason.INTERRUPTED,
     AttemptStatus.BUG: Reason.BUG,
 }
+_SPARE_PORTS = frozenset({2525})
+"""Doors beside the usual ones, which most servers haven't got."""
 _FACT_REASONS = {
     Fact.TLS_REQUIRED: Reason.TLS_REQUIRED,
     Fact.AUTH_REQUIRED: Reason.AUTH_REQUIRED,
@@ -79,6 +81,7 @@ def _judge_share(door: Door, attempts: Sequence[Attempt], cases: Sequence[CaseJu
         return Verdict.OPEN, set()
     facts = {seen.fact for a in attempts for seen in a.observations if not seen.case}
     side_effects = {Reason.BACKSCATTER} if CaseState.REFUTED in states else set()
+    side_effects |= {case.reason for case in cases if case.state is CaseState.VOID and case.reason}
     if CaseState.ACCEPTING in states:
         why = {case.reason for case in cases if case.state is CaseState.ACCEPTING and case.reason}
         return Verdict.ACCEPTING, why | side_effects | _yes_man(facts)
@@ -135,15 +138,23 @@ def judge_target(doors: Sequence[DoorJudgement]) -> tuple[Verdict, set[Reason]]:
 def _may_be_overlooked(door: DoorJudgement, closed: Sequence[Door]) -> bool:
     """Whether a door adds nothing to those that were tested and are closed (docs/adr/0006).
 
-    It is silent beside one that speaks; or wants TLS, or waits for a TLS hello, beside its twin with TLS.
-    A submission door refuses strangers by its nature, and so can't speak for one that is meant for them.
+    A door for users is silent beside one that speaks, or any door beside the same of the other family; or it
+    wants TLS, or waits for a TLS hello, beside its twin with TLS. Nothing speaks for a silent door where
+    strangers' mail comes in: our own provider may have closed that port to us.
     """
     if door.verdict is not Verdict.INCONCLUSIVE:
         return False
     here, reasons = door.door, set(door.reasons)
     if reasons <= _SILENCE:
-        return any(here.port in SUBMISSION_PORTS or other.port not in SUBMISSION_PORTS for other in closed)
+        return any(other.port == here.port or _speaks_for(other, here) for other in closed)
     twins = {other.transport for other in closed if (other.port, other.family) == (here.port, here.family)}
     if reasons == {Reason.TLS_REQUIRED}:
         return bool(twins)
     return reasons <= _MUTE and not door.asked and Transport.TLS in twins
+
+
+def _speaks_for(closed: Door, silent: Door) -> bool:
+    """A submission door refuses strangers by its nature, and speaks for no more than its own kind."""
+    if silent.port in SUBMISSION_PORTS:
+        return True
+    return silent.port in _SPARE_PORTS and closed.port not in SUBMISSION_PORTS

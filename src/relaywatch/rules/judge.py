@@ -59,25 +59,30 @@ def judge(weakness: Weakness, attempts: Iterable[Attempt], arrivals: Iterable[Ar
         weakness=weakness,
         verdict=verdict,
         reasons=tuple(sorted(reasons)),
-        findings=_findings(cases),
+        findings=_findings(cases, _doors_that_want_tls(gathered)),
         doors=doors,
         software=_software(gathered),
         advisories=_side_advisories(gathered, cases),
     )
 
 
-def _findings(cases: Sequence[CaseJudgement]) -> tuple[Finding, ...]:
+def _doors_that_want_tls(attempts: Iterable[Attempt]) -> set[Door]:
+    """Doors that refuse everything in the clear."""
+    return {a.door for a in attempts if any(seen.fact is Fact.TLS_REQUIRED for seen in a.observations)}
+
+
+def _findings(cases: Sequence[CaseJudgement], wants_tls: set[Door]) -> tuple[Finding, ...]:
     """The holes: proven ones if there are any, otherwise what said yes."""
     proven = [case for case in cases if case.state is CaseState.OPEN]
     shown = proven or [case for case in cases if case.state is CaseState.ACCEPTING]
     ranked = sorted(shown, key=lambda case: (case.case != "plain", case.door, case.case))
-    return tuple(_finding(case, cases) for case in ranked)
+    return tuple(_finding(case, cases, wants_tls) for case in ranked)
 
 
-def _finding(case: CaseJudgement, cases: Sequence[CaseJudgement]) -> Finding:
+def _finding(case: CaseJudgement, cases: Sequence[CaseJudgement], wants_tls: set[Door]) -> Finding:
     came_from = case.arrival.came_from if case.arrival else None
     return Finding(
-        advisory=_advisory(case, cases),
+        advisory=_advisory(case, cases, wants_tls),
         probe=case.probe,
         case=case.case,
         door=case.door,
@@ -89,7 +94,7 @@ def _finding(case: CaseJudgement, cases: Sequence[CaseJudgement]) -> Finding:
     )
 
 
-def _advisory(case: CaseJudgement, cases: Sequence[CaseJudgement]) -> str:
+def _advisory(case: CaseJudgement, cases: Sequence[CaseJudgement], wants_tls: set[Door]) -> str:
     """The advisory: the case's own, unless the door or the route explains more than the form does."""
     if case.shown_by.advisory != PLAIN_RELAY:
         return case.shown_by.advisory
@@ -98,7 +103,7 @@ def _advisory(case: CaseJudgement, cases: Sequence[CaseJudgement]) -> str:
         for other in cases
         if other.case == case.case and other.state in {CaseState.REFUSED, CaseState.REFUTED}
     }
-    return _door_advisory(case.door, refused_at) or (
+    return _door_advisory(case.door, refused_at | wants_tls) or (
         HIDDEN_CLIENT if _hides_client(case) else case.shown_by.advisory
     )
 

@@ -30,7 +30,12 @@ async def read_reply(link: Link, *, within: float | None = None) -> Reply:
 
 
 async def command(link: Link, verb: str, argument: str = "", *, within: float | None = None) -> Reply:
-    """Send a command and read its reply."""
+    """Send a command and read its reply.
+
+    :raises RemoteProtocolError: if something lies there unread: then every further reply would be taken
+        for the answer to another command.
+    """
+    await _expect_silence(link)
     await link.send(wire.encode_command(verb, argument))
     return await read_reply(link, within=within)
 
@@ -47,8 +52,11 @@ async def commands(
 
     ``replies`` grows as they come, so that those before a failure aren't lost. Ends early after a
     421: the server is closing (RFC 5321 section 3.8).
+
+    :raises RemoteProtocolError: if something lies there unread before a group is sent.
     """
     for group in _groups(lines) if pipelined else ([line] for line in lines):
+        await _expect_silence(link)
         await link.send(b"".join(wire.encode_command(*line) for line in group))
         for _ in group:
             replies.append(await read_reply(link, within=within))
@@ -74,6 +82,8 @@ class Helo:
 
     verb: str
     argument: str
+    prelude: str = ""
+    """A command that claims another client before we present ourselves again: XCLIENT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +147,24 @@ async def _introduce(
 ) -> Session:
     within = brief.patience.reply
     answer = await command(link, helo.verb, helo.argument, within=within)
+    if helo.prelude and answer.is_positive:
+        claimed = await command(link, helo.prelude, within=within)
+        if not claimed.is_positive:
+            return Session(greeting, claimed, wire.Extensions(), tls)
+        answer = await command(link, helo.verb, helo.argument, within=within)
+    if answer.is_positive and answer.code != 250:
+        raise RemoteProtocolError("replies out of step", str(answer).encode("utf-8", "surrogateescape"))
     if helo.verb == "EHLO" and answer.code in {500, 501, 502, 504}:
         answer = await command(link, "HELO", helo.argument, within=within)
         return Session(greeting, answer, wire.Extensions(answer.lines[0].split(" ", 1)[0]), tls)
     if helo.verb == "HELO" or not answer.is_positive:
         return Session(greeting, answer, wire.Extensions(answer.lines[0].split(" ", 1)[0]), tls)
     return Session(greeting, answer, wire.parse_extensions(answer), tls)
+
+
+async def _expect_silence(link: Link) -> None:
+    if await link.has_early_octets():
+        raise RemoteProtocolError("the server speaks out of turn")
 
 
 def _server_name(brief: Brief) -> str | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
-from relaywatch.model.errors import PeerClosedError
+from relaywatch.model.errors import PeerClosedError, ReadTimeoutError, RemoteProtocolError
 from relaywatch.model.smtp import Reply
 from relaywatch.script.brief import Brief
 from relaywatch.script.link import Link
@@ -47,7 +47,10 @@ class Asked:
     """Refusals that it cost; what a pipelined RCPT gets behind a refused MAIL is part of that one."""
     farewell: Reply | None = None
     """The 421 with which the server closed: an answer to nothing that was asked."""
-    was_cut: bool = field(default=False)
+    was_cut: bool = False
+    """Whether the server closed before the end."""
+    trouble: str = ""
+    """What else ended it: silence, or words that are no reply."""
 
 
 async def ask(
@@ -67,7 +70,7 @@ async def ask(
     """
     lines = _lines(by_transaction(envelopes, transaction_size), with_control=with_control)
     asked: list[tuple[_Line, Reply]] = []
-    was_cut = False
+    was_cut, trouble = False, ""
     try:
         if session.pipelines:
             await _ask_in_groups(link, brief, lines, asked)
@@ -75,8 +78,11 @@ async def ask(
             await _ask_one_by_one(link, brief, lines, asked)
     except PeerClosedError:
         was_cut = True
+    except (ReadTimeoutError, RemoteProtocolError) as error:
+        trouble = str(error) or type(error).__name__
     farewell = asked.pop()[1] if asked and asked[-1][1].code == 421 else None
-    return _read(asked, farewell, was_cut=was_cut or farewell is not None)
+    read = _read(asked)
+    return replace(read, farewell=farewell, was_cut=was_cut or farewell is not None, trouble=trouble)
 
 
 async def _ask_in_groups(
@@ -126,7 +132,7 @@ def _lines(runs: Iterable[tuple[Envelope, ...]], *, with_control: bool) -> list[
     return lines
 
 
-def _read(asked: Sequence[tuple[_Line, Reply]], farewell: Reply | None, *, was_cut: bool) -> Asked:
+def _read(asked: Sequence[tuple[_Line, Reply]]) -> Asked:
     answers: list[Answer] = []
     control: Reply | None = None
     mail: Reply | None = None
@@ -144,4 +150,4 @@ def _read(asked: Sequence[tuple[_Line, Reply]], farewell: Reply | None, *, was_c
                 answers.append(Answer(line.envelopes[0], mail, reply, local))
             else:
                 control = reply
-    return Asked(tuple(answers), control, refusals, farewell, was_cut)
+    return Asked(tuple(answers), control, refusals)

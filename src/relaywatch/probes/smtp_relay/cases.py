@@ -14,7 +14,9 @@ from relaywatch.script.smtp import Helo
 from .forms import OURS, OWN, PLAIN, ForwardPath, HeloForm, ReversePath
 
 _OFTEN = 2
-"""At most so many names of the target, and so many hosted domains, are put into the forms."""
+"""At most so many names of the target, and so many guessed domains, are put into the forms."""
+_MOST = 12
+"""At most so many hosted domains, whoever names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,8 @@ class Envelope:
     @property
     def command(self) -> str:
         """The envelope for a report."""
-        return f"{self.helo.verb} {self.helo.argument} / MAIL FROM:{self.mail} / RCPT TO:{self.rcpt}"
+        prelude = f"{self.helo.prelude} / " if self.helo.prelude else ""
+        return f"{prelude}{self.helo.verb} {self.helo.argument} / MAIL FROM:{self.mail} / RCPT TO:{self.rcpt}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,8 @@ class Names:
     hosted: tuple[str, ...] = ()
     fields: Mapping[str, str] = field(default_factory=dict)
     """The fields that are the same in every case of a run."""
+    guessed: frozenset[str] = frozenset()
+    """Those of the hosted domains that nobody named and no MX record confirms."""
 
     def known(self) -> frozenset[str]:
         """The fields that can be written; ``p`` is made for each case."""
@@ -107,7 +112,7 @@ class Names:
 def gather_names(brief: Brief, learned: Iterable[str] = ()) -> Names:
     """Put together what the brief knows and what the server said of itself."""
     targets = _distinct([*brief.target_names, *learned])[:_OFTEN]
-    parents = [parent for name in targets if (parent := _parent(name))]
+    parents = _distinct(_parent(name) for name in targets)
     hosted = _distinct([*brief.local_domains, *parents])
     sink = brief.sink
     is_literal = sink.domain.startswith("[")
@@ -130,8 +135,9 @@ def gather_names(brief: Brief, learned: Iterable[str] = ()) -> Names:
         if literals[0].version == 4:
             fields["number"] = str(literals[0])
     # Domains that the brief names are all asked; the parent of a name is no more than a guess.
-    kept = max(_OFTEN, len(_distinct(brief.local_domains)))
-    return Names(tuple(targets), tuple(hosted[:kept]), fields)
+    kept = min(_MOST, max(_OFTEN, len(_distinct(brief.local_domains))))
+    guessed = frozenset(parents) - frozenset(_distinct(brief.local_domains))
+    return Names(tuple(targets), tuple(hosted[:kept]), fields, guessed)
 
 
 def _distinct(names: Iterable[str]) -> list[str]:
@@ -169,7 +175,7 @@ def write(case: Case, names: Names, brief: Brief) -> Envelope:
     parameters = f" {case.forward.parameters.format_map(fields)}" if case.forward.parameters else ""
     return Envelope(
         case=case,
-        helo=Helo(case.helo.verb, case.helo.template.format_map(fields)),
+        helo=Helo(case.helo.verb, case.helo.template.format_map(fields), case.helo.prelude),
         mail=case.reverse.template.format_map(fields | {"p": sender}),
         rcpt=template.format_map(fields | {"p": token}) + parameters,
         token=token,

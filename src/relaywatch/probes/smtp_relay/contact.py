@@ -45,6 +45,11 @@ class Contact:
     """Whether the server has stopped serving us for good, or we have come often enough."""
     connections: int = 0
 
+    @property
+    def own_helo(self) -> Helo:
+        """How we present ourselves when we claim nothing."""
+        return Helo("EHLO", self.brief.identity.ehlo_name)
+
     async def first(self) -> Session | None:
         """Open the first session and report what it shows; nothing if there is no session to be had."""
         self.software = find_software(self.brief.software)
@@ -65,7 +70,10 @@ class Contact:
         return None
 
     async def again(self, helo: Helo) -> Session | None:
-        """Open a further session, in patience with a server that wants a rest; nothing if it stays shut."""
+        """Open a further session, in patience with a server that wants a rest; nothing if it stays shut.
+
+        The session isn't ready if the server refuses just this way to present ourselves.
+        """
         trouble = ""
         for number in range(_TRIES):
             if self.is_shut or not await self.may_connect():
@@ -84,6 +92,8 @@ class Contact:
             trouble = str(session.last_reply)
             await self.link.close()
             if session.last_reply.is_permanent:
+                if session.greeting.is_positive and helo != self.own_helo:
+                    return session  # it is this claim that is refused, and not we
                 break
         self.is_shut = True
         detail = "the server stopped serving us"

@@ -90,6 +90,9 @@ class HeloForm(NamedTuple):
     verb: str
     template: str
     advisory: str
+    prelude: str = ""
+    """A command, if the server advertises ``needs``, that claims another client."""
+    needs: str = ""
 
     @property
     def fields(self) -> frozenset[str]:
@@ -170,5 +173,14 @@ HELO_FORMS: tuple[HeloForm, ...] = (
     HeloForm("localhost-localdomain", "EHLO", "localhost.localdomain", "RW-1004"),
     HeloForm("loopback-literal", "EHLO", "[127.0.0.1]", "RW-1004"),
     HeloForm("target-literal", "EHLO", "{i}", "RW-1004"),
+    HeloForm(
+        "xclient-loopback",
+        "EHLO",
+        "{ehlo_name}",
+        "RW-1024",
+        "XCLIENT ADDR=127.0.0.1 NAME=localhost",
+        "XCLIENT",
+    ),
+    HeloForm("xclient-login", "EHLO", "{ehlo_name}", "RW-1024", "XCLIENT LOGIN=postmaster", "XCLIENT"),
 )
 OWN = HELO_FORMS[0]

@@ -15,7 +15,7 @@ from relaywatch.script.software import Software
 from .cases import Case, Envelope, Names, expand, write
 from .forms import FORWARD_PATHS, HELO_FORMS, PLAIN, REVERSE_PATHS
 
-MAX_CASES = {Depth.CORE: 32, Depth.STANDARD: 120, Depth.EXHAUSTIVE: 600}
+MAX_CASES = {Depth.CORE: 40, Depth.STANDARD: 240, Depth.EXHAUSTIVE: 900}
 """Cases a door, by depth."""
 UNKNOWN_REFUSALS = 2
 """Refusals a connection where the software isn't known to bear more."""
@@ -32,6 +32,21 @@ STANDARD_CROSSINGS = (
     ("bang-path-at-target", "target-name"),
 )
 """Forms of both paths that are asked together at any server: trust in a claim lets odd forms through."""
+ALTERNATES = frozenset(
+    {
+        "plain+from-target-name",
+        "plain+from-hosted",
+        "plain+helo-target-name",
+        "percent-hack",
+        "percent-hack-hosted",
+        "quoted-at-target",
+        "double-at",
+        "double-at-hosted",
+        "source-route",
+        "source-route-hosted",
+    }
+)
+"""Cases that are asked for every name and domain of the target's, not for the likeliest alone."""
 CORE_FORWARDS = frozenset(
     {"percent-hack", "quoted-at-target", "double-at", "source-route", "bang-path-at-target"}
 )
@@ -40,16 +55,21 @@ CORE_FORWARDS = frozenset(
 def plan_cases(
     brief: Brief, names: Names, extensions: Iterable[str], software: Software | None
 ) -> list[Case]:
-    """The cases for one door in the order in which to ask them, each once, at most `MAX_CASES`."""
+    """The cases for one door in the order in which to ask them, each once; `MAX_CASES` of them are asked."""
     offered = frozenset(extensions)
     wanted = [case for case in _cases(brief.depth) if _is_possible(case, offered)]
     crossings = frozenset(software.crossings) if software else frozenset()
     if brief.depth is not Depth.EXHAUSTIVE:
         wanted += [case for case in _crossed(crossings) if _is_possible(case, offered)]
-    expanded = (concrete for case in wanted for concrete in expand(case, names))
+    expanded = (concrete for case in wanted for concrete in _expand(case, names, brief.depth))
     known = frozenset(software.forms) if software else frozenset()
-    ranked = sorted(_distinct(expanded, names, brief), key=lambda case: _rank(case, known, crossings))
-    return ranked[: MAX_CASES[brief.depth]]
+    return sorted(_distinct(expanded, names, brief), key=lambda case: _rank(case, known, crossings))
+
+
+def _expand(case: Case, names: Names, depth: Depth) -> Iterator[Case]:
+    for number, concrete in enumerate(expand(case, names)):
+        if not number or (depth is not Depth.CORE and case.name in ALTERNATES):
+            yield concrete
 
 
 def _cases(depth: Depth) -> Iterator[Case]:
@@ -74,7 +94,7 @@ def _crossed(pairs: Iterable[tuple[str, str]]) -> Iterator[Case]:
 
 
 def _is_possible(case: Case, offered: frozenset[str]) -> bool:
-    return not case.forward.needs or case.forward.needs in offered
+    return {case.forward.needs, case.helo.needs} - {""} <= offered
 
 
 def _distinct(cases: Iterable[Case], names: Names, brief: Brief) -> Iterator[Case]:
@@ -83,6 +103,7 @@ def _distinct(cases: Iterable[Case], names: Names, brief: Brief) -> Iterator[Cas
     for case in cases:
         envelope = write(case, names, brief)
         asked = (
+            envelope.helo.prelude,
             envelope.helo.verb,
             envelope.helo.argument,
             envelope.mail.replace(envelope.return_token or "\0", ""),
@@ -97,7 +118,9 @@ def _distinct(cases: Iterable[Case], names: Names, brief: Brief) -> Iterator[Cas
 def _rank(case: Case, known: frozenset[str], crossings: frozenset[tuple[str, str]]) -> tuple[int, ...]:
     is_plain = case.forward is PLAIN and case.reverse.name in {"ours", "null", "target-name", "hosted"}
     is_known = case.forward.name in known or (case.forward.name, case.reverse.name) in crossings
-    return (not (is_plain and case.helo.name == "own"), not is_known, case.strains_syntax)
+    is_crossed = case.forward is not PLAIN and case.reverse.name != "ours" and not is_known
+    is_first = is_plain and case.helo.name == "own" and not case.is_alternate
+    return (not is_first, not is_known, is_crossed or case.is_alternate, case.strains_syntax)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +151,7 @@ def _fits(envelope: Envelope, first: Envelope) -> bool:
     return (
         not envelope.case.forward.after_local
         and envelope.case.strains_syntax == first.case.strains_syntax
-        and envelope.helo.verb == first.helo.verb
+        and envelope.helo == first.helo  # not every server bears a second EHLO
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from relaywatch.model.errors import NetworkError
+from relaywatch.model.errors import NetworkError, RemoteProtocolError
 from relaywatch.model.evidence import Fact
 from relaywatch.model.smtp import Reply
 from relaywatch.script.brief import Brief
@@ -29,14 +29,18 @@ class Outcome:
     detail: str = ""
 
 
-def reason_not_to_send(envelope: Envelope, brief: Brief) -> str:
-    """Why this envelope stops before DATA, empty if it needn't."""
+def reason_not_to_send(envelope: Envelope, brief: Brief, *, may_be_local: bool) -> str:
+    """Why this envelope stops before DATA, empty if it needn't.
+
+    ``may_be_local``: the message may well end in somebody's mailbox at the target, or at a domain that
+    nobody named.
+    """
     if not brief.leave.mail:
         return brief.leave.mail_withheld_because or "not-sent"
     if not envelope.case.reverse.is_ours and not brief.leave.local_reverse_paths:
         return "not-sent"  # a bounce would land in a mailbox of the target's
-    if envelope.case.forward.after_local and not brief.leave.local_mailboxes:
-        return "not-sent"  # the postmaster would get a copy
+    if (may_be_local or envelope.case.forward.after_local) and not brief.leave.local_mailboxes:
+        return "not-sent"  # somebody at the target would get it, or a copy
     return ""
 
 
@@ -54,7 +58,7 @@ async def deliver(link: Link, brief: Brief, envelopes: Sequence[Envelope]) -> tu
             await _transact(link, brief, session, envelopes, stage)
         else:
             stage.update({envelope.token: _withheld(envelope, session.last_reply) for envelope in envelopes})
-    except NetworkError as error:
+    except (NetworkError, RemoteProtocolError) as error:
         broken = str(error) or type(error).__name__
     await link.close()
     return tuple(
@@ -80,30 +84,22 @@ async def _transact(
             accepted.append(envelope)
     if not accepted:
         return
-    go_ahead, reply = await _hand_over(link, brief, session, accepted)
-    if not go_ahead and reply.is_positive:
-        detail = "not-sent: a yes to DATA that is no 354"
-        stage.update({e.token: Outcome(e, Fact.ACCEPTED, reply, detail) for e in accepted})
-        return
+    message = build_message(accepted, brief)
+    wants_bdat = any(envelope.case.forward.name == "bdat" for envelope in accepted)
+    if wants_bdat and "CHUNKING" in session.extensions:
+        octets = encode_command("BDAT", f"{len(message)} LAST") + message
+    else:
+        octets = encode_message(message)
+        go_ahead = await command(link, "DATA", within=brief.patience.data_reply)
+        if not go_ahead.is_intermediate:
+            stage.update({envelope.token: _no_go_ahead(envelope, go_ahead) for envelope in accepted})
+            return
+    # From here on the message may have been taken, whatever becomes of the connection.
+    stage.update({e.token: Outcome(e, Fact.HANDED_OVER, None, "no reply to the message") for e in accepted})
+    await link.send(octets)
+    reply = await read_reply(link, within=brief.patience.data_reply)
     stage.update({envelope.token: _ended(envelope, reply) for envelope in accepted})
     await link.send(encode_command("QUIT"))
-
-
-async def _hand_over(
-    link: Link, brief: Brief, session: Session, envelopes: Sequence[Envelope]
-) -> tuple[bool, Reply]:
-    """Send the message; whether it was sent at all, and the reply that decided."""
-    message = build_message(envelopes, brief)
-    within = brief.patience.data_reply
-    wants_bdat = any(envelope.case.forward.name == "bdat" for envelope in envelopes)
-    if wants_bdat and "CHUNKING" in session.extensions:
-        await link.send(encode_command("BDAT", f"{len(message)} LAST") + message)
-        return True, await read_reply(link, within=within)
-    go_ahead = await command(link, "DATA", within=within)
-    if not go_ahead.is_intermediate:
-        return False, go_ahead
-    await link.send(encode_message(message))
-    return True, await read_reply(link, within=within)
 
 
 def _stopped(envelope: Envelope, reply: Reply) -> Outcome:
@@ -113,8 +109,15 @@ def _stopped(envelope: Envelope, reply: Reply) -> Outcome:
     return _refused(envelope, reply)
 
 
+def _no_go_ahead(envelope: Envelope, reply: Reply) -> Outcome:
+    """How far it got by a reply to DATA that is no 354."""
+    if reply.is_positive:
+        return Outcome(envelope, Fact.ACCEPTED, reply, "not-sent: a yes to DATA that is no 354")
+    return _refused(envelope, reply)
+
+
 def _ended(envelope: Envelope, reply: Reply) -> Outcome:
-    """How far it got by the reply to DATA, or to the message."""
+    """How far it got by the reply to the message."""
     return Outcome(envelope, Fact.QUEUED, reply) if reply.is_positive else _refused(envelope, reply)
 
 

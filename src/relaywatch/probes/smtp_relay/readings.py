@@ -10,13 +10,25 @@ from relaywatch.model.smtp import EnhancedStatusCode, Reply
 _RELAY_WORDS = re.compile(
     r"relay|rcpthosts|invalid recipient|no such (?:user|recipient|mailbox)|user unknown"
     r"|unknown (?:user|recipient|mailbox|address)|not (?:a )?local|not (?:one of )?our|unrouteable|5\.7\.54|gateway"
-    r"|(?:cannot|can't|not) deliver mail for|no such domain|domain not (?:found|hosted|here|served)",
+    r"|(?:cannot|can't|not) deliver mail for|no such domain|domain not (?:hosted|here|served)",
     re.IGNORECASE,
 )
+_BLOCK_WORDS = re.compile(
+    r"client (?:host |was |is )?(?:rejected|blocked|denied)|block ?list|black ?list|\blisted\b|\bon (?:our|a|the) list"
+    r"|\bdnsbl\b|\brbl\b|\bpbl\b|spamhaus|spamcop|open relays|\bbanned\b|reputation|\bblocked\b"
+    r"|your (?:ip|host|network|address|server|isp)|from your",
+    re.IGNORECASE,
+)
+_SENDER_WORDS = re.compile(
+    r"(?:sender|reverse.path|return.path|from)\b.{0,40}\b(?:rejected|not found|unverified|invalid|denied|does not"
+    r"|doesn't|must|unknown)|domain of sender",
+    re.IGNORECASE,
+)
+_DIGITS = re.compile(r"\d+")
 _TLS_WORDS = re.compile(r"STARTTLS|\bTLS\b|\bSSL\b|encrypt", re.IGNORECASE)
 _AUTH_WORDS = re.compile(r"\bauth|log ?in|credential|password", re.IGNORECASE)
 _GREYLIST_WORDS = re.compile(
-    r"gr[ea]y-?list|come back|try again in|postgrey|not yet authorized", re.IGNORECASE
+    r"gr[ea]y-?\s?list|come back|try again in|postgrey|not yet authorized", re.IGNORECASE
 )
 _WAIT = re.compile(
     r"(\d{1,5})\s*(s\b|secs?\b|seconds?\b|m\b|mins?\b|minutes?\b)|(\d{1,2}):(\d{2}):(\d{2})", re.IGNORECASE
@@ -41,14 +53,29 @@ def read_refusal(reply: Reply) -> Fact:
             return Fact.TLS_REQUIRED
         if _AUTH_WORDS.search(_own_words(reply)) or reply.code == 530:
             return Fact.AUTH_REQUIRED
-    if reply.code == 454 and reply.enhanced == RELAYING_DENIED:
+    if reply.code == 454 and reply.enhanced == RELAYING_DENIED and not is_greylisting(reply):
         return Fact.REFUSED
     return Fact.DEFERRED if reply.is_transient else Fact.REFUSED
 
 
 def speaks_of_relaying(reply: Reply) -> bool:
     """Whether a refusal says that it is about relaying, or the forward-path, rather than about us."""
-    return bool(_RELAY_WORDS.search(_own_words(reply)))
+    words = _own_words(reply)
+    return bool(_RELAY_WORDS.search(words)) and not blames_us(reply) and not blames_reverse_path(reply)
+
+
+def blames_us(reply: Reply) -> bool:
+    """Whether a refusal is about our address: a block list's, or a ban's."""
+    return bool(_BLOCK_WORDS.search(_own_words(reply)))
+
+
+def blames_reverse_path(reply: Reply) -> bool:
+    """Whether a refusal or deferral is about the reverse-path: X.1.7 and X.1.8 (RFC 3463), or in words."""
+    if is_greylisting(reply):
+        return False
+    if reply.enhanced is not None and (reply.enhanced.subject, reply.enhanced.detail) in {(1, 7), (1, 8)}:
+        return True
+    return bool(_SENDER_WORDS.search(_own_words(reply)))
 
 
 def is_full(reply: Reply) -> bool:
@@ -77,8 +104,8 @@ def read_waiting_time(reply: Reply) -> float | None:
 
 
 def in_same_words(one: Reply, other: Reply) -> bool:
-    """Whether two replies differ in no more than the addresses that they repeat."""
-    return (one.code, _own_words(one)) == (other.code, _own_words(other))
+    """Whether two replies differ in no more than the addresses and numbers that they hold."""
+    return (one.code, _DIGITS.sub("", _own_words(one))) == (other.code, _DIGITS.sub("", _own_words(other)))
 
 
 def is_another_protocol(octets: bytes) -> bool:
@@ -88,7 +115,7 @@ def is_another_protocol(octets: bytes) -> bool:
 
 def is_ftp(greeting: Reply) -> bool:
     """Whether the greeting, which FTP writes as SMTP does, is an FTP server's."""
-    return bool(_FTP.search(greeting.text)) and "SMTP" not in greeting.text.upper()
+    return bool(_FTP.search(_own_words(greeting))) and "SMTP" not in greeting.text.upper()
 
 
 def _own_words(reply: Reply) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from relaywatch.model.evidence import Fact, Observation
@@ -10,20 +10,29 @@ from relaywatch.model.smtp import Reply
 from relaywatch.model.tokens import Token
 from relaywatch.script.brief import Brief, Depth
 from relaywatch.script.link import Link
-from relaywatch.script.smtp import Session
+from relaywatch.script.smtp import Helo, Session
 from relaywatch.script.software import Where
 
-from .asking import Answer, ask
+from .asking import Answer, Asked, ask
 from .cases import Case, Envelope, gather_names, write
 from .contact import Contact
 from .controls import DOOR_WIDE, Controls
-from .forms import OURS, ReversePath
-from .planning import UNKNOWN_REFUSALS, by_transaction, plan_cases, take_batch
+from .forms import OURS, PLAIN, ReversePath
+from .planning import MAX_CASES, UNKNOWN_REFUSALS, Batch, by_transaction, plan_cases, take_batch
 from .proving import Outcome, deliver, reason_not_to_send
-from .readings import is_full, is_greylisting, read_refusal, read_waiting_time, speaks_of_relaying
+from .readings import (
+    blames_reverse_path,
+    is_full,
+    is_greylisting,
+    read_refusal,
+    read_waiting_time,
+    speaks_of_relaying,
+)
 
 _FRUITLESS = 3
 """Connections in a row that may end without an answer."""
+
+_TAKEN = frozenset({Fact.QUEUED, Fact.HANDED_OVER})
 
 Replies = Mapping[Token, Reply | None]
 
@@ -54,6 +63,10 @@ class Survey:
     """Forward-paths that one transaction takes, once the server has told."""
     pending: list[Envelope] = field(default_factory=list)
     deferred: list[tuple[Envelope, Reply]] = field(default_factory=list)
+    held: list[tuple[Envelope, Reply | None]] = field(default_factory=list)
+    """What got a yes that anybody may get there."""
+    stuck_at: set[Token] = field(default_factory=set)
+    """Cases at which the server fell silent once."""
     is_retrying: bool = False
     is_proven: bool = False
     accepts_anything: bool = False
@@ -64,39 +77,43 @@ class Survey:
         self._learn_limit()
         plain = write(Case(), self.controls.names, self.brief)
         asked = await ask(self.link, self.brief, session, [plain], with_control=self.limit > 1)
-        answer = asked.answers[0] if asked.answers else None
-        if answer is not None:
+        for answer in asked.answers:
             await self.contact.recognise(Where.REPLY, answer.rcpt or answer.mail)
-        if not asked.was_cut and asked.refusals < self.limit:
+        if not (asked.was_cut or asked.trouble) and asked.refusals < self.limit:
             await self.contact.ask_for_help()
         await self.link.close()
-        base = OURS
-        if answer is None or not (answer.rcpt and answer.rcpt.is_positive):
-            base_found = await self.controls.find_base(asked, answer)
-            if base_found is None:
-                return False
-            base = base_found
-        self._plan(base)
-        await self.link.report(Observation(fact=Fact.PLANNED, count=len(self.pending)))
-        if answer is not None and base is OURS:
+        base = await self.controls.find_base(asked)
+        if base is None:
+            return False
+        planned = self._plan(base)
+        await self.link.report(Observation(fact=Fact.PLANNED, count=planned))
+        if asked.answers and base is OURS:
             self.pending.pop(0)
-            await self._take([answer])
+            await self._take(asked.answers)
         return True
 
     async def go_on(self) -> None:
-        """Ask what is left, batch by batch; then once more what was deferred."""
+        """Ask what is left, batch by batch; once more what was deferred; prove what was held back."""
         await self._work_off()
         if self.deferred and not self._is_done() and not self.contact.is_shut:
-            waiting = [read_waiting_time(reply) for _, reply in self.deferred]
-            wanted = max((seconds for seconds in waiting if seconds), default=self.brief.patience.greylist)
-            if wanted <= self.brief.patience.greylist:
-                await self.link.pause(wanted + 1)
-                self.pending = [envelope for envelope, _ in self.deferred]
-                self.deferred = []
-                self.is_retrying = True
-                await self._work_off()
+            await self._retry()
         for envelope, reply in self.deferred:
             await self._report(envelope, Fact.DEFERRED, reply, "greylisted" if is_greylisting(reply) else "")
+        await self._prove_held()
+        if not self._is_done() and not self.contact.is_shut:
+            await self.controls.close()
+
+    async def _retry(self) -> None:
+        """Let the greylist's time pass, if we have as much, and ask the same again."""
+        waiting = [read_waiting_time(reply) for _, reply in self.deferred]
+        wanted = max((seconds for seconds in waiting if seconds), default=self.brief.patience.greylist)
+        if wanted > self.brief.patience.greylist:
+            return
+        await self.link.pause(wanted + 1)
+        self.pending = [envelope for envelope, _ in self.deferred]
+        self.deferred = []
+        self.is_retrying = True
+        await self._work_off()
 
     def _learn_limit(self) -> None:
         software = self.contact.software
@@ -105,13 +122,18 @@ class Survey:
         elif software is not None and software.refusals is not None:
             self.limit = software.refusals
 
-    def _plan(self, base: ReversePath) -> None:
+    def _plan(self, base: ReversePath) -> int:
+        """Put down what to ask, and give how many cases there would be without a limit."""
         self._learn_limit()
         names, extensions = self.controls.names, self.contact.extensions
         cases = plan_cases(self.brief, names, extensions, self.contact.software)
         if base is not OURS:
             cases = list(dict.fromkeys(replace(c, reverse=base) if c.reverse is OURS else c for c in cases))
-        self.pending = [write(case, self.controls.names, self.brief) for case in cases]
+        if self.controls.wants_login:
+            cases = [case for case in cases if case.forward is PLAIN]
+        asked = cases[: MAX_CASES[self.brief.depth]]
+        self.pending = [write(case, self.controls.names, self.brief) for case in asked]
+        return len(cases)
 
     # --- batches -----------------------------------------------------------------------------
 
@@ -127,23 +149,45 @@ class Survey:
             session = await self.contact.again(batch.envelopes[0].helo)
             if session is None:
                 return
+            if not session.is_ready:
+                await self._take_refused_helo(batch.envelopes[0].helo, session.last_reply)
+                continue
             asked = await ask(
                 self.link, self.brief, session, batch.envelopes, transaction_size=self.transaction_size
             )
             await self.link.close()
-            answered = {answer.envelope.token for answer in asked.answers}
-            self.pending = [envelope for envelope in self.pending if envelope.token not in answered]
+            answered = self._strike_off(batch, asked)
             fruitless = 0 if answered else fruitless + 1
             if fruitless == _FRUITLESS:
-                await self.link.report(
-                    Observation(
-                        fact=Fact.RATE_LIMITED, detail=f"hangs up without an answer, {_FRUITLESS} times"
-                    )
-                )
+                detail = f"no answer in {_FRUITLESS} connections: {asked.trouble or 'it hangs up'}"
+                await self.link.report(Observation(fact=Fact.RATE_LIMITED, detail=detail))
                 return
-            if asked.was_cut:
-                self.limit = max(1, min(self.limit, len(answered)))  # it bears no more than that
             await self._take(asked.answers)
+
+    def _strike_off(self, batch: Batch, asked: Asked) -> int:
+        """Take what was answered off the list, and learn from a break; how many answers there were."""
+        answered = {answer.envelope.token for answer in asked.answers}
+        self.pending = [envelope for envelope in self.pending if envelope.token not in answered]
+        if asked.was_cut:
+            self.limit = max(1, min(self.limit, len(answered)))  # it bears no more than that
+        open_ones = [envelope for envelope in batch.envelopes if envelope.token not in answered]
+        if asked.trouble and open_ones:
+            self._put_off(open_ones[0])
+        return len(answered)
+
+    def _put_off(self, envelope: Envelope) -> None:
+        """Ask what the server fell silent at once more, last of all; the second time leave it."""
+        self.pending = [other for other in self.pending if other.token != envelope.token]
+        if envelope.token not in self.stuck_at:
+            self.stuck_at.add(envelope.token)
+            self.pending.append(envelope)
+
+    async def _take_refused_helo(self, helo: Helo, reply: Reply) -> None:
+        """Put on record that a claim by HELO gets nobody in, for all cases that make it."""
+        for envelope in self.pending:
+            if envelope.helo == helo:
+                await self._report(envelope, Fact.REFUSED, reply, "HELO refused")
+        self.pending = [envelope for envelope in self.pending if envelope.helo != helo]
 
     async def _take(self, answers: Sequence[Answer]) -> None:
         """Put answers on record, and prove those that are a yes."""
@@ -176,10 +220,8 @@ class Survey:
             await self._report(envelope, Fact.VOID, reply, "the forward-path before it was refused")
         elif answer.local is not None and is_full(reply):
             await self._report(envelope, Fact.VOID, reply, "takes no second forward-path")
-        elif answer.rcpt is None and envelope.case.reverse is not OURS:
-            await self._report(envelope, Fact.VOID, reply, "reverse-path refused")
-        elif fact is Fact.DEFERRED and _blames_reverse_path(reply) and envelope.case.reverse is not OURS:
-            await self._report(envelope, Fact.VOID, reply, "reverse-path deferred")
+        elif self._is_void(answer, fact):
+            await self._report(envelope, Fact.VOID, reply, "the reverse-path isn't taken")
         elif fact is Fact.DEFERRED:
             self.deferred.append((envelope, reply))
         else:
@@ -187,38 +229,48 @@ class Survey:
                 await self.controls.report_talks("refuses by name of relaying", reply)
             await self._report(envelope, Fact.REFUSED, reply, fact.value if fact in DOOR_WIDE else "")
 
+    def _is_void(self, answer: Answer, fact: Fact) -> bool:
+        """Whether it is the reverse-path that is refused or put off, whatever the forward-path."""
+        if answer.envelope.case.reverse is OURS or fact in DOOR_WIDE:
+            return False
+        reply = answer.rcpt or answer.mail
+        if fact is Fact.DEFERRED:
+            return blames_reverse_path(reply)
+        return answer.rcpt is None
+
     async def _take_yes(self, run: tuple[Envelope, ...], replies: Replies) -> None:
-        """Prove the envelopes of one transaction, those with leave by a message, and look for a catch-all."""
+        """Prove each yes by a message of its own, but hold back those that anybody may get."""
         for envelope in run:
-            if envelope.case.forward.is_weak:
-                await self._report_weak(envelope, replies[envelope.token])
-        strong = [envelope for envelope in run if not envelope.case.forward.is_weak]
-        for envelope in strong:
-            if envelope.control and await self.controls.is_catch_all(envelope.control):
-                detail = f"takes {envelope.control} as well"
-                await self._report(envelope, Fact.ACCEPTS_ANYTHING, None, detail)
-        sendable = [envelope for envelope in strong if not reason_not_to_send(envelope, self.brief)]
-        for envelope in strong:
-            if envelope not in sendable:
-                detail = reason_not_to_send(envelope, self.brief)
-                await self._report(envelope, Fact.ACCEPTED, replies[envelope.token], detail)
-        for message in self._messages(sendable):
             if self._is_done():
                 return
-            await self._send(message, replies)
+            if envelope.case.forward.is_weak:
+                await self._report_weak(envelope, replies[envelope.token])
+            elif await self.controls.may_be_catch_all(envelope):
+                detail = f"takes {envelope.control} as well"
+                await self._report(envelope, Fact.ACCEPTS_ANYTHING, None, detail)
+                self.held.append((envelope, replies[envelope.token]))
+            else:
+                is_guess = envelope.case.l in self.controls.names.guessed
+                await self._prove([envelope], replies, may_be_local=is_guess)
 
-    def _messages(self, envelopes: list[Envelope]) -> Iterator[list[Envelope]]:
-        """Share envelopes of one transaction out to messages.
+    async def _prove_held(self) -> None:
+        """Send what a catch-all took in as few messages as there are reverse-paths: all or none arrive."""
+        replies: Replies = {envelope.token: reply for envelope, reply in self.held}
+        for run in by_transaction([envelope for envelope, _ in self.held], self.transaction_size):
+            if self._is_done():
+                return
+            await self._prove(list(run), replies, may_be_local=True)
 
-        The first whose yes counts goes alone, so that a proof is of one case; whatever else there is goes
-        into one further message, as the target takes few, and a catch-all says yes to many.
-        """
-        counting = [e for e in envelopes if not self.controls.catch_all.get(e.control)]
-        if self.brief.depth is Depth.EXHAUSTIVE or len(envelopes) == 1 or not counting:
-            yield from [envelopes] if envelopes else []
-            return
-        yield counting[:1]
-        yield [envelope for envelope in envelopes if envelope is not counting[0]]
+    async def _prove(self, envelopes: list[Envelope], replies: Replies, *, may_be_local: bool) -> None:
+        sendable: list[Envelope] = []
+        for envelope in envelopes:
+            reason = reason_not_to_send(envelope, self.brief, may_be_local=may_be_local)
+            if reason:
+                await self._report(envelope, Fact.ACCEPTED, replies[envelope.token], reason)
+            else:
+                sendable.append(envelope)
+        if sendable:
+            await self._send(sendable, replies)
 
     async def _send(self, envelopes: list[Envelope], replies: Replies) -> None:
         if self.is_out_of_messages or not await self.link.may_send():
@@ -229,7 +281,7 @@ class Survey:
             await self._withhold(envelopes, replies, "not-sent: connections used up")
             return
         outcomes = await deliver(self.link, self.brief, envelopes)
-        queued = [outcome.envelope for outcome in outcomes if outcome.fact is Fact.QUEUED]
+        queued = [outcome.envelope for outcome in outcomes if outcome.fact in _TAKEN]
         for outcome in outcomes:
             await self._report_outcome(outcome, messages=int(outcome.envelope in queued[:1]))
         if queued:
@@ -249,9 +301,7 @@ class Survey:
             awaited.discard(arrival.token)
             if self._is_done() or not awaited:
                 return
-            arrival = await self.link.await_arrival(
-                *sorted(awaited)
-            )  # a bounce for one refutes not the others
+            arrival = await self.link.await_arrival(*sorted(awaited))  # one bounce refutes not the others
         if not self.is_proven and not self.accepts_anything:
             self.accepts_anything = await self.controls.says_yes_to_everything()
 
@@ -291,10 +341,3 @@ class Survey:
                 command=envelope.command,
             )
         )
-
-
-def _blames_reverse_path(reply: Reply) -> bool:
-    """Whether a deferral is about the reverse-path: X.1.7 and X.1.8 (RFC 3463), or in words."""
-    if reply.enhanced is not None and (reply.enhanced.subject, reply.enhanced.detail) in {(1, 7), (1, 8)}:
-        return True
-    return "sender" in reply.text.lower()
