@@ -98,7 +98,7 @@ def test_scope_add_list_and_check(tmp_path):
     bad = run("scope", "check", "--scope", path, "198.51.100.7", "192.0.2.0/23")
     assert 2 == bad.exit_code
     assert "number 2 (Example School) ran out on 2020-01-01" in bad.stdout
-    assert "192.0.3.0 is not covered" in bad.stdout
+    assert "192.0.3.0/24 is not covered" in bad.stdout
 
 
 @pytest.mark.parametrize(

@@ -76,3 +76,25 @@ def test_a_range_is_what_its_networks_are(span):
 
     assert [True] * span.count == [address in as_networks for address in span]
     assert ip_network(span.last)[0] + 1 not in as_networks
+
+
+@given(st.lists(spans, max_size=6), spans)
+def test_cutting_a_span_says_the_same_as_asking_of_each_address(excluded, span):
+    exclusions = Exclusions(Exclusion(one, "x", Origin("f", n)) for n, one in enumerate(excluded, 1))
+
+    pieces = list(exclusions.cut(span))
+
+    assert list(span) == [address for piece, _ in pieces for address in piece]
+    for piece, exclusion in pieces:
+        assert {exclusion is not None} == {address in exclusions for address in piece}
+        assert exclusion is None or all(address in exclusion.span for address in piece)
+
+
+def test_cutting_takes_time_by_the_exclusions_not_the_addresses():
+    exclusions = Exclusions([Exclusion(Span(*map(ip_address, ("10.1.0.0", "10.1.0.9"))), "x", Origin())])
+
+    pieces = exclusions.cut(Span(ip_address("10.0.0.0"), ip_address("10.255.255.255")))
+
+    assert ["10.0.0.0/16", "10.1.0.0-10.1.0.9", "10.1.0.10-10.255.255.255"] == [
+        str(piece) for piece, _ in pieces
+    ]

@@ -1,4 +1,4 @@
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
 from hypothesis import given
@@ -205,3 +205,33 @@ def test_private(address, expected):
     parsed = IPv6Address(address) if ":" in address else IPv4Address(address)
 
     assert expected == is_private(parsed)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("192.0.2.0/24", "192.0.2.0/24"),
+        ("192.0.2.0-255", "192.0.2.0/24"),
+        ("192.0.2.1-9", "192.0.2.1-192.0.2.9"),
+        ("2001:db8::/120", "2001:db8::/120"),
+    ],
+)
+def test_a_span_is_shown_as_briefly_as_it_can_be(text, shown):
+    assert shown == str(parse_span(text))
+
+
+def test_what_lies_in_a_span():
+    span = parse_span("192.0.2.8-11")
+
+    inside = ["192.0.2.8", "192.0.2.11"]
+    assert [True, True] == [ip_address(text) in span for text in inside]
+    assert [False] * 3 == [ip_address(text) in span for text in ("192.0.2.7", "192.0.2.12", "::c000:208")]
+
+
+def test_a_name_has_no_addresses():
+    with pytest.raises(ValueError, match="a name"):
+        parse_target("mail.example").addresses  # noqa: B018
+    assert ["192.0.2.7", "192.0.2.0/30"] == [
+        str(parse_target(text).addresses) for text in ("192.0.2.7:25", "192.0.2.0/30")
+    ]

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relaywatch.model.errors import UsageError
+from relaywatch.targets.parse import Span, parse_span
 from relaywatch.targets.permissions import Permission, format_permission, permission_from
 from relaywatch.targets.scope import LOOPBACK, Scope, append_permission, parse_scope, read_scope
 
@@ -273,3 +274,49 @@ def test_what_is_written_is_read_back(owner, nets, until, rate, leave):
         return
 
     assert [made] == list(parse_scope(format_permission(made), "scope.toml").permissions)
+
+
+class TestCut:
+    """A span cut by permission is what asking of each address says."""
+
+    @given(st.lists(st.tuples(st.integers(0, 63), st.integers(26, 32)), max_size=5), st.integers(0, 63))
+    def test_says_the_same_as_asking_of_each_address(self, networks, begin):
+        permissions = [
+            permission(networks=[f"192.0.2.{number & -(1 << 32 - length)}/{length}"], owner=f"Owner {place}")
+            for place, (number, length) in enumerate(networks)
+        ]
+        span = Span(ip_address(f"192.0.2.{begin}"), ip_address("192.0.2.70"))
+
+        pieces = list(scope(*permissions).cut(span, TODAY))
+
+        assert list(span) == [address for piece, _ in pieces for address in piece]
+        for piece, by in pieces:
+            assert {by} == {scope(*permissions).permission_for(address, TODAY) for address in piece}
+        neighbours = zip(pieces, pieces[1:], strict=False)
+        assert all(one[1] != other[1] for one, other in neighbours)
+
+    def test_takes_time_by_the_networks_not_the_addresses(self):
+        small = permission(networks=["10.9.8.4/30"])
+
+        pieces = list(scope(small).cut(parse_span("10.0.0.0/8"), TODAY))
+
+        assert [(16_777_216 - 4, None), (4, small)] == [
+            (sum(piece.count for piece, by in pieces if by == wanted), wanted) for wanted in (None, small)
+        ]
+        assert 3 == len(pieces)
+
+    def test_loopback_is_cut_out_of_what_is_round_it(self):
+        pieces = scope().cut(parse_span("126.255.255.254-127.0.0.1"), TODAY)
+
+        assert [("126.255.255.254/31", False), ("127.0.0.0/31", True)] == [
+            (str(piece), by is LOOPBACK) for piece, by in pieces
+        ]
+
+    def test_one_word_for_a_gap(self):
+        gap = parse_span("192.0.2.4/30")
+
+        assert (
+            "192.0.2.4/30 is not covered by any permission in scope.toml; if its owner permits: "
+            "relaywatch scope add --network 192.0.2.4/30 --owner ... --until YYYY-MM-DD"
+        ) == scope().explain_gap(gap, TODAY)
+        assert "--network ..." in scope().explain_gap(parse_span("192.0.2.1-254"), TODAY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from relaywatch.model.errors import UsageError
@@ -60,6 +60,24 @@ class Exclusions:
             return None
         exclusion = self._exclusions[address.version][place]
         return exclusion if int(address) <= int(exclusion.span.last) else None
+
+    def cut(self, span: Span) -> Iterator[tuple[Span, Exclusion | None]]:
+        """Cut the span into pieces, in order, each with the exclusion that covers it, if one does."""
+        version, at, end = span.first.version, int(span.first), int(span.last)
+        nearest = max(bisect_right(self._starts[version], at) - 1, 0)
+        for exclusion in islice(self._exclusions[version], nearest, None):
+            first, last = int(exclusion.span.first), min(int(exclusion.span.last), end)
+            if first > end or at > end:
+                break
+            if last < at:
+                continue
+            if first > at:
+                yield span.part(at, first - 1), None
+                at = first
+            yield span.part(at, last), exclusion
+            at = last + 1
+        if at <= end:
+            yield span.part(at, end), None
 
 
 def read_exclusions(path: Path) -> Exclusions:

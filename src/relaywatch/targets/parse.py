@@ -14,10 +14,19 @@ Each may be followed by ``:port``; what has colons of its own stands in brackets
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+    summarize_address_range,
+)
+from itertools import islice
 
 import idna
 
@@ -72,6 +81,34 @@ class Span:
         make = type(self.first)
         return (make(number) for number in range(int(self.first), int(self.last) + 1))
 
+    def __contains__(self, address: Address) -> bool:
+        return self.first.version == address.version and int(self.first) <= int(address) <= int(self.last)
+
+    def __str__(self) -> str:
+        """As one address, one network, or a range."""
+        if self.first == self.last:
+            return str(self.first)
+        networks = list(islice(self.networks(), 2))
+        return str(networks[0]) if len(networks) == 1 else f"{self.first}-{self.last}"
+
+    def networks(self) -> Iterator[IPv4Network | IPv6Network]:
+        """The fewest networks that make it up, in order."""
+        return summarize_address_range(self.first, self.last)
+
+    def part(self, first: int, last: int) -> Span:
+        """The addresses of these numbers, in the same family."""
+        make = type(self.first)
+        return Span(make(first), make(last))
+
+    def cut_at(self, edges: Iterable[int]) -> Iterator[Span]:
+        """The pieces that it falls into if it is cut before each address of these numbers."""
+        begin = int(self.first)
+        for edge in sorted(set(edges)):
+            if begin < edge <= int(self.last):
+                yield self.part(begin, edge - 1)
+                begin = edge
+        yield self.part(begin, int(self.last))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
@@ -94,6 +131,18 @@ class Target:
     def count(self) -> int:
         """How many targets `hosts` gives."""
         return self.span.count if self.span else 1
+
+    @property
+    def addresses(self) -> Span:
+        """The span of an address, a network or a range.
+
+        :raises ValueError: if it is a name: where that leads isn't known here.
+        """
+        if self.span is not None:
+            return self.span
+        if self.address is None:
+            raise ValueError("a name has no addresses of its own")
+        return Span(self.address, self.address)
 
     def hosts(self) -> Iterator[Target]:
         """The targets that are checked one by one, made as they are asked for; a name is itself."""

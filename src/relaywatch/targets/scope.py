@@ -8,11 +8,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from ipaddress import ip_network
+from itertools import chain, groupby, islice
+from operator import itemgetter
 from pathlib import Path
 
 from relaywatch.model.errors import UsageError
 from relaywatch.model.places import Address
 
+from .parse import Span
 from .permissions import Permission, format_permission, permission_from
 from .reserved import why_no_host
 
@@ -27,6 +30,7 @@ LOOPBACK = Permission(
 )
 """What holds without any scope file: whoever runs the checker may check their own machine in every way."""
 
+_NETWORKS_NAMED = 3
 _HEADER = "# Whom relaywatch may check. `relaywatch scope check` reads this file and says what it permits.\n"
 
 
@@ -50,12 +54,27 @@ class Scope:
         valid = [permission for permission in self.permissions if permission.is_valid_on(today)]
         return _best(valid, address, name)
 
+    def cut(self, span: Span, today: date) -> Iterator[tuple[Span, Permission | None]]:
+        """Cut the span into pieces, in order, each with the permission that covers all of it, if one does.
+
+        The work is by the number of networks, not of addresses.
+        """
+        pieces = span.cut_at(_edges(chain([LOOPBACK], self.permissions)))
+        covered = ((piece, self.permission_for(piece.first, today)) for piece in pieces)
+        for permission, group in groupby(covered, key=itemgetter(1)):
+            first, *others = (piece for piece, _ in group)
+            yield Span(first.first, (others or [first])[-1].last), permission
+
     def explain_refusal(self, address: Address, today: date, name: str | None = None) -> str:
         """Say why nothing may be sent there, and what would be needed."""
-        who = f"{address} ({name})" if name else str(address)
-        if what := why_no_host(address):
+        return self.explain_gap(Span(address, address), today, name)
+
+    def explain_gap(self, span: Span, today: date, name: str | None = None) -> str:
+        """Say of a span that nothing covers why nothing may be sent there, and what would be needed."""
+        who = f"{span} ({name})" if name else str(span)
+        if what := why_no_host(span.first, span.last):
             return f"{who} is no host's address ({what}); no permission can cover it"
-        return f"{who} is not covered by any permission{self._although(address, today, name)}; {_advice(address)}"
+        return f"{who} is not covered by any permission{self._although(span.first, today, name)}; {_advice(span)}"
 
     def _although(self, address: Address, today: date, name: str | None) -> str:
         """What comes near: permissions that ran out, or whose networks the name leaves."""
@@ -161,5 +180,16 @@ def _why_not(permission: Permission) -> str:
     )
 
 
-def _advice(address: Address) -> str:
-    return f"if its owner permits: relaywatch scope add --network {address} --owner ... --until YYYY-MM-DD"
+def _advice(span: Span) -> str:
+    networks = list(islice(span.networks(), _NETWORKS_NAMED + 1))
+    named = [f"--network {str(network).removesuffix('/32').removesuffix('/128')}" for network in networks]
+    what = " ".join(named) if len(named) <= _NETWORKS_NAMED else "--network ..."
+    return f"if its owner permits: relaywatch scope add {what} --owner ... --until YYYY-MM-DD"
+
+
+def _edges(permissions: Iterable[Permission]) -> Iterator[int]:
+    """The numbers of the addresses at which coverage may change, of either family."""
+    for permission in permissions:
+        for network in permission.networks:
+            yield int(network[0])
+            yield int(network[-1]) + 1

@@ -111,15 +111,13 @@ def _say_coverage(permissions: Scope, text: str, words: Words) -> bool:
             words("{name}: give the address; a permission is decided by where a name leads", name=text)
         )
     today = _today()
-    for host in target.hosts():
-        if host.address and permissions.permission_for(host.address, today) is None:
-            click.echo(permissions.explain_refusal(host.address, today))
+    owners: dict[str, None] = {}
+    for piece, permission in permissions.cut(target.addresses, today):
+        if permission is None:
+            click.echo(permissions.explain_gap(piece, today))
             return False
-    first = next(target.hosts()).address
-    permission = permissions.permission_for(first, today) if first else None
-    click.echo(
-        words("{target}: permitted by {owner}", target=text, owner=permission.owner if permission else "")
-    )
+        owners[permission.owner] = None
+    click.echo(words("{target}: permitted by {owner}", target=text, owner=", ".join(owners)))
     return True
 
 
