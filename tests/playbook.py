@@ -37,7 +37,7 @@ A script closes its connections without a mark. It may always send unless a mark
 
 **Standing answers.** ``~ RCPT TO: -> 550 no`` is what the server says to such commands, in as many
 connections as the script opens there; the longest beginning wins, `` / `` parts lines, ``closes`` hangs
-up, ``~ greeting`` is said first, ``~ .`` answers message data. They hold until the mark behind them
+up, ``silence`` says nothing, ``~ greeting`` is said first, ``~ .`` answers message data. They hold until the mark behind them
 happens (a pause, an arrival), or to the end.
 
 **Observations.** ``= FACT [CASE] [FIELD=VALUE] [FIELD~PART]``, in the order of the reports, all of
@@ -246,7 +246,7 @@ class WrittenServer:
         if not fitting:
             raise self._written.fail(here.number, f"no standing answer to {command!r}")
         answer = here.answers[max(fitting, key=len)]
-        return None if answer == "closes" else answer.replace(" / ", "\n")
+        return {"closes": None, "silence": ""}.get(answer, answer.replace(" / ", "\n"))
 
 
 def _text(data: bytes) -> str:

@@ -94,6 +94,8 @@ HELO = {
     "localhost-localdomain": "EHLO localhost.localdomain",
     "loopback-literal": "EHLO [127.0.0.1]",
     "target-literal": "EHLO [192.0.2.7]",
+    "xclient-loopback": "XCLIENT ADDR=127.0.0.1 NAME=localhost / EHLO probe.test",
+    "xclient-login": "XCLIENT LOGIN=postmaster / EHLO probe.test",
 }
 
 
@@ -116,7 +118,9 @@ def test_reverse_paths(row):
 
 @pytest.mark.parametrize("row", HELO_FORMS, ids=ids(HELO_FORMS))
 def test_helo_forms(row):
-    assert HELO[row.name] == f"{row.verb} {row.template.format_map(VALUES)}"
+    prelude = f"{row.prelude} / " if row.prelude else ""
+
+    assert HELO[row.name] == f"{prelude}{row.verb} {row.template.format_map(VALUES)}"
 
 
 def test_no_row_is_lost():
@@ -192,9 +196,12 @@ def test_only_the_parent_domain_is_weak_and_only_the_second_recipient_comes_afte
 
 
 def test_what_needs_an_extension():
-    needs = {row.name: row.needs for row in FORWARD_PATHS if row.needs}
+    needs = {row.name: row.needs for row in (*FORWARD_PATHS, *HELO_FORMS) if row.needs}
 
-    assert {"notify-parameter": "DSN", "orcpt-parameter": "DSN", "bdat": "CHUNKING"} == needs
+    assert {
+        "notify-parameter": "DSN", "orcpt-parameter": "DSN", "bdat": "CHUNKING",
+        "xclient-loopback": "XCLIENT", "xclient-login": "XCLIENT",
+    } == needs  # fmt: skip
 
 
 def test_no_bounce_goes_to_a_stranger():

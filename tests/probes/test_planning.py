@@ -10,6 +10,7 @@ from tests.notation import BRIEF, SINK
 from relaywatch.probes.smtp_relay.cases import Case, expand, gather_names, write
 from relaywatch.probes.smtp_relay.forms import FORWARD_PATHS, HELO_FORMS, PLAIN, REVERSE_PATHS
 from relaywatch.probes.smtp_relay.planning import (
+    ALTERNATES,
     CORE_FORWARDS,
     MAX_CASES,
     STANDARD_CROSSINGS,
@@ -21,7 +22,7 @@ from relaywatch.probes.smtp_relay.planning import (
 from relaywatch.script.brief import Depth, SinkNames
 from relaywatch.script.software import all_software
 
-ALL = frozenset({"DSN", "CHUNKING", "PIPELINING"})
+ALL = frozenset({"DSN", "CHUNKING", "PIPELINING", "XCLIENT"})
 KNOWING = replace(
     BRIEF,
     sink=replace(SINK, second_domain="second.test", mx_pointing_domain="pointing.test"),
@@ -66,22 +67,22 @@ def as_asked(case, envelope):
 
 
 @given(brief=briefs(), software=SOFTWARE, offered=st.sets(st.sampled_from(sorted(ALL))))
-def test_a_plan_asks_each_envelope_once_and_no_more_than_is_published(brief, software, offered):
+def test_a_plan_asks_each_envelope_once(brief, software, offered):
     planned = plan(brief, software, offered)
 
-    assert len(planned) <= MAX_CASES[brief.depth]
     assert {1} == set(Counter(as_asked(*one) for one in planned).values())
     assert {1} == set(Counter(case.name for case, _ in planned).values())
     assert {1} == set(Counter(envelope.token for _, envelope in planned).values())
 
 
 @given(brief=briefs(), software=SOFTWARE)
-def test_a_plan_begins_with_the_plain_case_and_ends_with_strained_syntax(brief, software):
+def test_a_plan_begins_with_the_plain_case_and_each_part_of_it_ends_with_strained_syntax(brief, software):
+    """Plain ones, what the software is known for, single forms, crossings and further names."""
     planned = [case for case, _ in plan(brief, software)]
     known = set(software.forms) if software else set()
     crossings = set(software.crossings) if software else set()
     rest = [
-        case.strains_syntax
+        (is_crossed(case) or case.is_alternate, case.strains_syntax)
         for case in planned
         if case.forward.name not in known
         and (case.forward.name, case.reverse.name) not in crossings
@@ -99,14 +100,19 @@ def is_plainest(case):
         case.forward is PLAIN
         and case.helo.name == "own"
         and case.reverse.name in {"ours", "null", "target-name", "hosted"}
+        and not case.is_alternate
     )
+
+
+def is_crossed(case):
+    return case.forward is not PLAIN and case.reverse.name != "ours"
 
 
 @given(brief=briefs(), software=SOFTWARE, offered=st.sets(st.sampled_from(sorted(ALL))))
 def test_no_case_needs_what_isnt_offered(brief, software, offered):
-    assert all(
-        not case.forward.needs or case.forward.needs in offered for case, _ in plan(brief, software, offered)
-    )
+    planned = plan(brief, software, offered)
+
+    assert all({case.forward.needs, case.helo.needs} <= {"", *offered} for case, _ in planned)
 
 
 @pytest.mark.parametrize("depth", [Depth.STANDARD, Depth.EXHAUSTIVE])
@@ -204,6 +210,15 @@ class TestBatches:
 
         assert all(is_plainest(envelope.case) for envelope in batch[:4])
 
+    @given(limit=st.integers(1, 12), depth=DEPTHS)
+    def test_one_way_to_present_ourselves_to_a_connection(self, limit, depth):
+        """Not every server bears a second EHLO."""
+        pending = self.envelopes(replace(KNOWING, depth=depth))
+        while pending:
+            batch = take_batch(pending, limit).envelopes
+            assert 1 == len({envelope.helo for envelope in batch})
+            pending = [envelope for envelope in pending if envelope not in batch]
+
     @given(limit=st.integers(2, 12), depth=DEPTHS)
     def test_transactions_are_runs_of_one_reverse_path_and_helo(self, limit, depth):
         batch = take_batch(self.envelopes(replace(KNOWING, depth=depth)), limit).envelopes
@@ -218,6 +233,21 @@ class TestBatches:
 
     def test_no_envelopes_are_no_transactions(self):
         assert [] == list(by_transaction([]))
+
+
+def test_further_names_are_asked_with_the_likeliest_forms_only():
+    brief = replace(KNOWING, target_names=("a.test", "b.test"), local_domains=("x.test", "y.test", "z.test"))
+    alternates = {case.name.partition("+for-")[0] for case, _ in plan(brief) if case.is_alternate}
+
+    assert alternates == ALTERNATES
+    assert not any(case.is_alternate for case, _ in plan(replace(brief, depth=Depth.CORE)))
+
+
+def test_a_run_without_many_names_is_asked_whole():
+    """Beyond the published number nothing is asked, and the coverage says so."""
+    assert len(plan()) <= MAX_CASES[Depth.STANDARD]
+    assert len(plan(replace(KNOWING, depth=Depth.CORE))) <= MAX_CASES[Depth.CORE]
+    assert len(plan(replace(KNOWING, depth=Depth.EXHAUSTIVE))) <= MAX_CASES[Depth.EXHAUSTIVE]
 
 
 def test_names_of_the_crossings_exist():
