@@ -48,6 +48,11 @@ class Controls:
     catch_all: dict[tuple[str, str, str], bool | None] = field(default_factory=dict)
     """For nobody's forward-path, with HELO and reverse-path: taken, refused, or (None) neither."""
 
+    @property
+    def takes_plain(self) -> bool:
+        """Whether the plain case got a yes at RCPT."""
+        return any(_is_yes(answer.rcpt) for answer in self.opening.answers) if self.opening else False
+
     async def find_base(self, asked: Asked) -> ReversePath | None:
         """Find a reverse-path with which the server answers us, by the plain case and its control.
 

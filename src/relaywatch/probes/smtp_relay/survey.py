@@ -310,8 +310,11 @@ class Survey:
     async def _report_weak(self, envelope: Envelope, reply: Reply | None) -> None:
         """A yes that nothing of ours can prove: a note, and no answer to the question."""
         detail = "accepts a name under a hosted domain"
-        note = Observation(fact=Fact.NOTE, advisory=envelope.case.advisory, reply=str(reply), detail=detail)
-        await self.link.report(note)
+        if not self.controls.takes_plain:  # otherwise it takes every domain at RCPT, and decides later
+            advisory = envelope.case.advisory
+            await self.link.report(
+                Observation(fact=Fact.NOTE, advisory=advisory, reply=str(reply), detail=detail)
+            )
         await self._report(envelope, Fact.VOID, reply, detail)
 
     async def _report_outcome(self, outcome: Outcome, *, messages: int) -> None:
