@@ -46,7 +46,17 @@ class TestOneAttempt:
             ([TALKS, NO], INCONCLUSIVE, {Reason.INCOMPLETE}),
             ([], INCONCLUSIVE, {Reason.INCOMPLETE}),
             ([TALKS, planned(1), seen(Fact.VOID, "plain")], INCONCLUSIVE, {Reason.VOID}),
-            ([TALKS, planned(1), seen(Fact.ACCEPTS_ANYTHING, "plain")], INCONCLUSIVE, {Reason.VOID}),
+            (
+                [TALKS, planned(1), seen(Fact.ACCEPTS_ANYTHING, "plain")],
+                INCONCLUSIVE,
+                {Reason.VOID, Reason.ACCEPTS_ANYTHING},
+            ),
+            (
+                [TALKS, planned(2), NO, seen(Fact.ACCEPTS_ANYTHING, "percent"), accepted("percent")],
+                CLOSED,
+                {Reason.ACCEPTS_ANYTHING},
+            ),
+            ([TALKS, planned(1), seen(Fact.HANDED_OVER, "plain")], ACCEPTING, {Reason.NOT_DELIVERED}),
             ([planned(1), NO], INCONCLUSIVE, {Reason.CLIENT_BLOCKED}),
             ([TALKS, planned(1), seen(Fact.DEFERRED, "plain")], INCONCLUSIVE, {Reason.DEFERRED}),
             (
