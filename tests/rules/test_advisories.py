@@ -41,6 +41,7 @@ class TestDoors:
             (STARTTLS, [], "RW-1001"),
             (STARTTLS, [closed(PLAIN)], "RW-1020"),
             (STARTTLS, [closed(PLAIN_6)], "RW-1001"),
+            (STARTTLS, [attempt(seen(Fact.TLS_REQUIRED), door=PLAIN)], "RW-1020"),
             (STARTTLS, [closed(PLAIN, "percent")], "RW-1001"),
             (STARTTLS_6, [closed(PLAIN_6), closed(STARTTLS)], "RW-1020"),
             (PLAIN_6, [closed(PLAIN)], "RW-1022"),
@@ -55,6 +56,19 @@ class TestDoors:
     )
     def test_what_others_refuse_explains_a_door(self, door, elsewhere, advisory):
         assert advisory == found_at(door, *elsewhere)
+
+    def test_a_report_for_the_forward_path_proves_nothing(self):
+        made = attempt(TALKS, planned(1), queued("plain", "to"))
+        (finding,) = judged(made, arrivals=[bounce("to")]).findings
+
+        assert "queued" == finding.proof
+
+    def test_an_autoresponder_refutes_nothing(self):
+        made = attempt(TALKS, planned(1), queued("plain", "to", "back"))
+        answer = arrival("back", reverse_path="somebody@mail.example")
+        (finding,) = judged(made, arrivals=[answer]).findings
+
+        assert "queued" == finding.proof
 
     def test_what_others_bounced_is_refused_as_well(self):
         elsewhere = attempt(TALKS, planned(1), queued("plain", "x", "y"))
