@@ -9,7 +9,7 @@ from relaywatch.model.errors import PeerClosedError, ReadTimeoutError, RemotePro
 from relaywatch.model.smtp import Reply
 from relaywatch.script.brief import Brief
 from relaywatch.script.link import Link
-from relaywatch.script.smtp import Helo, Session, command, commands
+from relaywatch.script.smtp import Session, command, commands
 
 from .cases import Envelope
 from .planning import by_transaction
@@ -115,13 +115,8 @@ async def _ask_one_by_one(
 
 def _lines(runs: Iterable[tuple[Envelope, ...]], *, with_control: bool) -> list[_Line]:
     lines: list[_Line] = []
-    helo: Helo | None = None
     for number, run in enumerate(runs):
-        helo = helo or run[0].helo
-        if run[0].helo != helo:
-            helo = run[0].helo
-            lines.append(_Line(helo.verb, helo.argument))  # which resets as well: RFC 5321 section 4.1.4
-        elif number:
+        if number:
             lines.append(_Line("RSET"))
         lines.append(_Line("MAIL", f"FROM:{run[0].mail}", run))
         if run[0].case.forward.after_local:

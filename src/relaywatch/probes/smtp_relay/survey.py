@@ -97,9 +97,9 @@ class Survey:
         await self._work_off()
         if self.deferred and not self._is_done() and not self.contact.is_shut:
             await self._retry()
+        await self._prove_held()
         for envelope, reply in self.deferred:
             await self._report(envelope, Fact.DEFERRED, reply, "greylisted" if is_greylisting(reply) else "")
-        await self._prove_held()
         if not self._is_done() and not self.contact.is_shut:
             await self.controls.close()
 
