@@ -7,7 +7,9 @@ from tests.notation import BRIEF
 from tests.scripted import ScriptedServer, play
 
 from relaywatch.model.evidence import Fact
+from relaywatch.probes.smtp_relay.cases import gather_names
 from relaywatch.probes.smtp_relay.contact import Contact
+from relaywatch.probes.smtp_relay.controls import Controls
 from relaywatch.probes.smtp_relay.planning import MAX_CONNECTIONS
 from relaywatch.script.brief import Depth, Patience
 from relaywatch.script.smtp import Helo
@@ -114,3 +116,14 @@ def test_what_is_offered_is_told_in_order():
     _, _, observations = perform(steps, {"EHLO": "250-mail\n250-SIZE 1\n250-8BITMIME\n250 pipelining"})
 
     assert ["8BITMIME PIPELINING SIZE"] == [o.detail for o in observations if o.fact is Fact.OFFERS]
+
+
+def test_the_closing_control_of_a_server_that_stays_shut_says_nothing():
+    async def steps(contact):
+        names = gather_names(contact.brief)
+        contact.is_shut = True
+        await Controls(contact.link, contact.brief, contact, names).close()
+
+    _, server, observations = perform(steps)
+
+    assert ([], []) == (server.connections, observations)
