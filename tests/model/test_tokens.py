@@ -49,7 +49,9 @@ def test_other_text_verifies_never(text):
     assert verify_token(b"key", text) is None
 
 
-@pytest.mark.parametrize("text", ["", "a" * 31, "a" * 33, "a" * 31 + "1", "a" * 31 + "8", "ß" * 32, "\u212a" * 32])
+@pytest.mark.parametrize(
+    "text", ["", "a" * 31, "a" * 33, "a" * 31 + "1", "a" * 31 + "8", "ß" * 32, "\u212a" * 32]
+)
 def test_what_can_be_no_token(text):
     assert verify_token(b"key", text) is None
 
