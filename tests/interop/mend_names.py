@@ -47,6 +47,7 @@ _CYRUS = (
 _GRANTED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "postfix-submission-noauth": (("libsasl2-modules",), _CYRUS),
     "postfix-smtps-noauth": (("libsasl2-modules",), _CYRUS),
+    "postfix-xclient": (("nftables",), ()),
     "postfix-gateway-hidden-client": (("nftables",), ()),
     "postfix-open-mynetworks": (("perl",), ()),  # qshape
     "exim-open-nets": (("perl",), ()),  # exiqgrep
