@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from relaywatch.model.errors import RemoteProtocolError
+from relaywatch.model.errors import PeerClosedError, RemoteProtocolError
 from relaywatch.model.places import Transport
 from relaywatch.model.smtp import Reply
 from relaywatch.wire import smtp as wire
@@ -160,6 +161,13 @@ async def _introduce(
     if helo.verb == "HELO" or not answer.is_positive:
         return Session(greeting, answer, wire.Extensions(answer.lines[0].split(" ", 1)[0]), tls)
     return Session(greeting, answer, wire.parse_extensions(answer), tls)
+
+
+async def leave(link: Link) -> None:
+    """Say QUIT and close; the reply would tell nothing, and without QUIT many servers log a lost connection."""
+    with suppress(PeerClosedError):
+        await link.send(wire.encode_command("QUIT"))
+    await link.close()
 
 
 async def _expect_silence(link: Link) -> None:

@@ -9,7 +9,7 @@ from relaywatch.model.errors import PeerClosedError, ReadTimeoutError, RemotePro
 from relaywatch.model.smtp import Reply
 from relaywatch.script.brief import Brief
 from relaywatch.script.link import Link
-from relaywatch.script.smtp import Session, command, commands
+from relaywatch.script.smtp import Session, command, commands, leave
 
 from .cases import Envelope
 from .planning import by_transaction
@@ -83,6 +83,14 @@ async def ask(
     farewell = asked.pop()[1] if asked and asked[-1][1].code == 421 else None
     read = _read(asked)
     return replace(read, farewell=farewell, was_cut=was_cut or farewell is not None, trouble=trouble)
+
+
+async def finish(link: Link, asked: Asked) -> None:
+    """Take leave, of a server that hasn't done so itself."""
+    if asked.was_cut or asked.trouble:
+        await link.close()
+    else:
+        await leave(link)
 
 
 async def _ask_in_groups(

@@ -11,9 +11,9 @@ from relaywatch.model.places import SUBMISSION_PORTS
 from relaywatch.model.smtp import Reply
 from relaywatch.script.brief import Brief
 from relaywatch.script.link import Link
-from relaywatch.script.smtp import command
+from relaywatch.script.smtp import command, leave
 
-from .asking import POSTMASTER, Asked, ask
+from .asking import POSTMASTER, Asked, ask, finish
 from .cases import Case, Envelope, Names, write
 from .contact import Contact
 from .forms import OURS, REVERSE_PATHS, ReversePath
@@ -147,7 +147,7 @@ class Controls:
         if session is None:
             return
         now = await ask(self.link, self.brief, session, [plain], with_control=True)
-        await self.link.close()
+        await finish(self.link, now)
         changed = self._change(now)
         if changed is not None:
             detail = "at the end it answered otherwise than at first"
@@ -203,6 +203,7 @@ class Controls:
             mail = await command(self.link, "MAIL", f"FROM:{like.mail}", within=within)
             if mail.is_positive:
                 reply = await command(self.link, "RCPT", f"TO:{forward_path}", within=within)
+            await leave(self.link)
         except (PeerClosedError, ReadTimeoutError, RemoteProtocolError):
             reply = None
         await self.link.close()

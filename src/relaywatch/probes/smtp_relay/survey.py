@@ -13,7 +13,7 @@ from relaywatch.script.link import Link
 from relaywatch.script.smtp import Helo, Session
 from relaywatch.script.software import Where
 
-from .asking import Answer, Asked, ask
+from .asking import Answer, Asked, ask, finish
 from .cases import Case, Envelope, gather_names, write
 from .contact import Contact
 from .controls import DOOR_WIDE, Controls
@@ -81,7 +81,7 @@ class Survey:
             await self.contact.recognise(Where.REPLY, answer.rcpt or answer.mail)
         if not (asked.was_cut or asked.trouble) and asked.refusals < self.limit:
             await self.contact.ask_for_help()
-        await self.link.close()
+        await finish(self.link, asked)
         base = await self.controls.find_base(asked)
         if base is None:
             return False
@@ -155,7 +155,7 @@ class Survey:
             asked = await ask(
                 self.link, self.brief, session, batch.envelopes, transaction_size=self.transaction_size
             )
-            await self.link.close()
+            await finish(self.link, asked)
             answered = self._strike_off(batch, asked)
             fruitless = 0 if answered else fruitless + 1
             if fruitless == _FRUITLESS:
