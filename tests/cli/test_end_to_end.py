@@ -240,3 +240,21 @@ def test_the_demonstration_agrees_with_itself(tmp_path):
     assert "2 of 2 servers were found as expected." in done.stdout
     assert done.stdout.endswith("Finished. 1 of 2 hosts relay.\n")
     assert "relays for this machine" in page.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_open_pipe_keeps_neither_results_nor_signals_waiting(world, number):
+    command = world.command("scan", "-")
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=english()
+    ) as process:
+        process.stdin.write(here(world, "closed").encode() + b"\n")
+        process.stdin.flush()
+        line = json.loads(process.stdout.readline())  # while the pipe is open
+        process.send_signal(number)
+        assert 4 == process.wait(10)
+        told = process.stderr.read()
+
+    assert "closed" == line["verdict"]
+    assert told.splitlines()[-1].startswith(b"Interrupted.")
+    assert b"Fatal" not in told

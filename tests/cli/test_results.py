@@ -92,6 +92,16 @@ def test_what_is_left(tmp_path):
     assert ["192.0.2.0", "192.0.2.3", "x y", "192.0.2.1:587", "mail.test"] == [entry.text for entry in left]
 
 
+def test_a_network_stays_whole_but_for_what_is_done():
+    done = Done()
+    done.add(line(target="10.1.2.3"))
+
+    left = list(done.left([parse_target("10.0.0.0/8")], RELAY))
+
+    assert ["10.0.0.0-10.1.2.2", "10.1.2.4-10.255.255.255"] == [entry.text for entry in left]
+    assert ["10.0.0.0/8"] == [entry.text for entry in Done().left([parse_target("10.0.0.0/8")], RELAY)]
+
+
 def test_every_door_counts():
     done = Done()
     done.add(line(doors=(door(), door(port=587))))

@@ -1,6 +1,8 @@
 """How a run ends early, and how much it does at a time."""
 
 import asyncio
+import socket
+import threading
 import time
 from contextlib import AsyncExitStack
 
@@ -8,11 +10,12 @@ import pytest
 from tests.runs.checking import Counting, asyncio_run, check, check_world, hurried, world
 
 from relaywatch.model.errors import UsageError
-from relaywatch.model.evidence import AttemptStatus
+from relaywatch.model.evidence import AttemptStatus, Weakness
 from relaywatch.model.verdicts import Reason, Verdict
 from relaywatch.runs.reporting import EventKind, TargetReport
 from relaywatch.runs.run import Run
 from relaywatch.script.brief import Patience
+from relaywatch.script.probe import Probe
 from relaywatch.targets.parse import parse_target
 
 PATIENT = Patience(greeting=30)
@@ -67,6 +70,88 @@ class TestInterrupt:
 
     def test_a_run_that_nobody_stopped_was_not_interrupted(self):
         assert not Run(hurried()).is_interrupted
+
+
+class TestSlowLists:
+    def test_results_come_while_the_list_is_still_open(self):
+        settings = hurried()
+        reported = threading.Event()
+
+        def entries(port):
+            yield parse_target(f"127.0.0.1:{port}")
+            assert reported.wait(20), "the result was kept back until the list's end"
+
+        async def scene():
+            async with world(settings, "closed") as places:
+                verdicts = []
+                async for report in Run(settings).check(entries(places["closed"].port)):
+                    verdicts.append(report.line.verdict)
+                    reported.set()
+                return verdicts
+
+        assert [Verdict.CLOSED] == asyncio_run(scene())
+
+    def test_an_interruption_does_not_wait_for_the_list(self):
+        open_end = threading.Event()
+
+        def entries():
+            open_end.wait(20)
+            yield from ()
+
+        async def scene():
+            run = Run(hurried())
+            asyncio.get_running_loop().call_later(0.1, run.interrupt)
+            return [report async for report in run.check(entries())]
+
+        began = time.monotonic()
+        assert [] == asyncio_run(scene())
+        assert time.monotonic() - began < 5
+        open_end.set()
+
+    def test_nor_for_name_servers(self):
+        """A name server that never answers."""
+
+        async def scene():
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as dead:
+                dead.bind(("127.0.0.1", 0))
+                run = Run(hurried(nameservers=(f"127.0.0.1:{dead.getsockname()[1]}",)))
+                asyncio.get_running_loop().call_later(0.1, run.interrupt)
+                return [report async for report in run.check([parse_target("mail.example")])]
+
+        began = time.monotonic()
+        assert [] == asyncio_run(scene())
+        assert time.monotonic() - began < 2
+
+
+class TestFaultsOfOurs:
+    def check(self, script):
+        probe = Probe(
+            name="trial", weakness=Weakness.OPEN_PROXY, default_doors=(), references=(), script=script
+        )
+        settings = hurried()
+
+        async def scene():
+            async with world(settings, "closed", "open") as places:
+                run = Run(settings)
+                run._probes = (probe, *run._probes)
+                targets = [parse_target(f"127.0.0.1:{place.port}") for place in places.places.values()]
+                return [report.line async for report in run.check(targets)]
+
+        return asyncio_run(scene())
+
+    def test_they_end_neither_the_run_nor_what_else_is_asked(self, caplog):
+        def script(_link, _brief):
+            raise ValueError("not even a coroutine")
+
+        lines = self.check(script)
+
+        broken = [line for line in lines if line.weakness is Weakness.OPEN_PROXY]
+        assert [(Verdict.INCONCLUSIVE, (Reason.BUG,), "ValueError: not even a coroutine")] * 2 == [
+            (line.verdict, line.reasons, line.error) for line in broken
+        ]
+        others = {line.verdict for line in lines if line.weakness is Weakness.OPEN_RELAY}
+        assert {Verdict.CLOSED, Verdict.OPEN} == others
+        assert 2 == caplog.text.count("went wrong")
 
 
 def test_whoever_stops_listening_stops_the_run():

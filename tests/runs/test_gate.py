@@ -1,5 +1,6 @@
 """No packet leaves for what nobody permitted, or somebody excluded."""
 
+import time
 from datetime import date
 from io import BytesIO
 from ipaddress import ip_address, ip_network
@@ -8,11 +9,14 @@ import pytest
 from tests.runs.checking import Counting, asyncio_run, at, check, check_world, hurried, needs_ipv6, world
 from tests.runs.naming import serving
 
+from relaywatch.engine.resolve import Resolver
 from relaywatch.model.places import Family
 from relaywatch.model.verdicts import Verdict
-from relaywatch.runs.naming import Host
+from relaywatch.runs.feeding import Bounds
+from relaywatch.runs.gate import Gate
+from relaywatch.runs.hosts import Host, HostRange
+from relaywatch.runs.naming import find_hosts
 from relaywatch.runs.reporting import EventKind
-from relaywatch.runs.run import Run
 from relaywatch.targets.exclusions import Exclusion, Exclusions
 from relaywatch.targets.lists import read_list
 from relaywatch.targets.parse import Origin, parse_span, parse_target
@@ -43,7 +47,8 @@ class TestScope:
         assert {EventKind.SKIPPED} == {event.kind for event in told.events}
         assert all(detail.startswith("list.txt:7: ") for detail in told.details(EventKind.SKIPPED))
         assert all("not covered by any permission" in detail for detail in told.details(EventKind.SKIPPED))
-        assert (4 if "/" in target else 1) == len(told.events)
+        (event,) = told.events
+        assert (4 if "/" in target else 1) == event.count
 
     def test_a_permission_that_ran_out_permits_nothing(self):
         scope = Scope((permission("192.0.2.0/24", date(2020, 1, 31)),), "scope.toml")
@@ -110,16 +115,89 @@ class TestScope:
         assert addresses == host.addresses
 
 
-def covered_by(scope, host):
+def covered_by(scope, *named, skipped=None):
     """What passes the gate; nothing is sent here."""
+    told = [] if skipped is None else skipped
+    gate = Gate(scope, Exclusions(), lambda *skip: told.append(skip))
+    return [passed for one in named for passed in gate.passed(one)]
 
-    async def hosts():
-        yield host
 
-    async def scene():
-        return [passed async for passed in Run(hurried(scope=scope))._permitted(hosts())]
+def by_domain(*domains):
+    return Permission(domains=domains, owner="Example", contact="x", until=FAR)
 
-    return asyncio_run(scene())
+
+class TestNames:
+    """A permission by name is opened by the DNS, and by nothing that a list says."""
+
+    def test_a_name_that_only_stands_beside_an_address_opens_nothing(self):
+        scope = Scope((by_domain("mine.example"),))
+        octets = b'{"ip":"203.0.113.99","domain":"mail.mine.example"}\n'
+        skipped = []
+
+        async def scene():
+            found = find_hosts(read_list(BytesIO(octets), "zgrab.jsonl"), Resolver(hosts={}))
+            return [named async for named in found]
+
+        (host,) = asyncio_run(scene())
+
+        assert ("mail.mine.example", ()) == (host.name, host.leads)
+        assert [] == covered_by(scope, host, skipped=skipped)
+        assert "zgrab.jsonl:1: 203.0.113.99 is not covered" in skipped[0][0]
+
+    def test_a_name_that_leads_there_does(self):
+        address, other = ip_address("203.0.113.99"), ip_address("203.0.113.98")
+        host = Host(
+            target=parse_target("203.0.113.99"),
+            addresses=(address, other),
+            leads=(("elsewhere.example", address), ("mail.mine.example", address), ("no.example", other)),
+        )
+        skipped = []
+
+        ((passed, by),) = covered_by(Scope((by_domain("mine.example"),)), host, skipped=skipped)
+
+        assert ((address,), ("mine.example",)) == (passed.addresses, by.domains)
+        assert "203.0.113.98 (no.example) is not covered" in skipped[0][0]
+
+
+class TestOnce:
+    def passed(self, *targets):
+        scope = Scope((permission("192.0.2.0/24"),))
+
+        async def scene():
+            """Batch by batch, as a list comes that is too long to be looked at together."""
+            gate = Gate(scope, Exclusions(), lambda *_: None)
+            found = find_hosts(map(parse_target, targets), Resolver(hosts={}), Bounds(most=1))
+            return [host async for named in found for host, _ in gate.passed(named)]
+
+        return [(str(host.address), host.ports) for host in asyncio_run(scene())]
+
+    def test_what_was_passed_before_is_not_passed_again(self):
+        assert [("192.0.2.7", (25,))] == self.passed("192.0.2.7:25", "192.0.2.7:25")
+
+    def test_but_with_a_port_that_is_new(self):
+        assert [("192.0.2.7", (25,)), ("192.0.2.7", (587,)), ("192.0.2.6", (25,))] == self.passed(
+            "192.0.2.7:25", "192.0.2.7:587", "192.0.2.6/31:25"
+        )
+
+
+class TestNetworks:
+    def test_a_network_of_which_little_is_permitted_takes_no_time(self):
+        skipped = []
+        target = parse_target("10.0.0.0/8")
+        named = HostRange(target=target, span=target.span)
+        began = time.monotonic()
+
+        hosts = covered_by(Scope((permission("10.9.8.4/30"),)), named, skipped=skipped)
+
+        assert time.monotonic() - began < 1
+        assert [f"10.9.8.{number}" for number in range(4, 8)] == [str(host.address) for host, _ in hosts]
+        assert [16_777_216 - 4, 2] == [sum(count for *_, count in skipped), len(skipped)]
+
+    def test_one_that_nobody_permitted_is_one_event(self):
+        told = asyncio_run(check([at("10.0.0.0/8", "list.txt", 1)], hurried()))
+
+        (event,) = told.events
+        assert (16_777_216, "10.0.0.0/8") == (event.count, event.target)
 
 
 class TestExclusions:
@@ -151,7 +229,7 @@ class TestExclusions:
         told, spared, other = asyncio_run(scene())
 
         assert ["127.0.0.9"] == [line.target for line in told.lines]
-        assert 3 == len(told.of(EventKind.SKIPPED))
+        assert [1, 2] == [event.count for event in told.of(EventKind.SKIPPED)]
         assert 0 == spared < other
 
     @needs_ipv6

@@ -10,8 +10,10 @@ from relaywatch.engine.resolve import Resolver
 from relaywatch.model.errors import UsageError
 from relaywatch.model.places import Endpoint, Family
 from relaywatch.model.verdicts import Reason, Vantage, Verdict
+from relaywatch.runs.hosts import Host
 from relaywatch.runs.lines import decode_line, encode_line
-from relaywatch.runs.naming import Host, Lore, gather_lore, pair_families
+from relaywatch.runs.lore import Lore, gather_lore
+from relaywatch.runs.naming import pair_families
 from relaywatch.runs.reporting import EventKind
 from relaywatch.runs.settings import LocalSink
 from relaywatch.targets.parse import parse_target
@@ -114,6 +116,20 @@ class TestExchangers:
         assert 1 == len(told.of(EventKind.TARGET_BEGAN))
         assert b"@one.example>" in told.said()
         assert b"@two.example>" in told.said()
+
+    def test_an_address_in_the_list_is_the_host_that_a_domain_leads_to(self, nameserver):
+        """What the domain's line says of it, it is asked about there too, whichever comes first."""
+        settings = hurried(nameservers=(nameserver,))
+
+        async def scene():
+            async with world(settings, "closed") as places:
+                port = places["closed"].port
+                return await check([f"127.0.0.1:{port}", f"mx:one.example:{port}"], settings)
+
+        told = asyncio_run(scene())
+
+        assert 1 == len(told.of(EventKind.TARGET_BEGAN))
+        assert b"@one.example>" in told.said()
 
     def test_the_same_host_at_another_port_is_another_target(self, nameserver):
         settings = hurried(nameservers=(nameserver,))

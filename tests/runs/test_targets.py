@@ -14,11 +14,14 @@ from relaywatch.engine.resolve import Resolver
 from relaywatch.model.evidence import AttemptStatus, Fact, Observation, Weakness
 from relaywatch.model.places import Endpoint, Transport
 from relaywatch.model.verdicts import Reason, Verdict
+from relaywatch.runs.allowance import Allowance
+from relaywatch.runs.hosts import Host
 from relaywatch.runs.lines import decode_line, encode_line
-from relaywatch.runs.naming import Host, Lore
+from relaywatch.runs.lore import Lore
 from relaywatch.runs.pacing import Pacing
-from relaywatch.runs.run import Run, _Workshop
+from relaywatch.runs.run import Run
 from relaywatch.runs.sinks import OpenedSink
+from relaywatch.runs.workshop import Workshop
 from relaywatch.script.brief import SinkNames
 from relaywatch.script.probe import Probe
 from relaywatch.sink.certificate import make_certificate
@@ -179,7 +182,7 @@ class TestPermission:
 
         async def scene():
             given = hurried(**settings)
-            workshop = _Workshop(
+            workshop = Workshop(
                 settings=given,
                 engine=None,
                 board=ArrivalBoard(),
@@ -188,9 +191,10 @@ class TestPermission:
                 sink=OpenedSink(names=SinkNames(domain="sink.example"), key=b"k", is_proved=True, detail=""),
                 tell=lambda _event: None,
                 probes=(),
+                allowance=Allowance(3),
             )
             host = Host(target=parse_target("192.0.2.7"), addresses=(ADDRESS,))
-            return [workshop._target_run(host, permission, Lore()) for permission in permissions]
+            return [workshop.target_run(host, permission, Lore()) for permission in permissions]
 
         return asyncio_run(scene())
 

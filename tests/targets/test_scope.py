@@ -1,5 +1,6 @@
 from datetime import date
 from ipaddress import ip_address, ip_network
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -292,8 +293,7 @@ class TestCut:
         assert list(span) == [address for piece, _ in pieces for address in piece]
         for piece, by in pieces:
             assert {by} == {scope(*permissions).permission_for(address, TODAY) for address in piece}
-        neighbours = zip(pieces, pieces[1:], strict=False)
-        assert all(one[1] != other[1] for one, other in neighbours)
+        assert all(one[1] != other[1] for one, other in pairwise(pieces))
 
     def test_takes_time_by_the_networks_not_the_addresses(self):
         small = permission(networks=["10.9.8.4/30"])

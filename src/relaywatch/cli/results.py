@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Self
 
 from relaywatch.model.errors import UsageError
 from relaywatch.model.evidence import Weakness
+from relaywatch.model.places import Address, parse_address
 from relaywatch.model.results import ResultLine
 from relaywatch.model.verdicts import Reason
 from relaywatch.runs.lines import decode_line
 from relaywatch.targets.lists import BadTarget, Entry
-from relaywatch.targets.parse import Target, TargetKind
+from relaywatch.targets.parse import Span, Target, TargetKind
 
 from .reports.lines import format_line
 
@@ -38,20 +40,44 @@ class Done:
         return all((target, port, weakness) in self.lines for weakness in weaknesses)
 
     def left(self, entries: Iterable[Entry], weaknesses: tuple[Weakness, ...]) -> Iterator[Entry]:
-        """The entries that are still to be checked; networks address by address.
+        """The entries that are still to be checked; a network without what is done of it.
 
         A name stays unless it led nowhere: only the run learns which addresses it leads to.
         """
+        addresses = sorted({text: _address(text) for text, *_ in self.lines}.values(), key=_by_number)
         for entry in entries:
             if isinstance(entry, BadTarget):
                 yield entry
-            else:
-                yield from (host for host in entry.hosts() if not self._has_target(host, weaknesses))
+            elif entry.span is not None:
+                begin = bisect_left(addresses, _by_number(entry.span.first), key=_by_number)
+                end = bisect_right(addresses, _by_number(entry.span.last), key=_by_number)
+                yield from self._left_of(entry, entry.span, addresses[begin:end], weaknesses)
+            elif not self._has_target(entry, weaknesses):
+                yield entry
+
+    def _left_of(
+        self, target: Target, span: Span, known: list[Address | None], weaknesses: tuple[Weakness, ...]
+    ) -> Iterator[Target]:
+        done = {int(a) for a in known if a is not None and self.has(str(a), target.port, weaknesses)}
+        for piece in span.cut_at(edge for number in done for edge in (number, number + 1)):
+            if int(piece.first) not in done:
+                yield replace(target, span=piece, text=str(piece))
 
     def _has_target(self, target: Target, weaknesses: tuple[Weakness, ...]) -> bool:
         named = target.kind in {TargetKind.NAME, TargetKind.MX}
         text = target.text if named else str(target.address)
         return self.has(text, None if named else target.port, weaknesses)
+
+
+def _address(text: str) -> Address | None:
+    try:
+        return parse_address(text)
+    except ValueError:
+        return None
+
+
+def _by_number(address: Address | None) -> tuple[int, int]:
+    return (0, 0) if address is None else (address.version, int(address))
 
 
 class ResultsFile:

@@ -46,7 +46,7 @@ class Watcher:
     def see(self, event: RunEvent) -> None:
         """Take an event."""
         if event.kind is EventKind.SKIPPED:
-            self._tally.skipped += 1
+            self._tally.skipped += event.count
         if text := self.wording(event):
             self.tell(Text(text))
 

@@ -1,34 +1,26 @@
-"""From entries of a list to hosts: names and MX resolved, and what else is known of each host."""
+"""From entries of a list to hosts: names and MX resolved, and those that are one host put together."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field, replace
-from itertools import zip_longest
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from itertools import islice, zip_longest
 
 from relaywatch.engine.resolve import ResolveError, Resolver
 from relaywatch.model.places import Address
 from relaywatch.targets.lists import BadTarget, Entry
 from relaywatch.targets.parse import Target, TargetKind
 
+from .feeding import Bounds, read_in_batches
+from .hosts import Host, HostRange, absorb, merge
+
 _AT_ONCE = 200
-"""Names that are resolved together."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
-    """One host to check: an address, with its other family's address where a name gave both."""
-
-    target: Target
-    addresses: tuple[Address, ...]
-    name: str | None = None
-    local_domains: tuple[str, ...] = ()
-
-    @property
-    def address(self) -> Address:
-        """The address that stands for the host."""
-        return self.addresses[0]
+"""Names that are resolved at a time."""
+_NAMES_TOGETHER = 5_000
+"""Names whose hosts are waited for before the first of them is checked."""
+_NAMED = frozenset({TargetKind.NAME, TargetKind.MX})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,49 +31,87 @@ class Unresolved:
     reason: str
 
 
-Named = Host | Unresolved | BadTarget
+Named = Host | HostRange | Unresolved | BadTarget
 
 
-async def find_hosts(entries: Iterable[Entry], resolver: Resolver) -> AsyncIterator[Named]:
-    """Give the hosts that the entries name.
+async def find_hosts(
+    entries: Iterable[Entry], resolver: Resolver, bounds: Bounds | None = None
+) -> AsyncGenerator[Named, None]:
+    """Give the hosts that the entries name, each once for all entries that come together.
 
-    Addresses come at once, in the list's order. Names and domains come after them, together, since
-    several may lead to one host, which is then checked once, with all the domains that it serves: the
-    backup MX of another listed domain is asked about that domain too.
+    Entries are looked at by the batch (`Bounds`): a list of usual length is one batch, and of a pipe
+    whatever has come. Within it names are resolved first, and what leads to one address is one host, with
+    all ports that were listed for it and all domains that it serves: the backup MX of another listed
+    domain is asked about that domain too. They come in the list's order, each where it stands first.
     """
-    named: list[Target] = []
-    for entry in entries:
-        if isinstance(entry, BadTarget):
-            yield entry
-        elif entry.kind in {TargetKind.NAME, TargetKind.MX}:
-            named.append(entry)
-        else:
-            for target in entry.hosts():
-                if target.address is not None:
-                    yield Host(target=target, addresses=(target.address,), name=target.name)
-    for one in await _look_up_all(named, resolver):
-        yield one
+    async with aclosing(read_in_batches(entries, bounds)) as batches:
+        async for batch in batches:
+            for part in _parts(batch):
+                for named in await _find_in(part, resolver):
+                    yield named
 
 
-async def _look_up_all(named: list[Target], resolver: Resolver) -> list[Host | Unresolved]:
-    """Resolve all names; those that lead to one host become one."""
-    failed: list[Unresolved] = []
-    found: dict[tuple[tuple[Address, ...], int | None], Host] = {}
-    for start in range(0, len(named), _AT_ONCE):
-        together = named[start : start + _AT_ONCE]
-        for results in await asyncio.gather(*(_look_up(target, resolver) for target in together)):
-            for result in results:
-                if isinstance(result, Unresolved):
-                    failed.append(result)
-                    continue
-                key = (result.addresses, result.target.port)
-                found[key] = _merged(found[key], result) if key in found else result
-    return [*failed, *found.values()]
+def _parts(batch: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """Cut a batch that has more names than should be waited for."""
+    part: list[Entry] = []
+    names = 0
+    for entry in batch:
+        part.append(entry)
+        names += isinstance(entry, Target) and entry.kind in _NAMED
+        if names == _NAMES_TOGETHER:
+            yield part
+            part, names = [], 0
+    if part:
+        yield part
 
 
-def _merged(one: Host, other: Host) -> Host:
-    domains = dict.fromkeys((*one.local_domains, *other.local_domains))
-    return replace(one, name=one.name or other.name, local_domains=tuple(domains))
+async def _find_in(entries: list[Entry], resolver: Resolver) -> list[Named]:
+    targets = [entry for entry in entries if isinstance(entry, Target)]
+    found = await _look_up_all(targets, resolver)
+    # Tens of thousands take a moment, in which attempts under way must not stand still.
+    ranges, hosts = await asyncio.to_thread(_put_together, targets, found)
+    named: list[Named] = [entry for entry in entries if isinstance(entry, BadTarget)]
+    named += [one for one in found if isinstance(one, Unresolved)]
+    place = {id(entry): number for number, entry in enumerate(entries)}
+    return sorted([*named, *hosts, *ranges], key=lambda one: place[id(_entry_of(one))])
+
+
+def _entry_of(named: Named) -> Entry:
+    return named if isinstance(named, BadTarget) else named.target
+
+
+def _put_together(
+    targets: Iterable[Target], found: Iterable[Host | Unresolved]
+) -> tuple[list[HostRange], list[Host]]:
+    ranges = [
+        HostRange(target=target, span=target.span, ports=(target.port,))
+        for target in targets
+        if target.span is not None
+    ]
+    return absorb(ranges, merge(one for one in found if isinstance(one, Host)))
+
+
+async def _look_up_all(targets: list[Target], resolver: Resolver) -> list[Host | Unresolved]:
+    """Make hosts of addresses and names, in their order; networks are left out."""
+    found: list[Host | Unresolved] = []
+    named = (target for target in targets if target.kind in _NAMED)
+    led = {id(target): results async for target, results in _resolved(named, resolver)}
+    for target in targets:
+        if target.address is not None:
+            found.append(
+                Host(target=target, addresses=(target.address,), ports=(target.port,), name=target.name)
+            )
+        found += led.get(id(target), ())
+    return found
+
+
+async def _resolved(
+    named: Iterator[Target], resolver: Resolver
+) -> AsyncIterator[tuple[Target, list[Host | Unresolved]]]:
+    while together := list(islice(named, _AT_ONCE)):
+        results = await asyncio.gather(*(_look_up(target, resolver) for target in together))
+        for pair in zip(together, results, strict=True):
+            yield pair
 
 
 async def _look_up(target: Target, resolver: Resolver) -> list[Host | Unresolved]:
@@ -109,7 +139,9 @@ async def _hosts_of(
         Host(
             target=target,
             addresses=pair,
+            ports=(target.port,),
             name=name,
+            leads=tuple((name, address) for address in pair),
             local_domains=(domain,) if domain else (),
         )
         for pair in pair_families(addresses)
@@ -125,45 +157,3 @@ def pair_families(addresses: Iterable[Address]) -> list[tuple[Address, ...]]:
     four = [address for address in listed if address.version == 4]
     six = [address for address in listed if address.version == 6]
     return [tuple(address for address in pair if address) for pair in zip_longest(four, six)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lore:
-    """What the DNS tells of a host."""
-
-    names: tuple[str, ...] = ()
-    domains: tuple[str, ...] = field(default=())
-
-
-async def gather_lore(host: Host, resolver: Resolver) -> Lore:
-    """Ask the DNS what the host is called and which domains' mail it takes.
-
-    A domain counts as hosted if one of its mail exchangers has the host's address; asked are the host's
-    name and PTR names and the domains above them. Failures are passed over: this only helps.
-    """
-    pointers: list[str] = []
-    for address in host.addresses:
-        try:
-            pointers += await resolver.pointer(address)
-        except ResolveError:
-            continue
-    names = tuple(dict.fromkeys([*([host.name] if host.name else []), *pointers]))
-    candidates = dict.fromkeys(domain for name in names for domain in (name, _above(name)) if domain)
-    served = await asyncio.gather(*(_serves(host, domain, resolver) for domain in candidates))
-    domains = [domain for domain, is_served in zip(candidates, served, strict=True) if is_served]
-    return Lore(names=names, domains=tuple(domains))
-
-
-def _above(name: str) -> str:
-    _, _, above = name.partition(".")
-    return above if "." in above else ""
-
-
-async def _serves(host: Host, domain: str, resolver: Resolver) -> bool:
-    try:
-        for exchange in (await resolver.exchanges(domain))[:5]:
-            if exchange != domain and set(await resolver.addresses(exchange)) & set(host.addresses):
-                return True
-    except ResolveError:
-        pass
-    return False

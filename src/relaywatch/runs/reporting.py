@@ -33,7 +33,7 @@ class EventKind(StrEnum):
     ARRIVED = "arrived"
     TARGET_ENDED = "target-ended"
     SKIPPED = "skipped"
-    """A target that was refused before a packet left: ``detail`` says why and where it stands."""
+    """A target, or a part of a network, that was refused before a packet left: ``detail`` says why and where it stands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,3 +48,5 @@ class RunEvent:
     arrival: Arrival | None = None
     report: TargetReport | None = None
     detail: str = ""
+    count: int = 1
+    """How many targets are meant: a skipped part of a network is one event."""

@@ -4,38 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from datetime import UTC, datetime
 
 from relaywatch.engine.arrivals import ArrivalBoard
 from relaywatch.engine.driver import Engine
 from relaywatch.engine.resolve import Resolver
-from relaywatch.engine.vantage import judge_vantage, source_for
-from relaywatch.model.errors import UsageError
+from relaywatch.engine.vantage import source_for
+from relaywatch.model.errors import InterruptedRunError, UsageError
 from relaywatch.model.evidence import Weakness
-from relaywatch.model.places import Address, Endpoint
+from relaywatch.model.places import Endpoint
 from relaywatch.model.verdicts import Judgement, Reason, Verdict
-from relaywatch.rules.judge import judge
-from relaywatch.script.brief import Identity, Leave
 from relaywatch.script.probe import Probe, load_probes
 from relaywatch.sink.serve import raise_file_limit
 from relaywatch.targets.lists import BadTarget, Entry
 from relaywatch.targets.parse import parse_target
-from relaywatch.targets.permissions import Permission
-from relaywatch.targets.scope import LOOPBACK
 
-from .lines import make_line, untested_line
-from .naming import Host, Lore, Unresolved, find_hosts, gather_lore
+from .allowance import Allowance
+from .gate import Gate, Permitted
+from .interruption import Interruption
+from .lines import untested_line
+from .naming import Named, Unresolved, find_hosts
 from .pacing import Pacing
 from .reporting import EventKind, RunEvent, TargetReport
 from .settings import RunSettings
 from .sinks import OpenedSink, opened_sink
-from .target import Place, TargetRun, narrowed
+from .workshop import Workshop
 
 Tell = Callable[[RunEvent], None]
+Coming = Permitted | TargetReport
+"""What the list comes to: a host to check, or the report of what can't be."""
 
 
 class Run:
@@ -49,228 +47,133 @@ class Run:
         self._tell = tell
         self._probes = choose_probes(settings.probes)
         self._engine: Engine | None = None
-        self._is_interrupted = False
+        self._interruption = Interruption()
 
     @property
     def is_interrupted(self) -> bool:
         """Whether the run was told to stop."""
-        return self._is_interrupted
+        return self._interruption.is_set
 
     def interrupt(self) -> None:
         """Stop opening targets, and end what is under way with what it has."""
-        self._is_interrupted = True
+        self._interruption.set()
         if self._engine is not None:
             self._engine.interrupt()
 
     async def check(self, entries: Iterable[Entry]) -> AsyncIterator[TargetReport]:
         """Check the targets and give a report for each and each weakness, as they end.
 
-        Entries that can't be read or that no permission covers are told as events, and the rest goes on.
+        The entries are read in a thread of their own, so that they may come as slowly as they like. Those
+        that can't be read or that no permission covers are told as events, and the rest goes on.
 
         :raises UsageError: if the sink that the user named can't be had.
         """
-        settings = self._settings
         raise_file_limit()
-        resolver = Resolver(_nameservers(settings.nameservers))
+        resolver = Resolver(_nameservers(self._settings.nameservers))
         board = ArrivalBoard()
-        self._engine = Engine(settings.limits, sources=settings.sources)
-        if self._is_interrupted:
+        self._engine = Engine(self._settings.limits, sources=self._settings.sources)
+        if self.is_interrupted:
             self._engine.interrupt()
-        hosts = self._permitted(find_hosts(entries, resolver))
-        async for first in hosts:
-            if not isinstance(first, TargetReport):
-                break
-            yield first  # what can't be tested needs no sink
-        else:
-            return
-        towards = next((ours for a in first[0].addresses if (ours := source_for(a)) is not None), None)
         async with contextlib.AsyncExitStack() as stack:
-            sink = await stack.enter_async_context(
-                opened_sink(settings.sink, board, resolver, settings.identity, towards=towards)
+            coming = await stack.enter_async_context(
+                contextlib.aclosing(self._permitted(find_hosts(entries, resolver)))
             )
-            kind = EventKind.SINK_PROVED if sink.is_proved else EventKind.SINK_UNPROVED
-            self._tell(RunEvent(kind=kind, detail=sink.detail))
-            workshop = _Workshop(
-                settings=settings,
-                engine=self._engine,
-                board=board,
-                resolver=resolver,
-                pacing=Pacing(settings.rates),
-                sink=sink,
-                tell=self._tell,
-                probes=self._probes,
-            )
+            while isinstance(first := await self._next(coming), TargetReport):
+                yield first  # what can't be tested needs no sink
+            if first is None:
+                return
+            sink = await self._opened_sink(stack, first, board, resolver)
+            if sink is None:
+                return
+            workshop = self._workshop(self._engine, board, resolver, sink)
             # Closed before the sink is, if whoever listens stops doing so.
-            reports = await stack.enter_async_context(contextlib.aclosing(self._all(first, hosts, workshop)))
+            reports = await stack.enter_async_context(contextlib.aclosing(self._all(first, coming, workshop)))
             async for report in reports:
                 yield report
 
+    async def _opened_sink(
+        self, stack: contextlib.AsyncExitStack, first: Permitted, board: ArrivalBoard, resolver: Resolver
+    ) -> OpenedSink | None:
+        """Open the sink for as long as the stack lasts; nothing if the run was told to stop meanwhile."""
+        settings = self._settings
+        towards = next((ours for a in first[0].addresses if (ours := source_for(a)) is not None), None)
+        opening = opened_sink(settings.sink, board, resolver, settings.identity, towards=towards)
+        try:
+            sink = await self._interruption.within(stack.enter_async_context(opening))
+        except InterruptedRunError:
+            return None
+        kind = EventKind.SINK_PROVED if sink.is_proved else EventKind.SINK_UNPROVED
+        self._tell(RunEvent(kind=kind, detail=sink.detail))
+        return sink
+
+    def _workshop(
+        self, engine: Engine, board: ArrivalBoard, resolver: Resolver, sink: OpenedSink
+    ) -> Workshop:
+        return Workshop(
+            settings=self._settings,
+            engine=engine,
+            board=board,
+            resolver=resolver,
+            pacing=Pacing(self._settings.rates),
+            sink=sink,
+            tell=self._tell,
+            probes=self._probes,
+            allowance=Allowance(self._settings.messages),
+            interruption=self._interruption,
+        )
+
     async def _all(
-        self,
-        first: _Permitted,
-        rest: AsyncIterator[_Permitted | TargetReport],
-        workshop: _Workshop,
+        self, first: Permitted, coming: AsyncGenerator[Coming, None], workshop: Workshop
     ) -> AsyncGenerator[TargetReport, None]:
         """Keep as many targets under way as the run allows, and give reports as they come."""
-        under_way: set[asyncio.Task[list[TargetReport]]] = set()
-        upcoming: _Permitted | TargetReport | None = first
+        under_way = {asyncio.create_task(workshop.check(*first))}
+        upcoming: asyncio.Task[Coming | None] | None = asyncio.create_task(self._next(coming))
         try:
-            while upcoming is not None or under_way:
-                while upcoming is not None and len(under_way) < self._settings.concurrency:
-                    if self._is_interrupted:
-                        upcoming = None
-                        break
-                    if isinstance(upcoming, TargetReport):
-                        yield upcoming
-                    else:
-                        under_way.add(asyncio.create_task(workshop.check(*upcoming)))
-                    upcoming = await anext(rest, None)
-                if not under_way:
-                    continue
-                done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    for report in task.result():
+            while under_way or upcoming:
+                has_room = len(under_way) < self._settings.concurrency
+                awaited = {*under_way, *([upcoming] if upcoming and has_room else [])}
+                await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+                finished = {task for task in under_way if task.done()}
+                under_way -= finished
+                for checked in finished:
+                    for report in checked.result():
                         yield report
+                if upcoming is not None and has_room and upcoming.done():
+                    one = upcoming.result()
+                    if isinstance(one, TargetReport):
+                        yield one
+                    elif one is not None and not self.is_interrupted:
+                        under_way.add(asyncio.create_task(workshop.check(*one)))
+                    upcoming = None if one is None else asyncio.create_task(self._next(coming))
         finally:
-            for task in under_way:
+            ending = {*under_way, *([upcoming] if upcoming else [])}
+            for task in ending:
                 task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
+            await asyncio.gather(*ending, return_exceptions=True)
 
-    async def _permitted(
-        self, named: AsyncIterator[Host | Unresolved | BadTarget]
-    ) -> AsyncIterator[_Permitted | TargetReport]:
-        """Let through what a permission covers and nobody excluded, with that permission."""
-        async for one in named:
-            if isinstance(one, BadTarget):
-                self._skip(str(one), one.text)
-            elif isinstance(one, Unresolved):
-                for weakness in self._weaknesses():
-                    yield _unresolved(one, weakness)
-            elif (host := self._without_excluded(one)) is not None:
-                for covered in self._covered(host):
-                    yield covered
-
-    def _covered(self, host: Host) -> Iterator[_Permitted]:
-        """The host for each permission that covers an address of it; what none covers is skipped.
-
-        That is one nearly always: but what is allowed at one address may not be at the other.
-        """
-        scope, today = self._settings.scope, datetime.now(UTC).date()
-        shares: dict[Permission, list[Address]] = {}
-        for address in host.addresses:
-            permission = scope.permission_for(address, today, host.name)
-            if permission is None:
-                why = scope.explain_refusal(address, today, host.name)
-                self._skip(f"{host.target.origin}: {why}", str(address))
-            else:
-                shares.setdefault(permission, []).append(address)
-        for permission, addresses in shares.items():
-            domains = (*host.local_domains, *permission.domains)
-            yield replace(host, addresses=tuple(addresses), local_domains=domains), permission
-
-    def _without_excluded(self, host: Host) -> Host | None:
-        exclusions = self._settings.exclusions
-        kept = tuple(address for address in host.addresses if address not in exclusions)
-        if kept == host.addresses:
-            return host
-        for address in host.addresses:
-            if exclusion := exclusions.find(address):
-                self._skip(f"{host.target.origin}: {address} is excluded by {exclusion}", str(address))
-        if not kept:
-            return None
-        return replace(host, addresses=kept)
-
-    def _weaknesses(self) -> tuple[Weakness, ...]:
-        return tuple(dict.fromkeys(probe.weakness for probe in self._probes))
-
-    def _skip(self, detail: str, target: str) -> None:
-        self._tell(RunEvent(kind=EventKind.SKIPPED, target=target, detail=detail))
-
-
-_Permitted = tuple[Host, Permission]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Workshop:
-    """The run's tools, and how one permitted host is checked with them."""
-
-    settings: RunSettings
-    engine: Engine
-    board: ArrivalBoard
-    resolver: Resolver
-    pacing: Pacing
-    sink: OpenedSink
-    tell: Tell
-    probes: tuple[Probe, ...]
-    taken: Counter[Place] = field(default_factory=Counter)
-    """Messages that have been taken in this run, however often a place was led to."""
-
-    async def check(self, host: Host, permission: Permission) -> list[TargetReport]:
-        """Check one host with every probe, a report for each weakness."""
-        self.tell(RunEvent(kind=EventKind.TARGET_BEGAN, target=str(host.address), detail=host.name or ""))
-        lore = await gather_lore(host, self.resolver) if not host.address.is_loopback else Lore()
-        reports: list[TargetReport] = []
-        for weakness in dict.fromkeys(probe.weakness for probe in self.probes):
-            report = await self._check_weakness(host, permission, lore, weakness)
-            self.tell(RunEvent(kind=EventKind.TARGET_ENDED, target=str(host.address), report=report))
-            reports.append(report)
-        return reports
-
-    async def _check_weakness(
-        self, host: Host, permission: Permission, lore: Lore, weakness: Weakness
-    ) -> TargetReport:
-        began, started = datetime.now(UTC), time.monotonic()
-        target = self._target_run(host, permission, lore)
+    async def _next(self, coming: AsyncGenerator[Coming, None]) -> Coming | None:
+        """What comes next; nothing at the end, or once the run was told to stop."""
         try:
-            for probe in self.probes:
-                if probe.weakness is weakness:
-                    await target.check(probe)
-            arrivals = target.arrivals()
-        finally:
-            target.forget()
-        judgement = judge(weakness, target.attempts, arrivals)
-        networks = () if permission is LOOPBACK else permission.networks
-        line = make_line(
-            judgement,
-            target.attempts,
-            target=host.address,
-            name=host.name,
-            vantage=judge_vantage(host.address, self._source(host.address), networks),
-            began=began,
-            seconds=time.monotonic() - started,
-        )
-        return TargetReport(
-            line=line, judgement=judgement, attempts=tuple(target.attempts), arrivals=arrivals
-        )
+            return await self._interruption.within(anext(coming, None))
+        except InterruptedRunError:
+            return None
 
-    def _target_run(self, host: Host, permission: Permission, lore: Lore) -> TargetRun:
-        leave = Leave(
-            local_reverse_paths=permission.local_reverse_paths, local_mailboxes=permission.local_mailboxes
-        )
-        settings = self.settings
-        return TargetRun(
-            host=host,
-            lore=lore,
-            settings=settings,
-            identity=_on_behalf(settings.identity, permission),
-            leave=narrowed(
-                leave,
-                no_mail=settings.no_mail,
-                is_proved=self.sink.is_proved,
-                sink_unproved_ok=settings.sink_unproved_ok,
-            ),
-            sink=self.sink.names,
-            key=self.sink.key,
-            board=self.board,
-            engine=self.engine,
-            paces=self.pacing.for_permission(permission),
-            tell=self.tell,
-            taken=self.taken,
-        )
+    async def _permitted(self, named: AsyncGenerator[Named, None]) -> AsyncGenerator[Coming, None]:
+        """Let through what a permission covers and nobody excluded, with that permission."""
+        gate = Gate(self._settings.scope, self._settings.exclusions, self._skip)
+        async with contextlib.aclosing(named):
+            async for one in named:
+                if isinstance(one, BadTarget):
+                    self._skip(str(one), one.text, 1)
+                elif isinstance(one, Unresolved):
+                    for weakness in dict.fromkeys(probe.weakness for probe in self._probes):
+                        yield _unresolved(one, weakness)
+                else:
+                    for permitted in gate.passed(one):
+                        yield permitted
 
-    def _source(self, address: Address) -> Address | None:
-        chosen = [source for source in self.settings.sources if source.version == address.version]
-        return chosen[0] if chosen else source_for(address)
+    def _skip(self, detail: str, target: str, count: int) -> None:
+        self._tell(RunEvent(kind=EventKind.SKIPPED, target=target, detail=detail, count=count))
 
 
 def choose_probes(names: Iterable[str]) -> tuple[Probe, ...]:
@@ -284,11 +187,6 @@ def choose_probes(names: Iterable[str]) -> tuple[Probe, ...]:
         if name not in known:
             raise UsageError(f"no probe is called {name!r}; there are: {', '.join(sorted(known))}")
     return tuple(known[name] for name in wanted)
-
-
-def _on_behalf(identity: Identity, permission: Permission) -> Identity:
-    """Who checks, and for whom: whoever gave the permission, unless somebody else is named."""
-    return replace(identity, requested_by=identity.requested_by or permission.owner)
 
 
 def _nameservers(texts: Iterable[str]) -> tuple[Endpoint, ...]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import chain
 
 from relaywatch.engine.arrivals import ArrivalBoard
 from relaywatch.engine.driver import Engine
@@ -21,16 +21,15 @@ from relaywatch.rules.judge import judge
 from relaywatch.script.brief import Brief, Depth, Identity, Leave, SinkNames
 from relaywatch.script.probe import Probe
 
-from .naming import Host, Lore
+from .allowance import Share
+from .hosts import Host
+from .lore import Lore
 from .reporting import EventKind, RunEvent
 from .settings import DEFAULT_PORTS, RunSettings
 
 _IMPLICIT_TLS_PORTS = frozenset({465})
 _MUTE = frozenset({AttemptStatus.TIMEOUT, AttemptStatus.PROTOCOL_ERROR, AttemptStatus.CUT_SHORT})
 """How a plain attempt ends at a door that waits for a TLS hello."""
-
-Place = tuple[Address, int | None]
-"""An address, with the port if the target names one."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,8 +48,8 @@ class TargetRun:
     paces: tuple[Pace, ...]
     """What its connections keep to, all of them."""
     tell: Callable[[RunEvent], None]
-    taken: Counter[Place]
-    """Messages that have been taken in this run, at each place."""
+    share: Share
+    """Of the messages that the run may hand over."""
     attempts: list[Attempt] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
     learned: list[str] = field(default_factory=list)
@@ -61,8 +60,8 @@ class TargetRun:
     # --- the surroundings of an attempt --------------------------------------------------------
 
     def may_send(self) -> bool:
-        """Whether the target may be handed one more message."""
-        return max(self.taken[place] for place in self._places()) < self.settings.messages
+        """Whether the target may be handed one more message, which is then as good as sent."""
+        return self.share.reserve()
 
     def await_arrival(self, tokens: tuple[Token, ...]) -> asyncio.Future[Arrival | None]:
         """Wait for one of the canaries as long as the run waits."""
@@ -71,8 +70,7 @@ class TargetRun:
 
     def observed(self, observation: Observation) -> None:
         """Keep the observation's canaries in mind, count messages taken, and pass it on."""
-        if observation.fact is Fact.QUEUED:
-            self.taken.update(dict.fromkeys(self._places(), observation.count))
+        self.share.observed(observation)
         self._keep(token for token in (observation.token, observation.return_token) if token)
         self.tell(
             RunEvent(
@@ -87,9 +85,6 @@ class TargetRun:
         """Ask each pace for a place; the slowest decides."""
         now = time.monotonic()
         return max(pace.admit(address, now) for pace in self.paces)
-
-    def _places(self) -> list[Place]:
-        return [(address, self.host.target.port) for address in self.host.addresses]
 
     def _keep(self, tokens: Iterable[Token]) -> None:
         kept = tuple(tokens)
@@ -120,13 +115,9 @@ class TargetRun:
                     yield Door(port, transport, family), endpoint, self._depth()
 
     def _ports(self, probe: Probe) -> tuple[int, ...]:
-        if self.host.target.port is not None:
-            return (self.host.target.port,)
-        return (
-            self.settings.ports
-            or tuple(dict.fromkeys(port for port, _ in probe.default_doors))
-            or DEFAULT_PORTS
-        )
+        usual = self.settings.ports or tuple(port for port, _ in probe.default_doors) or DEFAULT_PORTS
+        ports = ((port,) if port is not None else usual for port in self.host.ports)
+        return tuple(dict.fromkeys(chain.from_iterable(ports)))
 
     def _further(self, port: int) -> tuple[Transport, ...]:
         """The transports that the last attempt gives reason to try at the same port."""
@@ -172,6 +163,7 @@ class TargetRun:
             now=datetime.now(UTC),
         )
         attempt = await self.engine.attempt(probe, brief, self)
+        self.share.ended(in_good_order=attempt.status is AttemptStatus.COMPLETED)
         if not self._is_no_door(attempt):
             self.attempts.append(attempt)
         self.tell(RunEvent(kind=EventKind.ATTEMPT_ENDED, target=target, door=door, attempt=attempt))

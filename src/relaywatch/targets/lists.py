@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -45,11 +46,30 @@ def read_arguments(arguments: Iterable[str], stdin: BinaryIO | None = None) -> I
     """Read each argument: ``-`` is standard input, what names a file is that list, the rest are targets."""
     for argument in arguments:
         if argument == "-":
-            yield from read_list(stdin or sys.stdin.buffer, "-")
+            with _standard_input(stdin) as stream:
+                yield from read_list(stream, "-")
         elif _names_a_file(argument):
             yield from read_file(Path(argument))
         else:
             yield _parsed(argument, Origin())
+
+
+@contextmanager
+def _standard_input(stdin: BinaryIO | None) -> Iterator[BinaryIO]:
+    """Standard input, through a buffer of our own.
+
+    A thread that waits for input holds its buffer's lock, and Python can't end while that is its own.
+    """
+    if stdin is not None:
+        yield stdin
+        return
+    try:
+        descriptor = os.dup(sys.stdin.fileno())
+    except (OSError, ValueError):  # no file stands behind it
+        yield sys.stdin.buffer
+        return
+    with os.fdopen(descriptor, "rb") as stream:
+        yield stream
 
 
 def read_file(path: Path) -> Iterator[Entry]:

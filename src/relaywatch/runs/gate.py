@@ -1,0 +1,109 @@
+"""The gate: what a permission covers and nobody excluded passes, each host once; the rest is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+from relaywatch.model.places import Address
+from relaywatch.targets.exclusions import Exclusions
+from relaywatch.targets.parse import Span
+from relaywatch.targets.permissions import Permission
+from relaywatch.targets.scope import Scope
+
+from .hosts import Host, HostRange, Place
+
+Skip = Callable[[str, str, int], None]
+"""Hears why something is left out, what it is, and how many addresses that are."""
+
+Permitted = tuple[Host, Permission]
+_REMEMBERED = 250_000
+"""Places that the run has been led to; of a longer list the eldest are forgotten."""
+
+
+class Gate:
+    """Passes hosts, with the permission that covers them; ``skip`` hears of the others."""
+
+    def __init__(self, scope: Scope, exclusions: Exclusions, skip: Skip) -> None:
+        self._scope, self._exclusions, self._skip = scope, exclusions, skip
+        self._led_to: dict[Place, frozenset[int | None]] = {}
+
+    def passed(self, named: Host | HostRange) -> Iterator[Permitted]:
+        """What of it may be checked, and hasn't been at these ports; one by one, as it is asked for."""
+        if isinstance(named, HostRange):
+            yield from self._out_of_range(named)
+            return
+        for host, permission in self._covered(self._without_excluded(named)):
+            yield from self._once(host, permission)
+
+    # --- single hosts --------------------------------------------------------------------------
+
+    def _covered(self, host: Host) -> Iterator[Permitted]:
+        """The host for each permission that covers an address of it; what none covers is skipped.
+
+        That is one nearly always: but what is allowed at one address may not be at the other.
+        """
+        shares: dict[Permission, list[Address]] = {}
+        for address in host.addresses:
+            permission = self._permission(host, address)
+            if permission is None:
+                name = next(iter(host.names_of(address)), None)
+                why = self._scope.explain_refusal(address, _today(), name)
+                self._skip(f"{host.target.origin}: {why}", str(address), 1)
+            else:
+                shares.setdefault(permission, []).append(address)
+        for permission, addresses in shares.items():
+            domains = tuple(dict.fromkeys((*host.local_domains, *permission.domains)))
+            yield replace(host, addresses=tuple(addresses), local_domains=domains), permission
+
+    def _permission(self, host: Host, address: Address) -> Permission | None:
+        """By the address, or by a name that the DNS leads from to it: what a list calls it opens nothing."""
+        names = host.names_of(address) or (None,)
+        found = (self._scope.permission_for(address, _today(), name) for name in names)
+        return next((permission for permission in found if permission is not None), None)
+
+    def _without_excluded(self, host: Host) -> Host:
+        kept = []
+        for address in host.addresses:
+            if exclusion := self._exclusions.find(address):
+                self._skip(f"{host.target.origin}: {address} is excluded by {exclusion}", str(address), 1)
+            else:
+                kept.append(address)
+        return replace(host, addresses=tuple(kept))
+
+    # --- ranges --------------------------------------------------------------------------------
+
+    def _out_of_range(self, named: HostRange) -> Iterator[Permitted]:
+        origin = named.target.origin
+        for kept, exclusion in self._exclusions.cut(named.span):
+            if exclusion is not None:
+                self._skip(f"{origin}: {kept} is excluded by {exclusion}", str(kept), kept.count)
+            else:
+                yield from self._out_of_span(named, kept)
+
+    def _out_of_span(self, named: HostRange, span: Span) -> Iterator[Permitted]:
+        for piece, permission in self._scope.cut(span, _today()):
+            if permission is None:
+                why = self._scope.explain_gap(piece, _today())
+                self._skip(f"{named.target.origin}: {why}", str(piece), piece.count)
+                continue
+            for host in named.hosts(piece):
+                yield from self._once(replace(host, local_domains=permission.domains), permission)
+
+    # --- each once -----------------------------------------------------------------------------
+
+    def _once(self, host: Host, permission: Permission) -> Iterator[Permitted]:
+        """Pass the host with those ports that it hasn't been passed with before."""
+        known = [self._led_to.pop(place, frozenset()) for place in host.places]
+        ports = tuple(port for port in host.ports if not all(port in ports for ports in known))
+        for place, before in zip(host.places, known, strict=True):
+            self._led_to[place] = before | frozenset(host.ports)
+        while len(self._led_to) > _REMEMBERED:
+            del self._led_to[next(iter(self._led_to))]
+        if ports:
+            yield replace(host, ports=ports), permission
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()

@@ -1,0 +1,164 @@
+"""The run's tools, and how one permitted host is checked with them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from relaywatch.engine.arrivals import ArrivalBoard
+from relaywatch.engine.driver import Engine
+from relaywatch.engine.resolve import Resolver
+from relaywatch.engine.vantage import judge_vantage, source_for
+from relaywatch.model.errors import InterruptedRunError
+from relaywatch.model.evidence import Weakness
+from relaywatch.model.places import Address
+from relaywatch.model.verdicts import Judgement, Reason, Verdict
+from relaywatch.rules.judge import judge
+from relaywatch.script.brief import Identity, Leave
+from relaywatch.script.probe import Probe
+from relaywatch.targets.permissions import Permission
+from relaywatch.targets.scope import LOOPBACK
+
+from .allowance import Allowance
+from .hosts import Host
+from .interruption import Interruption
+from .lines import make_line, untested_line
+from .lore import Lore, gather_lore
+from .pacing import Pacing
+from .reporting import EventKind, RunEvent, TargetReport
+from .settings import RunSettings
+from .sinks import OpenedSink
+from .target import TargetRun, narrowed
+from .turns import Turns
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """All that the targets of one run have in common."""
+
+    settings: RunSettings
+    engine: Engine
+    board: ArrivalBoard
+    resolver: Resolver
+    pacing: Pacing
+    sink: OpenedSink
+    tell: Callable[[RunEvent], None]
+    probes: tuple[Probe, ...]
+    allowance: Allowance
+    interruption: Interruption = field(default_factory=Interruption)
+    turns: Turns = field(default_factory=Turns)
+
+    async def check(self, host: Host, permission: Permission) -> list[TargetReport]:
+        """Check one host with every probe, a report for each weakness.
+
+        Whatever goes wrong with us is a report too: other targets have no part in it.
+        """
+        async with self.turns.at(host.places):
+            self.tell(RunEvent(kind=EventKind.TARGET_BEGAN, target=str(host.address), detail=host.name or ""))
+            lore = await self._lore(host)
+            reports: list[TargetReport] = []
+            for weakness in dict.fromkeys(probe.weakness for probe in self.probes):
+                report = await self._report(host, permission, lore, weakness)
+                self.tell(RunEvent(kind=EventKind.TARGET_ENDED, target=str(host.address), report=report))
+                reports.append(report)
+            return reports
+
+    async def _report(
+        self, host: Host, permission: Permission, lore: Lore, weakness: Weakness
+    ) -> TargetReport:
+        try:
+            return await self._check_weakness(host, permission, lore, weakness)
+        except Exception as error:  # noqa: BLE001 -- told, logged, and no other target's business
+            _log.error("the check of %s went wrong", host.address, exc_info=error)
+            return _broken(host, weakness, error)
+
+    async def _lore(self, host: Host) -> Lore:
+        if host.address.is_loopback:
+            return Lore()
+        try:
+            return await self.interruption.within(gather_lore(host, self.resolver))
+        except InterruptedRunError:
+            return Lore()
+        except Exception as error:  # noqa: BLE001 -- it would only have helped
+            _log.error("looking up %s went wrong", host.address, exc_info=error)
+            return Lore()
+
+    async def _check_weakness(
+        self, host: Host, permission: Permission, lore: Lore, weakness: Weakness
+    ) -> TargetReport:
+        began, started = datetime.now(UTC), time.monotonic()
+        target = self.target_run(host, permission, lore)
+        try:
+            for probe in self.probes:
+                if probe.weakness is weakness:
+                    await target.check(probe)
+            arrivals = target.arrivals()
+        finally:
+            target.forget()
+        judgement = judge(weakness, target.attempts, arrivals)
+        networks = () if permission is LOOPBACK else permission.networks
+        line = make_line(
+            judgement,
+            target.attempts,
+            target=host.address,
+            name=host.name,
+            vantage=judge_vantage(host.address, self._source(host.address), networks),
+            began=began,
+            seconds=time.monotonic() - started,
+        )
+        return TargetReport(
+            line=line, judgement=judgement, attempts=tuple(target.attempts), arrivals=arrivals
+        )
+
+    def target_run(self, host: Host, permission: Permission, lore: Lore) -> TargetRun:
+        """What a target's attempts have round them."""
+        leave = Leave(
+            local_reverse_paths=permission.local_reverse_paths, local_mailboxes=permission.local_mailboxes
+        )
+        settings = self.settings
+        return TargetRun(
+            host=host,
+            lore=lore,
+            settings=settings,
+            identity=_on_behalf(settings.identity, permission),
+            leave=narrowed(
+                leave,
+                no_mail=settings.no_mail,
+                is_proved=self.sink.is_proved,
+                sink_unproved_ok=settings.sink_unproved_ok,
+            ),
+            sink=self.sink.names,
+            key=self.sink.key,
+            board=self.board,
+            engine=self.engine,
+            paces=self.pacing.for_permission(permission),
+            tell=self.tell,
+            share=self.allowance.share(host.places),
+        )
+
+    def _source(self, address: Address) -> Address | None:
+        chosen = [source for source in self.settings.sources if source.version == address.version]
+        return chosen[0] if chosen else source_for(address)
+
+
+def _on_behalf(identity: Identity, permission: Permission) -> Identity:
+    """Who checks, and for whom: whoever gave the permission, unless somebody else is named."""
+    return replace(identity, requested_by=identity.requested_by or permission.owner)
+
+
+def _broken(host: Host, weakness: Weakness, error: Exception) -> TargetReport:
+    """The report of a target at which a fault of ours showed."""
+    judgement = Judgement(weakness=weakness, verdict=Verdict.INCONCLUSIVE, reasons=(Reason.BUG,))
+    line = untested_line(
+        judgement,
+        target=str(host.address),
+        name=host.name,
+        error=f"{type(error).__name__}: {error}",
+        began=datetime.now(UTC),
+    )
+    return TargetReport(line=line, judgement=judgement)
