@@ -94,6 +94,8 @@ class Brief:
     """What an earlier door gave away."""
     refusal_limit: int | None = None
     """Refusals a connection, if the permission sets it."""
+    proxy_header: str = ""
+    """A PROXY protocol header (version 1) to say before anything else, where the server waits for one."""
     now: datetime | None = None
     """The engine's time as the attempt began: for the test message's Date and for certificates."""
 

@@ -119,10 +119,13 @@ class Session:
 async def open_session(link: Link, brief: Brief, helo: Helo) -> Session:
     """Connect, read the greeting in patience, say EHLO, and take TLS as the door demands.
 
-    Never talks before the greeting has ended (a server may listen for early talkers). Where the door
+    Never talks before the greeting has ended (a server may listen for early talkers), but for a PROXY
+    header, which a server that wants one waits for. Where the door
     is STARTTLS and the server doesn't offer it, or refuses it, the session that comes back has no ``tls``.
     """
     await link.connect()
+    if brief.proxy_header:
+        await link.send(brief.proxy_header.encode("ascii") + b"\r\n")
     tls = None
     if brief.door.transport is Transport.TLS:
         tls = await link.start_tls(_server_name(brief))

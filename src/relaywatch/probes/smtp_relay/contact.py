@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from relaywatch.model.errors import (
     ConnectRefusedError,
     ConnectTimeoutError,
+    NetworkError,
     PeerClosedError,
+    ReadTimeoutError,
     RemoteProtocolError,
     UnreachableError,
 )
 from relaywatch.model.evidence import Fact, Observation
+from relaywatch.model.places import Transport
 from relaywatch.model.smtp import Reply
 from relaywatch.script.brief import Brief
 from relaywatch.script.link import Link
@@ -21,6 +24,7 @@ from relaywatch.script.software import Software, Where, find_software, recognise
 from relaywatch.wire.hostnames import plausible_host_name
 from relaywatch.wire.x509 import certificate_notes, read_certificate
 
+from .forms import BEHIND_HEADER, OWN, PROXY_HEADER, HeloForm
 from .planning import MAX_CONNECTIONS
 from .readings import is_another_protocol, is_ftp, read_refusal
 
@@ -28,6 +32,8 @@ _TRIES = 3
 """Connections that may fail in a row once the server has served us."""
 _TURNED_AWAY = (ConnectRefusedError, ConnectTimeoutError, UnreachableError, PeerClosedError)
 """How a server, or a firewall before it, shows those the door whom it has had enough of."""
+_HEADER_PATIENCE = 10.0
+"""Seconds for a greeting behind a PROXY header."""
 _OLD_TLS = frozenset({"SSLv2", "SSLv3", "TLSv1", "TLSv1.1"})
 
 
@@ -44,6 +50,8 @@ class Contact:
     is_shut: bool = False
     """Whether the server has stopped serving us for good, or we have come often enough."""
     connections: int = 0
+    helo_form: HeloForm = OWN
+    """How we present ourselves where we claim nothing."""
 
     @property
     def own_helo(self) -> Helo:
@@ -53,9 +61,16 @@ class Contact:
     async def first(self) -> Session | None:
         """Open the first session and report what it shows; nothing if there is no session to be had."""
         self.software = find_software(self.brief.software)
-        session = await self._open_first()
+        try:
+            session = await self._open_first()
+        except (PeerClosedError, ReadTimeoutError):
+            session = await self._open_behind_header()
+            if session is None:
+                raise
         if session is None:
             return None
+        if session.greeting.code == 421:
+            session = await self._open_behind_header() or session
         if is_ftp(session.greeting):
             await self._report(Fact.NOT_THIS_PROTOCOL, session.greeting)
             return None
@@ -132,6 +147,24 @@ class Contact:
         self.software = recognition.software
         detail = recognition.software.name + (f" {recognition.version}" if recognition.version else "")
         await self.link.report(Observation(fact=Fact.SOFTWARE, reply=recognition.words, detail=detail))
+
+    async def _open_behind_header(self) -> Session | None:
+        """See whether the server waits for a PROXY header, and takes it from us; later sessions say it too."""
+        if self.brief.door.transport is not Transport.PLAIN or not await self.may_connect():
+            return None
+        patience = replace(self.brief.patience, greeting=min(_HEADER_PATIENCE, self.brief.patience.greeting))
+        brief = replace(self.brief, proxy_header=PROXY_HEADER, patience=patience)
+        session = None
+        try:
+            session = await open_session(self.link, brief, self.own_helo)
+        except (NetworkError, RemoteProtocolError):
+            await self.link.close()
+        if session is None or not session.is_ready:
+            return None
+        self.brief, self.helo_form = brief, BEHIND_HEADER
+        detail = "answers behind a PROXY header, and takes it from us"
+        await self.link.report(Observation(fact=Fact.NOTE, advisory=BEHIND_HEADER.advisory, detail=detail))
+        return session
 
     async def _open_first(self) -> Session | None:
         own = Helo("EHLO", self.brief.identity.ehlo_name)

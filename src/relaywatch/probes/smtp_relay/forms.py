@@ -184,3 +184,8 @@ HELO_FORMS: tuple[HeloForm, ...] = (
     HeloForm("xclient-login", "EHLO", "{ehlo_name}", "RW-1024", "XCLIENT LOGIN=postmaster", "XCLIENT"),
 )
 OWN = HELO_FORMS[0]
+
+BEHIND_HEADER = HeloForm("proxy-header", "EHLO", "{ehlo_name}", "RW-1024")
+"""In place of `OWN` at a door that answers only behind a PROXY header, which claims to be loopback."""
+PROXY_HEADER = "PROXY TCP4 127.0.0.1 127.0.0.1 40000 25"
+"""The claim, in the words of the PROXY protocol's version 1."""

@@ -17,7 +17,7 @@ from .asking import Answer, Asked, ask, finish
 from .cases import Case, Envelope, gather_names, write
 from .contact import Contact
 from .controls import DOOR_WIDE, Controls
-from .forms import OURS, PLAIN, ReversePath
+from .forms import OURS, OWN, PLAIN, ReversePath
 from .planning import MAX_CASES, UNKNOWN_REFUSALS, Batch, by_transaction, plan_cases, take_batch
 from .proving import Outcome, deliver, reason_not_to_send
 from .readings import (
@@ -43,6 +43,7 @@ async def script(link: Link, brief: Brief) -> None:
     session = await contact.first()
     if session is None:
         return
+    brief = contact.brief
     names = gather_names(brief, contact.names)
     survey = Survey(link, brief, contact, Controls(link, brief, contact, names))
     if await survey.begin(session):
@@ -75,7 +76,7 @@ class Survey:
     async def begin(self, session: Session) -> bool:
         """Ask the plain case, with the positive control, in the first session; whether to go on."""
         self._learn_limit()
-        plain = write(Case(), self.controls.names, self.brief)
+        plain = write(Case(helo=self.contact.helo_form), self.controls.names, self.brief)
         asked = await ask(self.link, self.brief, session, [plain], with_control=self.limit > 1)
         for answer in asked.answers:
             await self.contact.recognise(Where.REPLY, answer.rcpt or answer.mail)
@@ -129,6 +130,8 @@ class Survey:
         cases = plan_cases(self.brief, names, extensions, self.contact.software)
         if base is not OURS:
             cases = list(dict.fromkeys(replace(c, reverse=base) if c.reverse is OURS else c for c in cases))
+        if self.contact.helo_form is not OWN:
+            cases = [replace(c, helo=self.contact.helo_form) if c.helo is OWN else c for c in cases]
         if self.controls.wants_login:
             cases = [case for case in cases if case.forward is PLAIN]
         asked = cases[: MAX_CASES[self.brief.depth]]
