@@ -68,6 +68,7 @@ class Choices:
     mx_pointing_domain: str | None = None
     sink_unproved_ok: bool = False
     wait: float = 60.0
+    greylist_wait: float = 330.0
     ehlo_name: str | None = None
     contact: str | None = None
     no_mail: bool = False
@@ -198,6 +199,14 @@ _SHARED: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         show_default=True,
         metavar="SECONDS",
         help=N_("How long to wait for what was sent to arrive."),
+    ),
+    option(
+        "--greylist-wait",
+        type=click.FloatRange(min=0),
+        default=330.0,
+        show_default=True,
+        metavar="SECONDS",
+        help=N_("How long to wait, at most, before asking once more what a server put off."),
     ),
     option("--ehlo-name", type=NAME, metavar="NAME", help=N_("Name to give in EHLO.")),
     option(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from relaywatch.engine.pace import Rates
 from relaywatch.model.errors import UsageError
 from relaywatch.runs.settings import LocalSink, RemoteSinkChoice, RunSettings, SinkChoice
-from relaywatch.script.brief import Identity
+from relaywatch.script.brief import Identity, Patience
 from relaywatch.targets.exclusions import Exclusions, read_exclusions
 from relaywatch.targets.scope import Scope, read_scope
 
@@ -28,6 +28,7 @@ def settings_from(choices: Choices) -> RunSettings:
         sink=_sink(choices),
         sink_unproved_ok=choices.sink_unproved_ok,
         wait=choices.wait,
+        patience=Patience(greylist=choices.greylist_wait),
         concurrency=choices.concurrency,
         no_mail=choices.no_mail,
         exhaustive=choices.exhaustive,
