@@ -111,6 +111,14 @@ deep: setup ## Property tests with many examples
 schema: setup ## Write the JSON Schema of the result line anew
 	$(BIN)/relaywatch schema result > docs/reference/result.schema.json
 
+.PHONY: docs
+docs: schema ## Write the reference of the command line anew
+	$(BIN)/python -m tests.qa.reference > docs/reference/commands.md
+
+.PHONY: messages
+messages: setup ## Compile the translations
+	$(BIN)/pybabel -q compile -D relaywatch -d src/relaywatch/cli/locale
+
 .PHONY: clean
 clean: ## Remove what make made
 	rm -rf $(VENV) .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
