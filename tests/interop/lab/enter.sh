@@ -31,7 +31,7 @@ cat "$ROOM_HOSTS" > "$root/etc/hosts"
 
 echo "$ROOM_FILES" | while read -r tree; do
     # Whoever owns the checkout, root owns the files of a server.
-    [ -z "$tree" ] || tar -C "$tree" --owner=0 --group=0 -cf - . | tar -C "$root" -xf - --no-overwrite-dir
+    [ -z "$tree" ] || tar -C "$tree" --owner=0 --group=0 --mode=go-w -cf - . | tar -C "$root" -xf - --no-overwrite-dir
 done
 if [ -n "$ROOM_SHARE" ]; then
     mount --bind "${ROOM_SHARE%%:*}" "$root${ROOM_SHARE#*:}"
