@@ -56,6 +56,17 @@ class TestOneAttempt:
                 CLOSED,
                 {Reason.ACCEPTS_ANYTHING},
             ),
+            (
+                [
+                    TALKS,
+                    planned(2),
+                    NO,
+                    seen(Fact.ACCEPTS_ANYTHING, "percent"),
+                    seen(Fact.DEFERRED, "percent"),
+                ],
+                CLOSED,
+                {Reason.ACCEPTS_ANYTHING},
+            ),
             ([TALKS, planned(1), seen(Fact.HANDED_OVER, "plain")], ACCEPTING, {Reason.NOT_DELIVERED}),
             ([planned(1), NO], INCONCLUSIVE, {Reason.CLIENT_BLOCKED}),
             ([TALKS, planned(1), seen(Fact.DEFERRED, "plain")], INCONCLUSIVE, {Reason.DEFERRED}),

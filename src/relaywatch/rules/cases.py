@@ -149,6 +149,11 @@ def _state(best: Observation, facts: set[Fact], mail: _Mail) -> tuple[CaseState 
         return CaseState.VOID, Reason.ACCEPTS_ANYTHING if Fact.ACCEPTS_ANYTHING in facts else None
     if best.fact is Fact.REFUSED:
         return CaseState.REFUSED, None
+    if best.fact is Fact.DEFERRED and Fact.ACCEPTS_ANYTHING in facts:
+        return (
+            CaseState.VOID,
+            Reason.ACCEPTS_ANYTHING,
+        )  # a catch-all that puts off says no more than one that takes
     if best.fact is Fact.DEFERRED:
         return CaseState.DEFERRED, Reason.GREYLISTED if best.detail == "greylisted" else Reason.DEFERRED
     return None, None
