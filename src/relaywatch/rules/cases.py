@@ -145,15 +145,11 @@ def _state(best: Observation, facts: set[Fact], mail: _Mail) -> tuple[CaseState 
         return CaseState.OPEN, None
     if best.fact in _YES:
         return _state_of_yes(best, facts, mail)
-    if best.fact is Fact.VOID or best.fact is Fact.ACCEPTS_ANYTHING:
-        return CaseState.VOID, Reason.ACCEPTS_ANYTHING if Fact.ACCEPTS_ANYTHING in facts else None
+    is_catch_alls = Fact.ACCEPTS_ANYTHING in facts  # putting off says no more than taking, there
+    if best.fact in {Fact.VOID, Fact.ACCEPTS_ANYTHING} or (best.fact is Fact.DEFERRED and is_catch_alls):
+        return CaseState.VOID, Reason.ACCEPTS_ANYTHING if is_catch_alls else None
     if best.fact is Fact.REFUSED:
         return CaseState.REFUSED, None
-    if best.fact is Fact.DEFERRED and Fact.ACCEPTS_ANYTHING in facts:
-        return (
-            CaseState.VOID,
-            Reason.ACCEPTS_ANYTHING,
-        )  # a catch-all that puts off says no more than one that takes
     if best.fact is Fact.DEFERRED:
         return CaseState.DEFERRED, Reason.GREYLISTED if best.detail == "greylisted" else Reason.DEFERRED
     return None, None
