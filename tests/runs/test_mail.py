@@ -4,7 +4,7 @@ import asyncio
 import threading
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import pytest
 from tests.runs.checking import (
@@ -25,13 +25,13 @@ from relaywatch.engine.arrivals import ArrivalBoard
 from relaywatch.engine.resolve import Resolver
 from relaywatch.model.errors import UsageError
 from relaywatch.model.evidence import ArrivalKind, Fact
-from relaywatch.model.places import Endpoint
+from relaywatch.model.places import Endpoint, address_literal
 from relaywatch.model.verdicts import Proof, Reason, Verdict
 from relaywatch.runs.reporting import EventKind
 from relaywatch.runs.settings import LocalSink, RemoteSinkChoice
-from relaywatch.runs.sinks import opened_sink
+from relaywatch.runs.sinks import OpenedSink, Sinks
 from relaywatch.runs.target import narrowed
-from relaywatch.script.brief import Identity, Leave
+from relaywatch.script.brief import Identity, Leave, SinkNames
 from relaywatch.sink.keys import generate_keys
 from relaywatch.sink.serve import ServeSettings, open_sink
 from relaywatch.sink.settings import SinkSettings
@@ -154,13 +154,108 @@ class TestSinkByName:
         assert "is that host our sink" in detail
         assert (Verdict.ACCEPTING, True) == (told.line.verdict, Reason.SINK_UNPROVED in told.line.reasons)
 
-    def test_without_an_address_there_is_none(self):
-        async def scene():
-            async with opened_sink(LocalSink(), ArrivalBoard(), Resolver(hosts={}), Identity(), towards=None):
-                pass
 
-        with pytest.raises(UsageError, match="--sink-address"):
-            asyncio_run(scene())
+LOOPBACK_6 = ip_address("::1")
+TO = {
+    "loopback": ip_address("127.0.0.9"),
+    "private": ip_address("10.0.0.7"),
+    "far": ip_address("203.0.113.7"),
+    "far, IPv6": ip_address("2001:db8::7"),
+}
+
+
+class TestWhoFindsIt:
+    """Mail must never name an address of ours that means another host to the target."""
+
+    @pytest.mark.parametrize(
+        ("ours", "found_by"),
+        [
+            ("127.0.0.1", {"loopback"}),
+            ("::1", {"loopback"}),
+            ("10.0.0.5", {"loopback", "private"}),
+            ("169.254.3.4", {"loopback", "private"}),
+            ("fd00::5", {"loopback", "private"}),
+            ("198.51.100.25", set(TO)),
+            ("2001:db8::25", set(TO)),
+        ],
+    )
+    def test_an_address_literal_by_how_far_it_is_known(self, ours, found_by):
+        address = ip_address(ours)
+        sink = OpenedSink(
+            names=SinkNames(domain=address_literal(address), addresses=(address,)),
+            key=b"",
+            is_proved=True,
+            detail="",
+            known_at=(address,),
+        )
+
+        facing = {name: sink.facing((target,)) for name, target in TO.items()}
+
+        assert found_by == {name for name, seen in facing.items() if seen.is_proved}
+        assert found_by == {name for name, seen in facing.items() if seen.is_reachable}
+        assert found_by == {name for name, seen in facing.items() if seen.names.addresses}
+        assert all(ours in seen.detail for name, seen in facing.items() if name not in found_by)
+
+    def test_a_host_with_two_addresses_must_find_it_from_both(self):
+        sink = replace(LITERAL, known_at=(TO["private"],))
+
+        assert sink.facing((TO["private"],)).is_proved
+        assert not sink.facing((TO["private"], TO["far, IPv6"])).is_proved
+
+    def test_a_domain_counts_by_where_it_leads_but_its_literal_by_itself(self):
+        """A sink behind a translated address: mail comes by its domain, never by the inner address."""
+        names = SinkNames(domain="sink.example", addresses=(TO["private"],))
+        sink = replace(LITERAL, names=names, known_at=(TO["far"],))
+
+        facing = sink.facing((TO["far"],))
+
+        assert (True, ()) == (facing.is_proved, facing.names.addresses)
+
+    def test_each_target_s_route_decides_where_none_was_chosen(self):
+        """The first target of the list decides nothing for the others."""
+        told = []
+
+        async def scene():
+            choice = LocalSink(port=free_port())
+            sinks = Sinks(ArrivalBoard(), Resolver(hosts={}), Identity(), tell=told.append)
+            async with sinks.opened(choice):
+                first = await sinks.facing((ip_address("127.0.0.1"),))
+                return (
+                    first,
+                    await sinks.facing((ip_address("127.0.0.9"),)),
+                    await sinks.facing((LOOPBACK_6,)),
+                )
+
+        near, near_too, other = asyncio_run(scene())
+
+        assert ("[127.0.0.1]", True) == (near.names.domain, near.is_proved)
+        assert near.names == near_too.names
+        assert ("[IPv6:::1]", True) == (other.names.domain, other.is_proved)
+        assert 2 == len(told)
+
+    def test_a_chosen_address_that_the_target_cannot_find_is_told_once(self):
+        told = []
+
+        async def scene():
+            choice = LocalSink(address=LOOPBACK, port=free_port())
+            sinks = Sinks(ArrivalBoard(), Resolver(hosts={}), Identity(), tell=told.append)
+            async with sinks.opened(choice):
+                return [await sinks.facing((target,)) for target in (TO["far"], TO["far"], LOOPBACK)]
+
+        far, _, near = asyncio_run(scene())
+
+        assert [True, False] == [sink.is_proved for sink in told]
+        assert (False, True) == (far.is_reachable, near.is_reachable)
+        assert "[127.0.0.1]" != far.names.domain
+        assert "127.0.0.1 means another host" in told[1].detail
+
+    def test_no_leave_covers_that(self):
+        leave = narrowed(Leave(), no_mail=False, is_proved=False, sink_unproved_ok=False)
+
+        assert (False, "sink-unproved") == (leave.mail, leave.mail_withheld_because)
+
+
+LITERAL = OpenedSink(names=SinkNames(domain="[10.0.0.7]"), key=b"", is_proved=True, detail="")
 
 
 class TestSinkElsewhere:

@@ -188,13 +188,14 @@ class TestPermission:
                 board=ArrivalBoard(),
                 resolver=Resolver(hosts={}),
                 pacing=Pacing(given.rates),
-                sink=OpenedSink(names=SinkNames(domain="sink.example"), key=b"k", is_proved=True, detail=""),
+                sinks=None,
                 tell=lambda _event: None,
                 probes=(),
                 allowance=Allowance(3),
             )
             host = Host(target=parse_target("192.0.2.7"), addresses=(ADDRESS,))
-            return [workshop.target_run(host, permission, Lore()) for permission in permissions]
+            sink = OpenedSink(names=SinkNames(domain="sink.example"), key=b"k", is_proved=True, detail="")
+            return [workshop.target_run(host, permission, Lore(), sink) for permission in permissions]
 
         return asyncio_run(scene())
 

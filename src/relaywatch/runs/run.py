@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from relaywatch.engine.arrivals import ArrivalBoard
 from relaywatch.engine.driver import Engine
 from relaywatch.engine.resolve import Resolver
-from relaywatch.engine.vantage import source_for
 from relaywatch.model.errors import InterruptedRunError, UsageError
 from relaywatch.model.evidence import Weakness
 from relaywatch.model.places import Endpoint
@@ -28,7 +27,7 @@ from .naming import Named, Unresolved, find_hosts
 from .pacing import Pacing
 from .reporting import EventKind, RunEvent, TargetReport
 from .settings import RunSettings
-from .sinks import OpenedSink, opened_sink
+from .sinks import OpenedSink, Sinks
 from .workshop import Workshop
 
 Tell = Callable[[RunEvent], None]
@@ -82,40 +81,39 @@ class Run:
                 yield first  # what can't be tested needs no sink
             if first is None:
                 return
-            sink = await self._opened_sink(stack, first, board, resolver)
-            if sink is None:
+            sinks = await self._opened_sinks(stack, board, resolver)
+            if sinks is None:
                 return
-            workshop = self._workshop(self._engine, board, resolver, sink)
+            workshop = self._workshop(self._engine, board, resolver, sinks)
             # Closed before the sink is, if whoever listens stops doing so.
             reports = await stack.enter_async_context(contextlib.aclosing(self._all(first, coming, workshop)))
             async for report in reports:
                 yield report
 
-    async def _opened_sink(
-        self, stack: contextlib.AsyncExitStack, first: Permitted, board: ArrivalBoard, resolver: Resolver
-    ) -> OpenedSink | None:
-        """Open the sink for as long as the stack lasts; nothing if the run was told to stop meanwhile."""
+    async def _opened_sinks(
+        self, stack: contextlib.AsyncExitStack, board: ArrivalBoard, resolver: Resolver
+    ) -> Sinks | None:
+        """Open the sinks for as long as the stack lasts; nothing if the run was told to stop meanwhile."""
         settings = self._settings
-        towards = next((ours for a in first[0].addresses if (ours := source_for(a)) is not None), None)
-        opening = opened_sink(settings.sink, board, resolver, settings.identity, towards=towards)
+        sinks = Sinks(board, resolver, settings.identity, sources=settings.sources, tell=self._tell_of_sink)
+        opening = stack.enter_async_context(sinks.opened(settings.sink))
         try:
-            sink = await self._interruption.within(stack.enter_async_context(opening))
+            return await self._interruption.within(opening)
         except InterruptedRunError:
             return None
+
+    def _tell_of_sink(self, sink: OpenedSink) -> None:
         kind = EventKind.SINK_PROVED if sink.is_proved else EventKind.SINK_UNPROVED
         self._tell(RunEvent(kind=kind, detail=sink.detail))
-        return sink
 
-    def _workshop(
-        self, engine: Engine, board: ArrivalBoard, resolver: Resolver, sink: OpenedSink
-    ) -> Workshop:
+    def _workshop(self, engine: Engine, board: ArrivalBoard, resolver: Resolver, sinks: Sinks) -> Workshop:
         return Workshop(
             settings=self._settings,
             engine=engine,
             board=board,
             resolver=resolver,
             pacing=Pacing(self._settings.rates),
-            sink=sink,
+            sinks=sinks,
             tell=self._tell,
             probes=self._probes,
             allowance=Allowance(self._settings.messages),
@@ -150,6 +148,9 @@ class Run:
             for task in ending:
                 task.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
+            await asyncio.sleep(
+                0
+            )  # the loop closes a connection that was still being opened in its next turn
 
     async def _next(self, coming: AsyncGenerator[Coming, None]) -> Coming | None:
         """What comes next; nothing at the end, or once the run was told to stop."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
 from relaywatch.engine.arrivals import ArrivalBoard
 from relaywatch.engine.resolve import ResolveError, Resolver
-from relaywatch.model.errors import UsageError
+from relaywatch.engine.vantage import source_for
 from relaywatch.model.evidence import Arrival
 from relaywatch.model.places import Address, Endpoint, address_literal
 from relaywatch.model.tokens import Mint, Token
@@ -23,7 +25,14 @@ from relaywatch.sink.prove import ProofRequest, prove_sink
 from relaywatch.sink.server import Sink
 from relaywatch.sink.settings import SinkSettings
 
+from .reach import can_reach
 from .settings import LocalSink, RemoteSinkChoice, SinkChoice
+
+Tell = Callable[["OpenedSink"], None]
+
+
+def _no_trouble() -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,83 +43,219 @@ class OpenedSink:
     key: bytes
     is_proved: bool
     detail: str
+    known_at: tuple[Address, ...] = ()
+    """The addresses that its name leads to."""
+    is_reachable: bool = True
+    """Whether the target would find it by its name: to another one that may mean another host."""
+    trouble: Callable[[], str] = _no_trouble
+    """Says what keeps us from hearing of arrivals just now, if anything does."""
+
+    def facing(self, targets: tuple[Address, ...]) -> OpenedSink:
+        """The sink as these addresses of one target see it; mail must not name what means another host there."""
+        usable = tuple(a for a in self.names.addresses if can_reach(targets, a))
+        names = replace(self.names, addresses=usable)
+        if not self.known_at or any(can_reach(targets, address) for address in self.known_at):
+            return replace(self, names=names)
+        where = ", ".join(map(str, self.known_at))
+        return replace(
+            self,
+            names=names,
+            is_proved=False,
+            is_reachable=False,
+            detail=f"to targets such as {targets[0]}, {where} means another host than ours; "
+            "name a --sink-address or --sink-domain that they know",
+        )
 
 
-@contextlib.asynccontextmanager
-async def opened_sink(
-    choice: SinkChoice,
-    board: ArrivalBoard,
-    resolver: Resolver,
-    identity: Identity,
-    *,
-    towards: Address | None,
-) -> AsyncIterator[OpenedSink]:
-    """Open the chosen sink, prove it by its public name, and keep it for as long as the run lasts.
+class Sinks:
+    """The sink for each target: the one that the user chose, or one where that target sees us from.
 
-    ``towards`` is the address that the targets see us from: where a sink listens whose address nobody
-    gave. Such a one may fail to open (port 25 is privileged), and the run goes on unproven.
-
-    :raises UsageError: if an address that the user gave can't be listened on, or a key file can't be read.
-    :raises SinkError: if a sink elsewhere doesn't answer, or isn't ours.
+    ``tell`` hears of each once, and of each for whom it can't be used.
     """
-    if isinstance(choice, RemoteSinkChoice):
+
+    def __init__(
+        self,
+        board: ArrivalBoard,
+        resolver: Resolver,
+        identity: Identity,
+        *,
+        sources: Iterable[Address] = (),
+        tell: Tell = lambda _sink: None,
+    ) -> None:
+        self._board, self._resolver, self._identity = board, resolver, identity
+        self._sources = {source.version: source for source in sources}
+        self._tell_of = tell
+        self._told: set[str] = set()
+        self._turn = asyncio.Lock()
+        self._chosen: OpenedSink | None = None
+        self._local: _LocalSinks | None = None
+
+    @contextlib.asynccontextmanager
+    async def opened(self, choice: SinkChoice) -> AsyncIterator[Sinks]:
+        """Open what the user chose for as long as the run lasts; the rest opens when a target needs it.
+
+        :raises UsageError: if an address that the user gave can't be listened on, or a key file can't be read.
+        :raises SinkError: if a sink elsewhere doesn't answer, or isn't ours, or a journal can't be opened.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            if isinstance(choice, RemoteSinkChoice):
+                self._chosen = await self._remote(choice, stack)
+            else:
+                self._local = await stack.enter_async_context(self._listening(choice))
+                if choice.address is not None:
+                    self._chosen = await self._local.at(choice.address)
+            if self._chosen is not None:
+                self._tell(self._chosen)
+            yield self
+
+    async def facing(self, targets: tuple[Address, ...]) -> OpenedSink:
+        """The sink that a target at these addresses is asked to relay to."""
+        async with self._turn:
+            sink = self._chosen or await self._on_the_way_to(targets)
+        facing = sink.facing(targets)
+        if not facing.is_reachable:
+            self._tell(facing, once_for=f"{sink.names.domain} is out of reach")
+            return self._told_apart(facing, targets)
+        return facing
+
+    def _told_apart(self, sink: OpenedSink, targets: tuple[Address, ...]) -> OpenedSink:
+        """With a name that is at least not the target's own, as a loopback literal of ours would be."""
+        ours = next((found for address in targets if (found := self._source(address)) is not None), None)
+        if ours is None or not sink.names.domain.startswith("["):
+            return sink
+        return replace(sink, names=replace(sink.names, domain=address_literal(ours)))
+
+    async def _on_the_way_to(self, targets: tuple[Address, ...]) -> OpenedSink:
+        assert self._local is not None  # noqa: S101 -- one of the two is chosen
+        ours = next((found for address in targets if (found := self._source(address)) is not None), None)
+        if ours is None:
+            names = SinkNames(domain=self._local.domain or "relaywatch.invalid")
+            detail = "no address to receive test mail on; name one with --sink-address"
+            sink = OpenedSink(names=names, key=self._local.key, is_proved=False, detail=detail)
+        else:
+            sink = await self._local.at(ours, must_listen=False)
+        self._tell(sink)
+        return sink
+
+    def _source(self, target: Address) -> Address | None:
+        return self._sources.get(target.version) or source_for(target)
+
+    def _tell(self, sink: OpenedSink, once_for: str = "") -> None:
+        said = once_for or f"{sink.names.domain} {sink.is_proved}"
+        if said not in self._told:
+            self._told.add(said)
+            self._tell_of(sink)
+
+    @contextlib.asynccontextmanager
+    async def _listening(self, choice: LocalSink) -> AsyncIterator[_LocalSinks]:
+        key = read_keys(choice.key_file).canary_key if choice.key_file else secrets.token_bytes(32)
+        known_at = await _sink_addresses(choice.domain, self._resolver) if choice.domain else ()
+        named = choice.domain or (address_literal(choice.address) if choice.address else "localhost")
+        settings = SinkSettings(
+            domain=named,
+            listen=(),
+            journal=choice.journal,
+            operator=self._identity.operator,
+            contact=self._identity.contact,
+        )
+        async with Sink(settings, key, on_arrival=self._board.note) as sink:
+            yield _LocalSinks(choice, sink, key, known_at, self._proved)
+
+    async def _remote(self, choice: RemoteSinkChoice, stack: contextlib.AsyncExitStack) -> OpenedSink:
         keys = read_keys(choice.key_file)
+        known_at = await _sink_addresses(choice.domain, self._resolver)
         names = SinkNames(
             domain=choice.domain,
-            addresses=await _sink_addresses(choice.domain, resolver),
+            addresses=known_at,
             second_domain=choice.second_domain,
             mx_pointing_domain=choice.mx_pointing_domain,
         )
-        async with RemoteSink(choice.url, keys, on_arrival=board.note):
-            yield await _proved(names, keys.canary_key, 25, board, resolver, identity)
-        return
-    async with _local_sink(choice, board, resolver, identity, towards) as opened:
-        yield opened
+        remote = await stack.enter_async_context(RemoteSink(choice.url, keys, on_arrival=self._board.note))
+        proved = await self._proved(names, keys.canary_key, 25)
+        return replace(proved, known_at=known_at, trouble=lambda: remote.trouble)
 
+    async def _proved(self, names: SinkNames, key: bytes, port: int) -> OpenedSink:
+        token = Mint(key, secrets.token_bytes(16)).token("sink")
+        self._board.register([token])
 
-@contextlib.asynccontextmanager
-async def _local_sink(
-    choice: LocalSink, board: ArrivalBoard, resolver: Resolver, identity: Identity, towards: Address | None
-) -> AsyncIterator[OpenedSink]:
-    address = choice.address or towards
-    if address is None:
-        raise UsageError("no address to receive test mail on; name one with --sink-address")
-    key = secrets.token_bytes(32)
-    names = SinkNames(
-        domain=choice.domain or address_literal(address),
-        addresses=(address,),
-        second_domain=choice.second_domain,
-        mx_pointing_domain=choice.mx_pointing_domain,
-    )
-    settings = SinkSettings(
-        domain=names.domain,
-        listen=(Endpoint(address, choice.port), *await _other_family(choice, address, resolver)),
-        journal=choice.journal,
-        operator=identity.operator,
-        contact=identity.contact,
-    )
-    async with contextlib.AsyncExitStack() as stack:
+        async def resolve(domain: str) -> Sequence[tuple[str, Sequence[Address]]]:
+            return await _exchangers(domain, self._resolver)
+
+        async def await_token(wanted: Token) -> Arrival:
+            while (arrival := await self._board.expect([wanted], 3600)) is None:
+                pass
+            return arrival
+
+        request = ProofRequest(
+            domain=names.domain,
+            token=token,
+            port=port,
+            ehlo_name=self._identity.ehlo_name,
+            contact=self._identity.contact,
+            date=format_datetime(datetime.now(UTC)),
+        )
         try:
-            await stack.enter_async_context(Sink(settings, key, on_arrival=board.note))
+            proof = await prove_sink(request, resolve, await_token)
+        finally:
+            self._board.forget([token])
+        detail = f"{proof.host} at {proof.endpoint}" if proof.is_proven else proof.detail
+        return OpenedSink(names=names, key=key, is_proved=proof.is_proven, detail=detail)
+
+
+class _LocalSinks:
+    """A sink in this process, at one address of ours or, where none was chosen, at several."""
+
+    def __init__(
+        self,
+        choice: LocalSink,
+        sink: Sink,
+        key: bytes,
+        known_at: tuple[Address, ...],
+        prove: Callable[[SinkNames, bytes, int], Awaitable[OpenedSink]],
+    ) -> None:
+        self.key, self.domain = key, choice.domain
+        self._choice, self._sink, self._prove = choice, sink, prove
+        self._known_at = known_at
+        self._opened: dict[Address, OpenedSink] = {}
+
+    async def at(self, address: Address, *, must_listen: bool = True) -> OpenedSink:
+        """The sink at this address of ours, opened and proven when it is asked for first.
+
+        A domain is one sink, wherever it is seen from, and listens at each address of ours that it has.
+
+        :raises ListenError: if it can't be listened on, and it must be.
+        """
+        place = self._home(address)
+        if place not in self._opened:
+            self._opened[place] = await self._open(place, must_listen=must_listen)
+        return self._opened[place]
+
+    def _home(self, address: Address) -> Address:
+        if self.domain is None or self._choice.address is not None:
+            return address
+        return next(iter(self._opened), next(filter(_is_ours, self._known_at), address))
+
+    async def _open(self, address: Address, *, must_listen: bool) -> OpenedSink:
+        names = SinkNames(
+            domain=self.domain or address_literal(address),
+            addresses=(address,),
+            second_domain=self._choice.second_domain,
+            mx_pointing_domain=self._choice.mx_pointing_domain,
+        )
+        known_at = self._known_at if self.domain else (address,)
+        others = [a for a in self._known_at if a.version != address.version and _is_ours(a)][:1]
+        try:
+            await self._sink.listen_at(Endpoint(one, self._choice.port) for one in (address, *others))
         except ListenError as error:
-            if choice.address is not None:
+            if must_listen:
                 raise
-            yield OpenedSink(names=names, key=key, is_proved=False, detail=str(error))
-            return
-        yield await _proved(names, key, choice.port, board, resolver, identity)
-
-
-async def _other_family(choice: LocalSink, address: Address, resolver: Resolver) -> tuple[Endpoint, ...]:
-    """The sink's address of the other family, if its domain names one that is this machine's."""
-    if choice.domain is None:
-        return ()
-    others = [a for a in await _sink_addresses(choice.domain, resolver) if a.version != address.version]
-    return tuple(Endpoint(other, choice.port) for other in others if _is_ours(other))[:1]
+            return OpenedSink(
+                names=names, key=self.key, is_proved=False, detail=str(error), known_at=known_at
+            )
+        return replace(await self._prove(names, self.key, self._choice.port), known_at=known_at)
 
 
 def _is_ours(address: Address) -> bool:
-    import socket  # noqa: PLC0415 -- only to ask the kernel whether the address is this machine's
-
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
         try:
@@ -130,31 +275,3 @@ async def _exchangers(domain: str, resolver: Resolver) -> Sequence[tuple[str, Se
         return [(host, await resolver.addresses(host)) for host in await resolver.exchanges(domain)]
     except ResolveError:
         return []
-
-
-async def _proved(
-    names: SinkNames, key: bytes, port: int, board: ArrivalBoard, resolver: Resolver, identity: Identity
-) -> OpenedSink:
-    token = Mint(key, secrets.token_bytes(16)).token("sink")
-    board.register([token])
-
-    async def resolve(domain: str) -> Sequence[tuple[str, Sequence[Address]]]:
-        return await _exchangers(domain, resolver)
-
-    async def await_token(wanted: Token) -> Arrival:
-        while (arrival := await board.expect([wanted], 3600)) is None:
-            pass
-        return arrival
-
-    request = ProofRequest(
-        domain=names.domain,
-        token=token,
-        port=port,
-        ehlo_name=identity.ehlo_name,
-        contact=identity.contact,
-        date=format_datetime(datetime.now(UTC)),
-    )
-    proof = await prove_sink(request, resolve, await_token)
-    board.forget([token])
-    detail = f"{proof.host} at {proof.endpoint}" if proof.is_proven else proof.detail
-    return OpenedSink(names=names, key=key, is_proved=proof.is_proven, detail=detail)

@@ -17,7 +17,7 @@ from relaywatch.model.evidence import Weakness
 from relaywatch.model.places import Address
 from relaywatch.model.verdicts import Judgement, Reason, Verdict
 from relaywatch.rules.judge import judge
-from relaywatch.script.brief import Identity, Leave
+from relaywatch.script.brief import Identity, Leave, SinkNames
 from relaywatch.script.probe import Probe
 from relaywatch.targets.permissions import Permission
 from relaywatch.targets.scope import LOOPBACK
@@ -30,7 +30,7 @@ from .lore import Lore, gather_lore
 from .pacing import Pacing
 from .reporting import EventKind, RunEvent, TargetReport
 from .settings import RunSettings
-from .sinks import OpenedSink
+from .sinks import OpenedSink, Sinks
 from .target import TargetRun, narrowed
 from .turns import Turns
 
@@ -46,7 +46,7 @@ class Workshop:
     board: ArrivalBoard
     resolver: Resolver
     pacing: Pacing
-    sink: OpenedSink
+    sinks: Sinks
     tell: Callable[[RunEvent], None]
     probes: tuple[Probe, ...]
     allowance: Allowance
@@ -92,7 +92,8 @@ class Workshop:
         self, host: Host, permission: Permission, lore: Lore, weakness: Weakness
     ) -> TargetReport:
         began, started = datetime.now(UTC), time.monotonic()
-        target = self.target_run(host, permission, lore)
+        sink = await self._sink(host)
+        target = self.target_run(host, permission, lore, sink)
         try:
             for probe in self.probes:
                 if probe.weakness is weakness:
@@ -115,7 +116,15 @@ class Workshop:
             line=line, judgement=judgement, attempts=tuple(target.attempts), arrivals=arrivals
         )
 
-    def target_run(self, host: Host, permission: Permission, lore: Lore) -> TargetRun:
+    async def _sink(self, host: Host) -> OpenedSink:
+        try:
+            return await self.interruption.within(self.sinks.facing(host.addresses))
+        except InterruptedRunError as error:
+            return OpenedSink(
+                names=SinkNames(domain="relaywatch.invalid"), key=b"", is_proved=False, detail=str(error)
+            )
+
+    def target_run(self, host: Host, permission: Permission, lore: Lore, sink: OpenedSink) -> TargetRun:
         """What a target's attempts have round them."""
         leave = Leave(
             local_reverse_paths=permission.local_reverse_paths, local_mailboxes=permission.local_mailboxes
@@ -129,11 +138,11 @@ class Workshop:
             leave=narrowed(
                 leave,
                 no_mail=settings.no_mail,
-                is_proved=self.sink.is_proved,
-                sink_unproved_ok=settings.sink_unproved_ok,
+                is_proved=sink.is_proved,
+                sink_unproved_ok=settings.sink_unproved_ok and sink.is_reachable,
             ),
-            sink=self.sink.names,
-            key=self.sink.key,
+            sink=sink.names,
+            key=sink.key,
             board=self.board,
             engine=self.engine,
             paces=self.pacing.for_permission(permission),

@@ -88,6 +88,13 @@ class Sink:
     ) -> None:
         await self._close()
 
+    async def listen_at(self, where: Iterable[Endpoint]) -> None:
+        """Listen there as well.
+
+        :raises ListenError: if an address and port can't be had.
+        """
+        self._servers += await listen(where, self._mailbox.connection)
+
     def subscribe(self, on_arrival: OnArrival) -> Callable[[], None]:
         """Call this at each arrival too, until the function that comes back is called."""
         self._listeners.append(on_arrival)
