@@ -128,7 +128,9 @@ class Remedy(Record, frozen=True, kw_only=True):
     advisories: SomeAdvisories
     standing: Standing
     source: Text | None = None  # manual, page or knowledge base article; required when documented
-    lab_cases: tuple[Slug, ...] = ()  # open servers of the lab that it closed; there are some exactly when live
+    lab_cases: tuple[
+        Slug, ...
+    ] = ()  # open servers of the lab that it closed; there are some exactly when live
     step: Annotated[tuple[Step, ...], Meta(min_length=1)]
     verify: Annotated[tuple[Step, ...], Meta(min_length=1)]
     en: RemedyText

@@ -56,20 +56,21 @@ def _exclusions(choices: Choices) -> Exclusions:
 
 
 def _sink(choices: Choices) -> SinkChoice:
-    domains = {
-        "second_domain": choices.second_domain,
-        "mx_pointing_domain": choices.mx_pointing_domain,
-    }
     if choices.sink is None:
         return LocalSink(
             address=choices.sink_address,
             domain=choices.sink_domain,
             port=choices.sink_port,
             journal=choices.sink_journal,
-            **domains,
+            second_domain=choices.second_domain,
+            mx_pointing_domain=choices.mx_pointing_domain,
         )
     if choices.sink_key_file is None or choices.sink_domain is None:
         raise UsageError("--sink needs --sink-key-file and --sink-domain")
     return RemoteSinkChoice(
-        url=choices.sink, key_file=choices.sink_key_file, domain=choices.sink_domain, **domains
+        url=choices.sink,
+        key_file=choices.sink_key_file,
+        domain=choices.sink_domain,
+        second_domain=choices.second_domain,
+        mx_pointing_domain=choices.mx_pointing_domain,
     )

@@ -15,7 +15,7 @@ class Limits:
     send_seconds: float = 30.0
     """How long the peer may take to make room for what is sent."""
     tls_seconds: float = 20.0
-    attempt_seconds: float = 600.0
+    attempt_seconds: float = 1200.0
     """The whole attempt, without the time that the script itself lets pass or waits for arrivals."""
     max_octets_in: int = 1 << 20
     max_operations: int = 10_000

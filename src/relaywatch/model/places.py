@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 Address = IPv4Address | IPv6Address
 
@@ -64,6 +64,24 @@ def parse_address(text: str) -> Address:
             raise ValueError(f"{text!r} has a zone id")
         return address.ipv4_mapped or address
     return address
+
+
+_NAT64 = IPv6Network("64:ff9b::/96")
+_COMPATIBLE = IPv6Network("::/96")
+
+
+def embedded_ipv4(address: Address) -> IPv4Address | None:
+    """The IPv4 address that an IPv6 address leads to by translation or tunnel, if it does.
+
+    NAT64 (RFC 6052), 6to4 (RFC 3056), Teredo (RFC 4380), and the IPv4-compatible form (RFC 4291).
+    """
+    if not isinstance(address, IPv6Address):
+        return None
+    if address.teredo is not None:
+        return address.teredo[1]
+    if address in _NAT64 or (address in _COMPATIBLE and int(address) > 1):
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.sixtofour
 
 
 def address_literal(address: Address) -> str:

@@ -27,8 +27,6 @@ class LocalSink:
     port: int = 25
     """Where it listens; mail from outside only ever comes to 25."""
     journal: Path | None = None
-    key_file: Path | None = None
-    """Whose key makes the tokens, so that arrivals after the run are still known; without one it is forgotten."""
     second_domain: str | None = None
     mx_pointing_domain: str | None = None
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, product
 
 from relaywatch.engine.arrivals import ArrivalBoard
 from relaywatch.engine.driver import Engine
@@ -56,6 +56,8 @@ class TargetRun:
     """Names that the target gave itself at an earlier door."""
     software: str | None = None
     door: Door | None = None
+    was_asked_all: bool = False
+    """Whether a door has answered all that is asked of the first."""
 
     # --- the surroundings of an attempt --------------------------------------------------------
 
@@ -72,6 +74,9 @@ class TargetRun:
         """Keep the observation's canaries in mind, count messages taken, and pass it on."""
         self.share.observed(observation)
         self._keep(token for token in (observation.token, observation.return_token) if token)
+        if observation.fact is Fact.RATE_LIMITED:
+            for pace, address in product(self.paces, self.host.addresses):
+                pace.back_off(address)
         self.tell(
             RunEvent(
                 kind=EventKind.OBSERVED,
@@ -139,10 +144,7 @@ class TargetRun:
         """Everything once, at the first door that answers; what is telling at the others."""
         if self.settings.exhaustive:
             return Depth.EXHAUSTIVE
-        had_standard = any(
-            seen.fact is Fact.REFUSED for attempt in self.attempts for seen in attempt.observations
-        )
-        return Depth.CORE if had_standard else Depth.STANDARD
+        return Depth.CORE if self.was_asked_all else Depth.STANDARD
 
     async def _attempt(self, probe: Probe, door: Door, endpoint: Endpoint, depth: Depth) -> Attempt:
         self.door = door
@@ -164,6 +166,8 @@ class TargetRun:
         )
         attempt = await self.engine.attempt(probe, brief, self)
         self.share.ended(in_good_order=attempt.status is AttemptStatus.COMPLETED)
+        if depth is not Depth.CORE and attempt.status is AttemptStatus.COMPLETED:
+            self.was_asked_all |= any(seen.fact is Fact.REFUSED for seen in attempt.observations)
         if not self._is_no_door(attempt):
             self.attempts.append(attempt)
         self.tell(RunEvent(kind=EventKind.ATTEMPT_ENDED, target=target, door=door, attempt=attempt))

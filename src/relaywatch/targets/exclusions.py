@@ -9,7 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from relaywatch.model.errors import UsageError
-from relaywatch.model.places import Address
+from relaywatch.model.places import Address, embedded_ipv4
 
 from .parse import Origin, Span, parse_span
 
@@ -54,7 +54,11 @@ class Exclusions:
         return chain.from_iterable(self._exclusions.values())
 
     def find(self, address: Address) -> Exclusion | None:
-        """The exclusion that covers the address, if one does."""
+        """The exclusion that covers the address, or the IPv4 address to which it leads, if one does."""
+        inner = embedded_ipv4(address)
+        return self._find(address) or (self._find(inner) if inner is not None else None)
+
+    def _find(self, address: Address) -> Exclusion | None:
         place = bisect_right(self._starts[address.version], int(address)) - 1
         if place < 0:
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from relaywatch.model.places import Address
+from relaywatch.model.places import Address, embedded_ipv4
 
 Network = IPv4Network | IPv6Network
 
@@ -38,5 +38,11 @@ def why_no_host(first: Address, last: Address | None = None) -> str | None:
 
 
 def is_private(address: Address) -> bool:
-    """Whether the address means another host in every network: RFC 1918, 6598, 3927 and 4193."""
+    """Whether the address means another host in every network: RFC 1918, 6598, 3927 and 4193.
+
+    So does one that leads to such an address by translation or tunnel, or to loopback.
+    """
+    inner = embedded_ipv4(address)
+    if inner is not None:
+        return inner.is_loopback or is_private(inner)
     return any(address in network for network in _NOBODYS_IN_PARTICULAR)

@@ -49,7 +49,7 @@ class Asked:
     """The 421 with which the server closed: an answer to nothing that was asked."""
     was_cut: bool = False
     """Whether the server closed before the end."""
-    trouble: str = ""
+    trouble: ReadTimeoutError | RemoteProtocolError | None = None
     """What else ended it: silence, or words that are no reply."""
 
 
@@ -70,7 +70,8 @@ async def ask(
     """
     lines = _lines(by_transaction(envelopes, transaction_size), with_control=with_control)
     asked: list[tuple[_Line, Reply]] = []
-    was_cut, trouble = False, ""
+    was_cut = False
+    trouble: ReadTimeoutError | RemoteProtocolError | None = None
     try:
         if session.pipelines:
             await _ask_in_groups(link, brief, lines, asked)
@@ -79,7 +80,7 @@ async def ask(
     except PeerClosedError:
         was_cut = True
     except (ReadTimeoutError, RemoteProtocolError) as error:
-        trouble = str(error) or type(error).__name__
+        trouble = error
     farewell = asked.pop()[1] if asked and asked[-1][1].code == 421 else None
     read = _read(asked)
     return replace(read, farewell=farewell, was_cut=was_cut or farewell is not None, trouble=trouble)

@@ -78,6 +78,8 @@ class Survey:
         self._learn_limit()
         plain = write(Case(helo=self.contact.helo_form), self.controls.names, self.brief)
         asked = await ask(self.link, self.brief, session, [plain], with_control=self.limit > 1)
+        if asked.trouble is not None and not asked.answers:
+            raise asked.trouble  # not even the first question got an answer
         for answer in asked.answers:
             await self.contact.recognise(Where.REPLY, answer.rcpt or answer.mail)
         if not (asked.was_cut or asked.trouble) and asked.refusals < self.limit:
