@@ -71,6 +71,20 @@ def test_no_mail_stops_before_data(world):
     assert "not-sent" in line["reasons"]
 
 
+def test_who_checks_is_said_by_options_or_the_environment(world):
+    done = world.run(
+        *("check", here(world, "open"), "--transcript", "--operator", "CERT Example"),
+        environment={
+            "RELAYWATCH_CONTACT": "abuse@cert.example",
+            "RELAYWATCH_EHLO_NAME": "checker.cert.example",
+        },
+    )
+
+    assert "C: EHLO checker.cert.example" in done.stdout
+    assert "This is a test by CERT Example" in done.stdout
+    assert "abuse@cert.example" in done.stdout
+
+
 def test_the_report_to_read(world, tmp_path):
     page = tmp_path / "report.html"
     done = world.run("check", here(world, "open"), "--transcript", "--html", page)
@@ -175,7 +189,7 @@ def test_whoever_reads_us_may_go(world):
 
 def test_a_terminal_is_asked_as_in_2002(world, tmp_path):
     (tmp_path / "ip.txt").write_text(here(world, "open") + "\n")
-    answers = f"{tmp_path / 'ip.txt'}\nchecker.test\n\n127.0.0.1\n{tmp_path / 'log'}\n{tmp_path / 'results.jsonl'}\n"
+    answers = f"{tmp_path / 'ip.txt'}\nchecker.test\nabuse@checker.test\n\n127.0.0.1\n{tmp_path / 'log'}\n{tmp_path / 'results.jsonl'}\n"
     master, slave = pty.openpty()
     with subprocess.Popen(
         world.command("scan"), stdin=slave, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=english()
@@ -186,7 +200,14 @@ def test_a_terminal_is_asked_as_in_2002(world, tmp_path):
     os.close(master)
 
     assert 1 == process.returncode
-    for question in (b"Host list", b"EHLO name", b"Reverse-path", b"Forward-path", b"Log of the sessions"):
+    for question in (
+        b"Host list",
+        b"EHLO name",
+        b"Contact",
+        b"Reverse-path",
+        b"Forward-path",
+        b"Log of the sessions",
+    ):
         assert question in asked
     assert told.endswith(b"Finished. 1 of 1 hosts relay.\n")
     assert "EHLO checker.test" in (tmp_path / "log").read_text()

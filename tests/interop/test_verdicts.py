@@ -43,6 +43,7 @@ def relaywatch(lab, cases, folder, *words):
     scope = folder / "scope.toml"
     scope.write_text("\n".join(map(permission, cases)))
     options = ["--scope", scope, "--ehlo-name", "stranger.example", "--wait", str(WAIT)]
+    options += ["--contact", "postmaster@stranger.example", "--operator", "the lab's stranger"]
     options += ["--greylist-wait", "20"]  # the lab's greylists want three seconds, and say nothing of it
     options += ["--sink-address", plan.SINK, "--sink-domain", plan.SINK_DOMAIN]
     options += ["--second-domain", plan.SECOND_SINK_DOMAIN, "--mx-pointing-domain", plan.POINTING_DOMAIN]

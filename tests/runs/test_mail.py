@@ -55,10 +55,13 @@ class TestLeave:
             ({"is_proved": False, "sink_unproved_ok": True}, True, ""),
             ({"no_mail": True}, False, "not-sent"),
             ({"no_mail": True, "is_proved": False, "sink_unproved_ok": True}, False, "not-sent"),
+            ({"is_introduced": False}, False, "not-sent: nobody says who checks"),
+            ({"is_introduced": False, "sink_unproved_ok": True}, False, "not-sent: nobody says who checks"),
         ],
     )
     def test_what_is_left_of_it(self, circumstances, mail, because):
-        given = {"no_mail": False, "is_proved": True, "sink_unproved_ok": False} | circumstances
+        given = {"no_mail": False, "is_introduced": True, "is_proved": True, "sink_unproved_ok": False}
+        given |= circumstances
         leave = narrowed(Leave(local_mailboxes=True), **given)
 
         assert (mail, because, True) == (leave.mail, leave.mail_withheld_because, leave.local_mailboxes)
@@ -250,7 +253,7 @@ class TestWhoFindsIt:
         assert "127.0.0.1 means another host" in told[1].detail
 
     def test_no_leave_covers_that(self):
-        leave = narrowed(Leave(), no_mail=False, is_proved=False, sink_unproved_ok=False)
+        leave = narrowed(Leave(), no_mail=False, is_introduced=True, is_proved=False, sink_unproved_ok=False)
 
         assert (False, "sink-unproved") == (leave.mail, leave.mail_withheld_because)
 

@@ -4,6 +4,7 @@ import json
 from datetime import date
 from ipaddress import ip_address, ip_network
 
+import pytest
 from tests.runs.checking import LOOPBACK, PATIENCE, asyncio_run, check, check_world, hurried, saying, world
 
 from relaywatch.demo.population import policy
@@ -21,8 +22,8 @@ from relaywatch.runs.lore import Lore
 from relaywatch.runs.pacing import Pacing
 from relaywatch.runs.run import Run
 from relaywatch.runs.sinks import OpenedSink
-from relaywatch.runs.workshop import Workshop
-from relaywatch.script.brief import SinkNames
+from relaywatch.runs.workshop import Workshop, missing_of
+from relaywatch.script.brief import Identity, SinkNames
 from relaywatch.script.probe import Probe
 from relaywatch.sink.certificate import make_certificate
 from relaywatch.targets.parse import parse_target
@@ -177,7 +178,7 @@ class TestUntrustedWords:
 class TestPermission:
     """Of a permission that isn't loopback's; nothing is sent here."""
 
-    def runs(self, *permissions, **settings):
+    def runs(self, *permissions, tell=lambda _event: None, **settings):
         """A target's run under each of the permissions."""
 
         async def scene():
@@ -189,7 +190,7 @@ class TestPermission:
                 resolver=Resolver(hosts={}),
                 pacing=Pacing(given.rates),
                 sinks=None,
-                tell=lambda _event: None,
+                tell=tell,
                 probes=(),
                 allowance=Allowance(3),
             )
@@ -205,6 +206,31 @@ class TestPermission:
         assert (True, False) == (first.leave.local_mailboxes, first.leave.local_reverse_paths)
         assert (False, True) == (second.leave.local_mailboxes, second.leave.local_reverse_paths)
         assert "Example" == first.identity.requested_by
+
+    @pytest.mark.parametrize(
+        ("identity", "missing"),
+        [
+            ({}, ("--contact", "--ehlo-name")),
+            ({"contact": "abuse@checker.example"}, ("--ehlo-name",)),
+            ({"ehlo_name": "checker.example"}, ("--contact",)),
+            ({"contact": "https://checker.example", "ehlo_name": "checker"}, ("--ehlo-name",)),
+            ({"contact": "abuse@checker.example", "ehlo_name": "checker.local"}, ("--ehlo-name",)),
+            ({"contact": "abuse@checker.example", "ehlo_name": "checker.example"}, ()),
+        ],
+    )
+    def test_no_stranger_gets_mail_before_it_says_who_checks(self, identity, missing):
+        told = []
+        runs = self.runs(permission(), permission("Other"), tell=told.append, identity=Identity(**identity))
+
+        assert [not missing] * 2 == [run.leave.mail for run in runs]
+        assert [" ".join(missing)] * bool(missing) == [event.detail for event in told]
+        assert missing == missing_of(Identity(**identity))
+
+    def test_nor_is_that_told_where_no_mail_is_wanted(self):
+        told = []
+        (run,) = self.runs(permission(), tell=told.append, no_mail=True)
+
+        assert ([], "not-sent") == (told, run.leave.mail_withheld_because)
 
     def test_the_slowest_of_the_paces_decides(self):
         slow, other = self.runs(permission(rate=0.5), permission())

@@ -70,6 +70,7 @@ class Choices:
     wait: float = 60.0
     greylist_wait: float = 330.0
     ehlo_name: str | None = None
+    operator: str | None = None
     contact: str | None = None
     no_mail: bool = False
     ports: tuple[int, ...] = ()
@@ -208,11 +209,32 @@ _SHARED: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         metavar="SECONDS",
         help=N_("How long to wait, at most, before asking once more what a server put off."),
     ),
-    option("--ehlo-name", type=NAME, metavar="NAME", help=N_("Name to give in EHLO.")),
+    option(
+        "--ehlo-name",
+        type=NAME,
+        envvar="RELAYWATCH_EHLO_NAME",
+        show_envvar=True,
+        metavar="NAME",
+        help=N_("Name to give in EHLO: this host's own. Needed before mail is handed to others' servers."),
+    ),
+    option(
+        "--operator",
+        envvar="RELAYWATCH_OPERATOR",
+        show_envvar=True,
+        metavar="NAME",
+        help=N_(
+            "Who checks: a person or an organisation, said in the test message and in the sink's replies."
+        ),
+    ),
     option(
         "--contact",
+        envvar="RELAYWATCH_CONTACT",
+        show_envvar=True,
         metavar="ADDRESS",
-        help=N_("Mail or web address, said in the test message, that answers questions and takes opt-outs."),
+        help=N_(
+            "Mail or web address, said in the test message, that answers questions and takes opt-outs. "
+            "Needed before mail is handed to others' servers."
+        ),
     ),
     option(
         "--source-address",

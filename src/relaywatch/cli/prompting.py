@@ -34,6 +34,11 @@ def ask(words: Words, choices: Choices) -> Answers:
     ehlo_name = click.prompt(
         words("EHLO name"), default=choices.ehlo_name or "relaywatch.invalid", value_proc=parse_name_again
     )
+    contact = click.prompt(
+        words("Contact: a mail or web address for whoever is asked (empty: no message is sent to others)"),
+        default=choices.contact or "",
+        show_default=bool(choices.contact),
+    )
     domain = click.prompt(
         words("Reverse-path: a domain of yours whose mail arrives on this machine (empty: its address)"),
         default="",
@@ -50,6 +55,7 @@ def ask(words: Words, choices: Choices) -> Answers:
     chosen = replace(
         choices,
         ehlo_name=ehlo_name,
+        contact=contact or None,
         sink_domain=domain or None,
         sink_address=parse_address(address),
     )

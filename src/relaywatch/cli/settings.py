@@ -42,7 +42,10 @@ def settings_from(choices: Choices) -> RunSettings:
 def _identity(choices: Choices) -> Identity:
     usual = Identity()
     return replace(
-        usual, ehlo_name=choices.ehlo_name or usual.ehlo_name, contact=choices.contact or usual.contact
+        usual,
+        ehlo_name=choices.ehlo_name or usual.ehlo_name,
+        operator=choices.operator or usual.operator,
+        contact=choices.contact or usual.contact,
     )
 
 

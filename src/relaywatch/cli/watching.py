@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -24,9 +24,22 @@ from relaywatch.runs.reporting import EventKind, RunEvent
 from relaywatch.targets.lists import BadTarget, Entry
 
 from .exit_codes import Tally
-from .language import Words
+from .language import N_, Words
 from .reports.text import verdict_text
 from .untrusted import neutralise
+
+
+_WORDINGS = MappingProxyType(
+    {
+        EventKind.SKIPPED: N_("Not tested: {detail}"),
+        EventKind.SINK_PROVED: N_("Our sink receives: {detail}"),
+        EventKind.SINK_UNPROVED: N_("Our sink could not be shown to receive: {detail}"),
+        EventKind.MAIL_WITHHELD: N_(
+            "No test message is handed over, so nothing can be proven: say who checks. Missing: {detail}"
+        ),
+        EventKind.ATTEMPT_BEGAN: N_("{target} {door}: asking"),
+    }
+)
 
 
 class Watcher:
@@ -52,20 +65,12 @@ class Watcher:
 
     def wording(self, event: RunEvent) -> str:
         """The event in words; nothing if it isn't worth a line."""
-        words, detail = self._words, neutralise(event.detail)
-        match event.kind:
-            case EventKind.SKIPPED:
-                return words("Not tested: {detail}", detail=detail)
-            case EventKind.SINK_PROVED:
-                return words("Our sink receives: {detail}", detail=detail)
-            case EventKind.SINK_UNPROVED:
-                return words("Our sink could not be shown to receive: {detail}", detail=detail)
-            case EventKind.ATTEMPT_BEGAN:
-                return words("{target} {door}: asking", target=event.target, door=event.door)
-            case EventKind.ATTEMPT_ENDED:
-                return self._attempt_wording(event)
-            case _:
-                return ""
+        if event.kind is EventKind.ATTEMPT_ENDED:
+            return self._attempt_wording(event)
+        if event.kind not in _WORDINGS:
+            return ""
+        detail = neutralise(event.detail)
+        return self._words(_WORDINGS[event.kind], detail=detail, target=event.target, door=event.door)
 
     def took(self, line: ResultLine) -> None:
         """Take a finished target."""

@@ -26,6 +26,8 @@ class EventKind(StrEnum):
 
     SINK_PROVED = "sink-proved"
     SINK_UNPROVED = "sink-unproved"
+    MAIL_WITHHELD = "mail-withheld"
+    """Messages stop before DATA until the options are given that ``detail`` names."""
     TARGET_BEGAN = "target-began"
     ATTEMPT_BEGAN = "attempt-began"
     OBSERVED = "observed"

@@ -204,10 +204,14 @@ class TargetRun:
         self.board.forget(self.tokens)
 
 
-def narrowed(leave: Leave, *, no_mail: bool, is_proved: bool, sink_unproved_ok: bool) -> Leave:
+def narrowed(
+    leave: Leave, *, no_mail: bool, is_introduced: bool, is_proved: bool, sink_unproved_ok: bool
+) -> Leave:
     """What is left of a permission's leave once the run's own limits are taken into account."""
     if no_mail:
         return replace(leave, mail=False, mail_withheld_because="not-sent")
+    if not is_introduced:
+        return replace(leave, mail=False, mail_withheld_because="not-sent: nobody says who checks")
     if not is_proved and not sink_unproved_ok:
         return replace(leave, mail=False, mail_withheld_because="sink-unproved")
     return leave

@@ -34,6 +34,8 @@ from .sinks import OpenedSink, Sinks
 from .target import TargetRun, narrowed
 from .turns import Turns
 
+_NOBODYS = (".invalid", ".localhost", ".local", ".localdomain")
+"""Endings of names by which no stranger finds us (RFC 2606, RFC 6761, RFC 6762)."""
 _log = logging.getLogger(__name__)
 
 
@@ -52,6 +54,8 @@ class Workshop:
     allowance: Allowance
     interruption: Interruption = field(default_factory=Interruption)
     turns: Turns = field(default_factory=Turns)
+    withheld: list[tuple[str, ...]] = field(default_factory=list)
+    """What was missing for mail to be handed over, once that was told."""
 
     async def check(self, host: Host, permission: Permission) -> list[TargetReport]:
         """Check one host with every probe, a report for each weakness.
@@ -138,6 +142,7 @@ class Workshop:
             leave=narrowed(
                 leave,
                 no_mail=settings.no_mail,
+                is_introduced=self._is_introduced(host),
                 is_proved=sink.is_proved,
                 sink_unproved_ok=settings.sink_unproved_ok and sink.is_reachable,
             ),
@@ -150,9 +155,25 @@ class Workshop:
             share=self.allowance.share(host.places),
         )
 
+    def _is_introduced(self, host: Host) -> bool:
+        """Whether the message would tell who checks; on this machine nobody asks."""
+        missing = missing_of(self.settings.identity)
+        if not missing or all(address.is_loopback for address in host.addresses):
+            return True
+        if not self.withheld and not self.settings.no_mail:
+            self.withheld.append(missing)
+            self.tell(RunEvent(kind=EventKind.MAIL_WITHHELD, detail=" ".join(missing)))
+        return False
+
     def _source(self, address: Address) -> Address | None:
         chosen = [source for source in self.settings.sources if source.version == address.version]
         return chosen[0] if chosen else source_for(address)
+
+
+def missing_of(identity: Identity) -> tuple[str, ...]:
+    """The options that are still to be given before a stranger may be sent mail: whom to ask, and who calls."""
+    is_named = "." in identity.ehlo_name and not identity.ehlo_name.endswith(_NOBODYS)
+    return (*(() if identity.contact else ("--contact",)), *(() if is_named else ("--ehlo-name",)))
 
 
 def _on_behalf(identity: Identity, permission: Permission) -> Identity:

@@ -72,7 +72,8 @@ REASONS = MappingProxyType(
         Reason.INCOMPLETE: N_("Fewer cases were answered than planned."),
         Reason.VOID: N_("Every case that was asked would have been answered alike for its own recipients."),
         Reason.NOT_SENT: N_(
-            "It said yes, and no message was handed over, as it was asked of us or as safety demands."
+            "It said yes, and no message was handed over: as it was asked of us, as safety demands, or since "
+            "--contact and --ehlo-name don't say yet who checks."
         ),
         Reason.SINK_UNPROVED: N_(
             "It said yes; our own mailbox could not be shown to receive, so nothing was sent."
