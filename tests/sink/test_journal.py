@@ -221,6 +221,30 @@ def test_one_process_at_a_time(tmp_path):
     Journal(tmp_path).close()
 
 
+def test_behind_a_write_that_could_not_be_taken_back_nothing_is_written(tmp_path):
+    """The disk goes read-only in the middle of a line: a record behind it would be lost with it."""
+    journal = Journal(tmp_path)
+    journal.append([record(0)])
+    writable = journal._file
+    half = writable.tell()
+    writable.write(b'{"half a li')
+    journal._file = segment_files(tmp_path)[0].open("rb", buffering=0)  # neither write nor truncate works
+
+    with pytest.raises(JournalError):
+        journal.append([record(1)])
+    journal._file.close()
+    journal._file = writable
+    with pytest.raises(JournalError, match="restart the sink"):
+        journal.append([record(2)])
+
+    assert [1] == [kept.sequence for kept in journal.read_all()]
+    journal.close()
+    anew = Journal(tmp_path)
+    assert half == segment_files(tmp_path)[0].stat().st_size
+    assert [2] == [kept.sequence for kept in anew.append([record(2)])]
+    anew.close()
+
+
 def test_what_comes_while_the_disk_is_busy_is_written_in_one_go(run, tmp_path, monkeypatch):
     synced = []
     real = os.fsync

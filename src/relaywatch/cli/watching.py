@@ -28,7 +28,6 @@ from .language import N_, Words
 from .reports.text import verdict_text
 from .untrusted import neutralise
 
-
 _WORDINGS = MappingProxyType(
     {
         EventKind.SKIPPED: N_("Not tested: {detail}"),

@@ -19,7 +19,6 @@ opening: its sender never heard 250. A damaged line in the middle is skipped and
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import secrets
 import sys
@@ -131,6 +130,7 @@ class Journal:
         self._segment_octets = segment_octets
         self._segment_count = segments
         self._mutex = threading.Lock()
+        self._is_broken = False
         self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(Record)
         self.damaged = 0
@@ -232,16 +232,26 @@ class Journal:
         self._segments.append(_Segment(path, first))
         return file
 
+    def _cut_back(self, segment: _Segment) -> None:
+        """Take back what was half written; where even that fails, nothing more may follow it."""
+        try:
+            self._file.truncate(segment.size)
+            self._file.seek(segment.size)
+        except OSError:  # opening it anew cuts what is left
+            self._is_broken = True
+
     def _write(self, lines: Sequence[bytes]) -> None:
         segment = self._segments[-1]
+        if self._is_broken:
+            raise JournalError(
+                f"journal {segment.path}: a failed write could not be taken back; restart the sink"
+            )
         try:
             _write_all(self._file, b"".join(lines))
             os.fsync(self._file.fileno())
         except OSError as error:
-            with contextlib.suppress(OSError):  # best effort: opening cuts what is left
-                self._file.truncate(segment.size)
-                self._file.seek(segment.size)
-            raise JournalError(f"journal {segment.path}: {error.strerror}") from error
+            self._cut_back(segment)
+            raise JournalError(f"journal {segment.path}: {error.strerror or error}") from error
         for line in lines:
             segment.offsets.append(segment.size)
             segment.size += len(line)
