@@ -17,6 +17,54 @@ async def until_observed(surroundings, count):
         await asyncio.sleep(0.01)
 
 
+def late(connection, over):
+    """Greets after a while, as those do that let talkers wait."""
+    over.wait(0.15)
+    connection.sendall(b"220 patient.test\r\n")
+    connection.recv(1)
+
+
+async def come_again(link, _brief):
+    for _ in range(4):
+        await link.connect()
+        await ops.Receive()
+        await link.close()
+
+
+class TestGreetings:
+    def test_waiting_for_them_does_not_use_up_the_attempt(self, attempt):
+        with serving(late) as endpoint:
+            outcome = attempt(come_again, endpoint, attempt_seconds=0.4)
+
+        assert (AttemptStatus.COMPLETED, "") == (outcome.status, outcome.error)
+        assert 0.6 <= outcome.seconds < 4
+
+    def test_but_only_up_to_a_limit(self, attempt):
+        """Whoever lets everybody wait at every connection is a tarpit in the end."""
+        with serving(late) as endpoint:
+            outcome = attempt(come_again, endpoint, attempt_seconds=0.2, greeting_seconds=0.1)
+
+        assert AttemptStatus.TARPIT == outcome.status
+        assert outcome.seconds < 0.6
+
+    def test_what_drips_after_the_greeting_is_the_attempt_s_own_time(self, attempt):
+        async def script(link, _brief):
+            await link.connect()
+            while await ops.Receive():
+                pass
+
+        with serving(dripping) as endpoint:
+            outcome = attempt(script, endpoint, attempt_seconds=0.3)
+
+        assert AttemptStatus.TARPIT == outcome.status
+        assert outcome.seconds < 2
+
+
+def dripping(connection, over):
+    while not over.wait(0.02):
+        connection.sendall(b"2")
+
+
 class TestWaiting:
     def test_a_pause_does_not_use_up_the_attempt(self, attempt):
         async def script(link, brief):

@@ -49,8 +49,8 @@ class RunningAttempt:
     """A script and what it waits for; every method is called from the event loop, and none raises."""
 
     __slots__ = (
-        "_began", "_brief", "_deadline", "_doom", "_expires", "_forget", "_grace", "_idle_since", "_limits", "_octets_in",
-        "_operation_count", "_operations", "_probe", "_recorder", "_script", "_started", "_wait", "outcome",
+        "_began", "_brief", "_deadline", "_doom", "_expires", "_forget", "_grace", "_greeting_left", "_limits", "_octets_in",
+        "_operation_count", "_operations", "_probe", "_recorder", "_script", "_started", "_wait", "_wait_began", "outcome",
     )  # fmt: skip
 
     def __init__(
@@ -75,7 +75,8 @@ class RunningAttempt:
         self._doom: tuple[type[errors.RelaywatchError], str] | None = None
         self._wait: Wait | None = None
         self._deadline = 0.0
-        self._idle_since: float | None = None
+        self._wait_began = 0.0
+        self._greeting_left = limits.greeting_seconds
         self.outcome: asyncio.Future[Attempt] = asyncio.get_running_loop().create_future()
         self.outcome.add_done_callback(self._abandon)
 
@@ -89,7 +90,7 @@ class RunningAttempt:
         """See whether the time of the waiting operation, or of the whole attempt, is over."""
         if self._wait is None:
             return
-        if self._idle_since is None and now >= self._expires:
+        if not self._wait.is_idle and now >= self._expires:
             self._doom_it(errors.AttemptTimeoutError, f"not done in {self._limits.attempt_seconds:g} s")
         elif now >= self._deadline:
             self._answer(self._wait, self._wait.late)
@@ -178,18 +179,24 @@ class RunningAttempt:
     def _wait_for(self, wait: Wait) -> None:
         self._stop_idling()
         now = monotonic()
-        self._wait, self._deadline = wait, now + wait.seconds
-        self._idle_since = now if wait.is_idle else None
+        self._wait, self._wait_began, self._deadline = wait, now, now + wait.seconds
 
     def _stop_waiting(self) -> None:
-        self._wait = None
         self._stop_idling()
+        self._wait = None
         self._operations.stop_waiting()
 
     def _stop_idling(self) -> None:
-        if self._idle_since is not None:
-            self._expires += monotonic() - self._idle_since
-            self._idle_since = None
+        """Give the attempt back what time the waiting operation took that isn't its own."""
+        if self._wait is None:
+            return
+        taken = monotonic() - self._wait_began
+        if self._wait.is_idle:
+            self._expires += taken
+        elif self._wait.is_for_greeting:
+            credit = min(taken, self._greeting_left)
+            self._greeting_left -= credit
+            self._expires += credit
 
     # --- the end ---------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ class Connection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_buffer", "_context", "_dialling", "_dropped", "_has_input", "_is_held", "_owner", "_tls", "_transport",
-        "at_eof", "error", "inbox", "is_connected", "is_drained", "session", "source",
+        "at_eof", "error", "has_spoken", "inbox", "is_connected", "is_drained", "session", "source",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, buffer: memoryview, context: ssl.SSLContext) -> None:
@@ -65,6 +65,7 @@ class Connection(asyncio.BufferedProtocol):
         self._is_held = False
         self.inbox = bytearray()
         self.at_eof = False
+        self.has_spoken = False
         self.is_connected = False
         self.is_drained = True
         self.error: Exception | None = None
@@ -210,6 +211,7 @@ class Connection(asyncio.BufferedProtocol):
     def _receive(self, data: bytes) -> None:
         if data and self._owner is not None:
             self.inbox += data
+            self.has_spoken = True
             self._owner.record(Direction.SERVER, data)
 
     def _pump(self, tls: TLSLayer) -> None:

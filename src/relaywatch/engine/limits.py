@@ -15,8 +15,11 @@ class Limits:
     send_seconds: float = 30.0
     """How long the peer may take to make room for what is sent."""
     tls_seconds: float = 20.0
-    attempt_seconds: float = 1200.0
+    attempt_seconds: float = 600.0
     """The whole attempt, without the time that the script itself lets pass or waits for arrivals."""
+    greeting_seconds: float = 3600.0
+    """How much of what its greetings took an attempt is given back, all together: servers that make talkers wait
+    do so at every connection, and are no tarpits for that."""
     max_octets_in: int = 1 << 20
     max_operations: int = 10_000
     max_transcript_octets: int = 64 << 10

@@ -38,7 +38,8 @@ class Wait:
 
     ``poll`` is asked for the answer whenever something has changed, ``late`` when ``seconds`` are over;
     either gives the answer, `PENDING`, another `Wait`, or raises the error that is the answer.
-    While ``is_idle``, the attempt's own time stands still.
+    While ``is_idle``, the attempt's own time stands still; what it waits for a greeting is given back to it
+    afterwards, within limits.
     """
 
     op: Any
@@ -46,6 +47,7 @@ class Wait:
     poll: Callable[[Any], Any] = _not_yet
     late: Callable[[Any], Any] = _not_yet
     is_idle: bool = False
+    is_for_greeting: bool = False
 
 
 class Operations:
@@ -158,7 +160,10 @@ class Operations:
     def _receive(self, op: ops.Receive) -> bytes | Wait:
         answer = self._received(op)
         if answer is PENDING:
-            return Wait(op, self._patience(op), self._received, self._not_received)
+            awaits_greeting = not self._open_connection().has_spoken
+            return Wait(
+                op, self._patience(op), self._received, self._not_received, is_for_greeting=awaits_greeting
+            )
         return answer
 
     def _received(self, op: ops.Receive) -> bytes | _Pending:
