@@ -9,6 +9,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 from tests.runs.checking import (
     LOOPBACK,
+    PATIENCE,
     asyncio_run,
     check,
     check_world,
@@ -20,13 +21,14 @@ from tests.runs.checking import (
 from tests.runs.naming import serving
 
 from relaywatch.demo.population import policy
-from relaywatch.demo.server import MailServer
+from relaywatch.demo.server import Listener, MailServer
 from relaywatch.engine.arrivals import ArrivalBoard
 from relaywatch.engine.resolve import Resolver
 from relaywatch.model.errors import UsageError
 from relaywatch.model.evidence import ArrivalKind, Fact
 from relaywatch.model.places import Endpoint, address_literal
 from relaywatch.model.verdicts import Proof, Reason, Verdict
+from relaywatch.runs.allowance import BODIES_IN_VAIN
 from relaywatch.runs.reporting import EventKind
 from relaywatch.runs.settings import LocalSink, RemoteSinkChoice
 from relaywatch.runs.sinks import OpenedSink, Sinks
@@ -325,6 +327,33 @@ class TestAllowance:
 
         assert (3, Verdict.ACCEPTING) == (told.messages(), told.line.verdict)
         assert sorted(ports) == [door.port for door in told.line.doors]
+
+    @pytest.mark.parametrize("answer", [b"550 5.7.1 rejected by policy\r\n", b"451 4.7.1 not now\r\n"])
+    def test_one_that_refuses_every_message_at_its_end_is_not_sent_all_of_them(self, answer):
+        bodies = 0
+
+        async def refuse_at_the_end(reader, writer):
+            nonlocal bodies
+            writer.write(b"220 mail.ash.example ESMTP\r\n")
+            while line := await reader.readline():
+                verb = line[:4].upper()
+                if verb == b"DATA":
+                    writer.write(b"354 go on\r\n")
+                    await reader.readuntil(b"\r\n.\r\n")
+                    bodies += 1
+                writer.write(answer if verb == b"DATA" else b"250 mail.ash.example\r\n")
+
+        async def scene():
+            async with Listener(refuse_at_the_end, hosts=("127.0.0.9",)) as listener:
+                patience = replace(PATIENCE, greylist=0.05)
+                settings = hurried(wait=0.05, exhaustive=True, patience=patience)
+                return await check([f"127.0.0.9:{listener.port}"], settings)
+
+        told = asyncio_run(scene())
+
+        assert BODIES_IN_VAIN == bodies
+        assert Verdict.OPEN is not told.line.verdict
+        assert Reason.NOT_SENT in told.line.reasons
 
     def test_nor_does_one_that_delivers_get_more_than_it_takes_to_prove_it(self):
         assert 1 == check_world(hurried(), "open").messages()

@@ -78,7 +78,7 @@ class Observation:
     detail: str = ""
     """Ours."""
     count: int = 0
-    """Cases planned, or messages that the target has taken."""
+    """Cases planned, or messages that the target has taken; with a no, messages that were sent in vain."""
     token: Token | None = None
     """The canary of the forward-path, or of the tunnel: its arrival proves the case."""
     return_token: Token | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relaywatch.model.errors import NetworkError, RemoteProtocolError
 from relaywatch.model.evidence import Fact
@@ -27,6 +27,8 @@ class Outcome:
     fact: Fact
     reply: Reply | None = None
     detail: str = ""
+    is_sent: bool = False
+    """Whether the message left us whole, whatever was answered then."""
 
 
 def reason_not_to_send(envelope: Envelope, brief: Brief, *, may_be_local: bool) -> str:
@@ -95,7 +97,8 @@ async def _transact(
             stage.update({envelope.token: _no_go_ahead(envelope, go_ahead) for envelope in accepted})
             return
     # From here on the message may have been taken, whatever becomes of the connection.
-    stage.update({e.token: Outcome(e, Fact.HANDED_OVER, None, "no reply to the message") for e in accepted})
+    unanswered = "no reply to the message"
+    stage.update({e.token: Outcome(e, Fact.HANDED_OVER, None, unanswered, is_sent=True) for e in accepted})
     await link.send(octets)
     reply = await read_reply(link, within=brief.patience.data_reply)
     stage.update({envelope.token: _ended(envelope, reply) for envelope in accepted})
@@ -118,7 +121,8 @@ def _no_go_ahead(envelope: Envelope, reply: Reply) -> Outcome:
 
 def _ended(envelope: Envelope, reply: Reply) -> Outcome:
     """How far it got by the reply to the message."""
-    return Outcome(envelope, Fact.QUEUED, reply) if reply.is_positive else _refused(envelope, reply)
+    outcome = Outcome(envelope, Fact.QUEUED, reply) if reply.is_positive else _refused(envelope, reply)
+    return replace(outcome, is_sent=True)
 
 
 def _refused(envelope: Envelope, reply: Reply) -> Outcome:

@@ -287,8 +287,9 @@ class Survey:
             return
         outcomes = await deliver(self.link, self.brief, envelopes)
         queued = [outcome.envelope for outcome in outcomes if outcome.fact in _TAKEN]
+        sent = queued or [outcome.envelope for outcome in outcomes if outcome.is_sent]
         for outcome in outcomes:
-            await self._report_outcome(outcome, messages=int(outcome.envelope in queued[:1]))
+            await self._report_outcome(outcome, messages=int(outcome.envelope in sent[:1]))
         if queued:
             await self._await_proof(queued)
 
@@ -325,7 +326,8 @@ class Survey:
     async def _report_outcome(self, outcome: Outcome, *, messages: int) -> None:
         if outcome.fact is Fact.DEFERRED and outcome.reply is not None and not self.is_retrying:
             self.deferred.append((outcome.envelope, outcome.reply))
-            return
+            if not messages:
+                return  # what comes of it is told after the second try
         if outcome.fact is Fact.REFUSED and outcome.reply is not None and speaks_of_relaying(outcome.reply):
             await self.controls.report_talks("refuses by name of relaying, after RCPT", outcome.reply)
         detail = outcome.detail
