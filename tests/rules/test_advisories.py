@@ -195,6 +195,7 @@ class TestBeside:
             ([seen(Fact.NOTE, advisory="RW-1024", detail="XCLIENT")], [], ("RW-1024",)),
             ([seen(Fact.NOTE, detail="old TLS")], [], ()),
             ([queued("plain")], [], ("RW-1031",)),
+            ([queued("plain", detail="sink-unproved: can't be asked")], [], ()),
             ([queued("plain")], [arrival()], ()),
             ([queued("plain")], [bounce()], ("RW-1030",)),
             ([queued("plain"), queued("bang", "x", "y")], [bounce()], ("RW-1030", "RW-1031")),

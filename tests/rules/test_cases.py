@@ -108,6 +108,11 @@ class TestBounces:
     def test_a_message_from_the_null_reverse_path_has_none(self):
         assert CaseState.ACCEPTING is only(queued("plain", return_token=None), arrivals=[bounce()]).state
 
+    def test_silence_of_a_sink_that_cannot_be_asked_is_no_sign(self):
+        case = only(queued("plain", detail="sink-unproved: can't be asked"))
+
+        assert (CaseState.ACCEPTING, Reason.SINK_UNPROVED) == (case.state, case.reason)
+
 
 class TestProof:
     @pytest.mark.parametrize(

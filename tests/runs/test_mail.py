@@ -264,7 +264,8 @@ LITERAL = OpenedSink(names=SinkNames(domain="[10.0.0.7]"), key=b"", is_proved=Tr
 
 
 class TestSinkElsewhere:
-    def test_its_arrivals_are_proof(self, tmp_path):
+    def check(self, tmp_path, name, watch=None, **settings):
+        """Check a server of the world that delivers to a sink elsewhere; ``watch`` gets the sink too."""
         key_file = tmp_path / "keys.toml"
         generate_keys(key_file, ["localhost", "127.0.0.1"])
         anywhere = (Endpoint(LOOPBACK, 0),)
@@ -279,16 +280,36 @@ class TestSinkElsewhere:
                 choice = RemoteSinkChoice(
                     url=f"https://{served.poll.addresses[0]}", key_file=key_file, domain="sink.example"
                 )
-                settings = hurried(sink=choice, nameservers=(nameserver,), sink_unproved_ok=True, wait=3)
-                port = served.sink.addresses[0].port
-                async with world(replace(settings, sink=LocalSink(port=port)), "open") as places:
-                    return await check([f"127.0.0.1:{places['open'].port}"], settings)
+                given = {"sink": choice, "nameservers": (nameserver,), "sink_unproved_ok": True} | settings
+                local = LocalSink(port=served.sink.addresses[0].port)
+                async with world(hurried(sink=local), name) as places:
+                    target = f"127.0.0.1:{places[name].port}"
+                    seen = None if watch is None else lambda _run, event: watch(served, event)
+                    return await check([target], hurried(**given), watch=seen)
 
         with serving({}) as nameserver:
-            told = asyncio_run(scene(nameserver))
+            return asyncio_run(scene(nameserver))
+
+    def test_its_arrivals_are_proof(self, tmp_path):
+        told = self.check(tmp_path, "open", wait=3)
 
         assert (Verdict.OPEN, Proof.DELIVERED) == (told.line.verdict, told.line.findings[0].proof)
         assert 1 == len(told.of(EventKind.SINK_UNPROVED))
+
+    def test_silence_of_one_that_cannot_be_asked_says_nothing_of_the_target(self, tmp_path):
+        def lock_out(served, event):
+            """From the first message on the sink refuses the key, and whoever polls hears of it at once."""
+            observation = getattr(event, "observation", None)
+            if observation is not None and observation.fact is Fact.QUEUED:
+                served.poll._poll_key = "another"
+                served.poll._wake()
+
+        told = self.check(tmp_path, "accept-then-drop", lock_out, wait=0.5, messages=1)
+
+        assert Verdict.ACCEPTING is told.line.verdict
+        assert Reason.SINK_UNPROVED in told.line.reasons
+        assert Reason.NOT_DELIVERED not in told.line.reasons
+        assert "RW-1031" not in told.line.advisories
 
 
 class TestAllowance:

@@ -160,7 +160,6 @@ def _state_of_yes(best: Observation, facts: set[Fact], mail: _Mail) -> tuple[Cas
         return CaseState.REFUTED, Reason.BACKSCATTER
     if Fact.ACCEPTS_ANYTHING in facts:
         return CaseState.VOID, Reason.ACCEPTS_ANYTHING  # a catch-all's yes says nothing
-    if best.fact in _TAKEN:
-        return CaseState.ACCEPTING, Reason.NOT_DELIVERED
-    unproved = best.detail.startswith(Reason.SINK_UNPROVED.value)
-    return CaseState.ACCEPTING, Reason.SINK_UNPROVED if unproved else Reason.NOT_SENT
+    if best.detail.startswith(Reason.SINK_UNPROVED.value):
+        return CaseState.ACCEPTING, Reason.SINK_UNPROVED
+    return CaseState.ACCEPTING, Reason.NOT_DELIVERED if best.fact in _TAKEN else Reason.NOT_SENT

@@ -9,7 +9,7 @@ from ipaddress import ip_network
 
 from relaywatch.model.evidence import Arrival, Attempt, Fact, Weakness
 from relaywatch.model.places import SUBMISSION_PORTS, Address, Door, Family, Transport, parse_address
-from relaywatch.model.verdicts import Finding, Judgement, Proof
+from relaywatch.model.verdicts import Finding, Judgement, Proof, Reason
 
 from .cases import CaseJudgement, CaseState, judge_cases
 from .doors import judge_door, judge_target
@@ -169,6 +169,8 @@ def _side_advisories(attempts: Iterable[Attempt], cases: Sequence[CaseJudgement]
         found.add(ACCEPTS_ANY_RECIPIENT)
     accepting = [case for case in cases if case.state is CaseState.ACCEPTING]
     is_open = any(case.state is CaseState.OPEN for case in cases)
-    if not is_open and any(case.proof is Proof.QUEUED for case in accepting):
+    if not is_open and any(
+        case.proof is Proof.QUEUED and case.reason is Reason.NOT_DELIVERED for case in accepting
+    ):
         found.add(ACCEPT_THEN_DROP)
     return tuple(sorted(found))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -13,7 +13,7 @@ from relaywatch.engine.driver import Engine
 from relaywatch.engine.resolve import Resolver
 from relaywatch.engine.vantage import judge_vantage, source_for
 from relaywatch.model.errors import InterruptedRunError
-from relaywatch.model.evidence import Weakness
+from relaywatch.model.evidence import Attempt, Fact, Observation, Weakness
 from relaywatch.model.places import Address
 from relaywatch.model.verdicts import Judgement, Reason, Verdict
 from relaywatch.rules.judge import judge
@@ -105,20 +105,19 @@ class Workshop:
             arrivals = target.arrivals()
         finally:
             target.forget()
-        judgement = judge(weakness, target.attempts, arrivals)
+        attempts = unheard(target.attempts) if sink.trouble() else tuple(target.attempts)
+        judgement = judge(weakness, attempts, arrivals)
         networks = () if permission is LOOPBACK else permission.networks
         line = make_line(
             judgement,
-            target.attempts,
+            attempts,
             target=host.address,
             name=host.name,
             vantage=judge_vantage(host.address, self._source(host.address), networks),
             began=began,
             seconds=time.monotonic() - started,
         )
-        return TargetReport(
-            line=line, judgement=judgement, attempts=tuple(target.attempts), arrivals=arrivals
-        )
+        return TargetReport(line=line, judgement=judgement, attempts=attempts, arrivals=arrivals)
 
     async def _sink(self, host: Host) -> OpenedSink:
         try:
@@ -174,6 +173,19 @@ def missing_of(identity: Identity) -> tuple[str, ...]:
     """The options that are still to be given before a stranger may be sent mail: whom to ask, and who calls."""
     is_named = "." in identity.ehlo_name and not identity.ehlo_name.endswith(_NOBODYS)
     return (*(() if identity.contact else ("--contact",)), *(() if is_named else ("--ehlo-name",)))
+
+
+def unheard(attempts: Iterable[Attempt]) -> tuple[Attempt, ...]:
+    """The attempts as they are to be judged while our sink can't be asked: silence says nothing then."""
+    return tuple(
+        replace(attempt, observations=tuple(map(_unheard, attempt.observations))) for attempt in attempts
+    )
+
+
+def _unheard(seen: Observation) -> Observation:
+    if seen.fact not in {Fact.QUEUED, Fact.HANDED_OVER}:
+        return seen
+    return replace(seen, detail=f"{Reason.SINK_UNPROVED}: our sink can't be asked what has arrived")
 
 
 def _on_behalf(identity: Identity, permission: Permission) -> Identity:

@@ -76,7 +76,8 @@ REASONS = MappingProxyType(
             "--contact and --ehlo-name don't say yet who checks."
         ),
         Reason.SINK_UNPROVED: N_(
-            "It said yes; our own mailbox could not be shown to receive, so nothing was sent."
+            "It said yes; our own mailbox could not be shown to receive, so nothing was sent, or it could not be "
+            "asked what has come."
         ),
         Reason.NOT_DELIVERED: N_(
             "It took the message, and nothing arrived in the waiting time: it drops mail, holds it, or is slow. "
