@@ -9,8 +9,12 @@ from relaywatch.model.evidence import Fact, Observation
 
 from .hosts import Place
 
-BODIES_IN_VAIN = 10
-"""Messages that one place may refuse after their last octet, and be sent more."""
+BODIES_IN_VAIN = 150
+"""Messages that one place may refuse after their last octet, and be sent more.
+
+A server that decides so late can be asked in no other way, and refuses here as others do at RCPT; two
+doors of a usual plan take about a hundred.
+"""
 _TAKEN = frozenset({Fact.QUEUED, Fact.HANDED_OVER})
 
 
