@@ -30,6 +30,10 @@ def test_an_address_is_one_place_but_for_this_machine_s(address, port, place_por
     assert (ip_address(address), place_port) == place_of(ip_address(address), port)
 
 
+def test_an_address_that_leads_to_another_is_the_same_place():
+    assert place_of(SEVEN, None) == place_of(ip_address("64:ff9b::c000:207"), None)
+
+
 class TestMerge:
     def test_ports_of_one_address_come_together_in_the_list_s_order(self):
         (one,) = merge([host(SEVEN, port=587), host(SEVEN, port=25), host(SEVEN, port=587)])

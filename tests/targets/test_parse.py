@@ -235,3 +235,11 @@ def test_a_name_has_no_addresses():
     assert ["192.0.2.7", "192.0.2.0/30"] == [
         str(parse_target(text).addresses) for text in ("192.0.2.7:25", "192.0.2.0/30")
     ]
+
+
+@pytest.mark.parametrize(
+    "text", ["64:ff9b::c000:200/120", "2002:c000:200::/120", "2001::/120", "::192.0.2.0/120"]
+)
+def test_a_network_of_addresses_that_lead_to_ipv4_hosts_is_refused(text):
+    with pytest.raises(ValueError, match="lead to IPv4 hosts"):
+        parse_target(text)

@@ -320,3 +320,37 @@ class TestCut:
             "relaywatch scope add --network 192.0.2.4/30 --owner ... --until YYYY-MM-DD"
         ) == scope().explain_gap(gap, TODAY)
         assert "--network ..." in scope().explain_gap(parse_span("192.0.2.1-254"), TODAY)
+
+
+class TestTranslated:
+    """NAT64, 6to4 and their like lead to IPv4 hosts, and it is those that are permitted or not."""
+
+    SEVEN = ("64:ff9b::c000:207", "2002:c000:207::1", "::192.0.2.7", "2001:0:5333:1::3fff:fdf8")
+
+    @pytest.mark.parametrize("address", SEVEN)
+    def test_they_are_covered_by_the_network_of_the_ipv4_host(self, address):
+        covered, other = permission(networks=["192.0.2.0/24"]), permission(networks=["198.51.100.0/24"])
+
+        assert covered == scope(other, covered).permission_for(ip_address(address), TODAY)
+        assert scope(other).permission_for(ip_address(address), TODAY) is None
+
+    @pytest.mark.parametrize("address", SEVEN)
+    def test_a_network_round_them_covers_nothing(self, address):
+        around = permission(networks=["64:ff9b::/96", "2002::/16", "2001::/32", "::100:0/104"])
+
+        assert scope(around).permission_for(ip_address(address), TODAY) is None
+
+    @pytest.mark.parametrize(
+        "address", ["64:ff9b::7f00:1", "2002:7f00:1::1", "::127.0.0.1", "64:ff9b::e000:1"]
+    )
+    def test_loopback_and_multicast_behind_them_are_nobody_s(self, address):
+        everything = permission(networks=["127.0.0.0/8", "64:ff9b::/96"], domains=("mine.example",))
+
+        assert scope(everything).permission_for(ip_address(address), TODAY, "mine.example") is None
+        assert "no host's address" in scope().explain_refusal(ip_address(address), TODAY)
+
+    @pytest.mark.parametrize("address", ["64:ff9b::a00:1", "2002:a00:1::1", "::10.0.0.1"])
+    def test_no_name_reaches_a_private_host_through_them(self, address):
+        named = permission(domains=("mine.example",))
+
+        assert scope(named).permission_for(ip_address(address), TODAY, "x.mine.example") is None

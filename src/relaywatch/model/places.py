@@ -68,6 +68,8 @@ def parse_address(text: str) -> Address:
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 _COMPATIBLE = IPv6Network("::/96")
+EMBEDDING_NETWORKS = (_NAT64, _COMPATIBLE, IPv6Network("2002::/16"), IPv6Network("2001::/32"))
+"""Where `embedded_ipv4` finds one."""
 
 
 def embedded_ipv4(address: Address) -> IPv4Address | None:

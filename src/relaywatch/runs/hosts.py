@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from itertools import chain, pairwise
 from typing import TypeVar
 
-from relaywatch.model.places import Address
+from relaywatch.model.places import Address, embedded_ipv4
 from relaywatch.targets.parse import Span, Target, address_target
 
 T = TypeVar("T")
@@ -73,10 +73,10 @@ class HostRange:
 def place_of(address: Address, port: int | None) -> Place:
     """The place that an address and a port name.
 
-    An address is one host, whatever its ports. Only at 127.0.0.1 and ::1 is each port a place of its own:
+    An address is one host, whatever its ports, and the same as one that leads to it by translation. Only at 127.0.0.1 and ::1 is each port a place of its own:
     there the ports of containers, of forwardings and of the demonstration's servers lie.
     """
-    return address, port if address in _LOCALHOST else None
+    return embedded_ipv4(address) or address, port if address in _LOCALHOST else None
 
 
 def merge(hosts: Iterable[Host]) -> list[Host]:

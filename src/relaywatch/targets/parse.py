@@ -32,7 +32,7 @@ import idna
 
 from relaywatch.model.places import Address, parse_address
 
-from .reserved import why_no_host
+from .reserved import leads_elsewhere, why_no_host
 
 HOSTS_LIMIT = 2**24
 """Addresses in one network or range: an IPv4 /8, an IPv6 /104. More is a slip of the pen."""
@@ -215,6 +215,8 @@ def _span_target(host: str, port: int | None, origin: Origin) -> Target:
         raise ValueError(f"no host has such an address: {what}")
     if span.count > HOSTS_LIMIT:
         raise ValueError(f"more than {HOSTS_LIMIT:,} addresses; cut it into parts")
+    if span.count > 1 and leads_elsewhere(span.first, span.last):
+        raise ValueError("holds addresses that lead to IPv4 hosts; name those by their IPv4 addresses")
     if "/" not in host and "-" not in host:
         return address_target(span.first, port, origin)
     kind = TargetKind.NETWORK if "/" in host else TargetKind.RANGE

@@ -6,7 +6,7 @@
 ``owner``, ``contact``      who gave the permission, and how to reach them
 ``until``                   the last day on which it holds
 ``rate``                    new connections a second to everything that it covers
-``per_target``              connections at a time to one target
+``per_target``              connections at a time to one target; a run never opens a second one
 ``loopback_chains``         chains through an open proxy to the target's own loopback may be tried
 ``chain_targets``           mail servers, covered by this permission, to which chains may lead
 ``local_reverse_paths``     messages may carry a reverse-path of the target's own
@@ -25,7 +25,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from relaywatch.model.places import Address
+from relaywatch.model.places import Address, embedded_ipv4
 
 from .parse import parse_name, parse_span
 from .reserved import is_private, why_no_host
@@ -74,7 +74,11 @@ class Permission:
         return day <= self.until
 
     def prefix_length(self, address: Address) -> int | None:
-        """The length of its longest prefix that holds the address; nothing if none does."""
+        """The length of its longest prefix that holds the address; nothing if none does.
+
+        An address that leads to an IPv4 host by translation or tunnel is that host's: its own networks count.
+        """
+        address = embedded_ipv4(address) or address
         return max(
             (
                 network.prefixlen

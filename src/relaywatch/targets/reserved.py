@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from relaywatch.model.places import Address, embedded_ipv4
+from relaywatch.model.places import EMBEDDING_NETWORKS, Address, embedded_ipv4
 
 Network = IPv4Network | IPv6Network
 
@@ -28,13 +28,28 @@ _NOBODYS_IN_PARTICULAR: tuple[Network, ...] = (
 
 
 def why_no_host(first: Address, last: Address | None = None) -> str | None:
-    """Say what an address, or any within ``first`` to ``last``, is if not a host's; nothing if all may be."""
+    """Say what an address, or any within ``first`` to ``last``, is if not a host's; nothing if all may be.
+
+    What leads to an IPv4 address by translation or tunnel is a host's only if that is, and never loopback:
+    it would be the translator's.
+    """
     end = last or first
+    inner = embedded_ipv4(first) if end == first else None
+    if inner is not None:
+        return "loopback behind a translation" if inner.is_loopback else why_no_host(inner)
     for network, what in _NO_HOST:
         same_family = network.version == first.version
         if same_family and int(first) <= int(network[-1]) and int(network[0]) <= int(end):
             return what
     return None
+
+
+def leads_elsewhere(first: Address, last: Address) -> bool:
+    """Whether any within ``first`` to ``last`` leads to an IPv4 address by translation or tunnel."""
+    return any(
+        first.version == 6 and int(first) <= int(network[-1]) and int(network[0]) <= int(last)
+        for network in EMBEDDING_NETWORKS
+    )
 
 
 def is_private(address: Address) -> bool:
