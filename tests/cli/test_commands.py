@@ -129,7 +129,6 @@ def test_scope_faults(tmp_path, arguments, said):
         (["check", "127.0.0.1", "--port", "0"], "--port"),
         (["check", "127.0.0.1", "--probe", "zzzz"], "no probe is called 'zzzz'"),
         (["check", "127.0.0.1", "--sink", "https://sink.test"], "--sink needs"),
-        (["check", "127.0.0.1", "--sink-key-file", __file__], "goes with --sink"),
         (
             ["check", "127.0.0.1", "--sink", "https://x.test", "--sink-address", "127.0.0.1"],
             "in this process",

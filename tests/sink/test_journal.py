@@ -11,7 +11,7 @@ from tests.sink.loopback import token
 
 from relaywatch.model.evidence import ArrivalKind
 from relaywatch.sink.errors import JournalError
-from relaywatch.sink.journal import GroupCommit, Journal, Record
+from relaywatch.sink.journal import GroupCommit, Journal, Record, read_journal
 
 AT = datetime(2026, 11, 24, 2, 10, tzinfo=UTC)
 
@@ -243,6 +243,23 @@ def test_behind_a_write_that_could_not_be_taken_back_nothing_is_written(tmp_path
     assert half == segment_files(tmp_path)[0].stat().st_size
     assert [2] == [kept.sequence for kept in anew.append([record(2)])]
     anew.close()
+
+
+def test_a_journal_is_read_beside_the_sink_that_writes_it(tmp_path):
+    journal = Journal(tmp_path, segment_octets=200)
+    for number in range(4):
+        journal.append([record(number)])
+    for path, octets in ((0, b"damaged\n"), (-1, b'{"half a li')):
+        with segment_files(tmp_path)[path].open("ab") as file:
+            file.write(octets)
+
+    assert [token(number) for number in range(4)] == [kept.token for kept in read_journal(tmp_path)]
+    journal.close()
+
+
+def test_what_is_no_journal_is_not_read(tmp_path):
+    with pytest.raises(JournalError, match="no sink's journal"):
+        list(read_journal(tmp_path))
 
 
 def test_what_comes_while_the_disk_is_busy_is_written_in_one_go(run, tmp_path, monkeypatch):

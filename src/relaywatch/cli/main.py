@@ -37,6 +37,7 @@ _COMMANDS: Mapping[str, str] = MappingProxyType(
         "scan": N_("Check many servers; results as JSON lines."),
         "schema": N_("Print the JSON Schema of an output."),
         "scope": N_("Say whom you may check: add, list, check."),
+        "settle": N_("Look at the sink again: has late mail proven what was only accepting?"),
         "sink": N_("Receive what comes through open relays, for checkers elsewhere."),
     }
 )

@@ -90,6 +90,13 @@ def default_scope_path() -> Path:
     return user_config_path("relaywatch") / "scope.toml"
 
 
+def own_key_path() -> Path:
+    """Where the key lies that makes the tokens of sinks in our own processes, so that late mail is known."""
+    from platformdirs import user_data_path  # noqa: PLC0415 -- only where it is needed
+
+    return user_data_path("relaywatch") / "sink-keys.toml"
+
+
 def check_choices(choices: Choices) -> Choices:
     """Hold the choices against each other.
 
@@ -99,8 +106,6 @@ def check_choices(choices: Choices) -> Choices:
         raise UsageError("--sink is a sink elsewhere, --sink-address one in this process")
     if choices.sink and not (choices.sink_key_file and choices.sink_domain):
         raise UsageError("--sink needs --sink-key-file and --sink-domain")
-    if choices.sink_key_file and not choices.sink:
-        raise UsageError("--sink-key-file goes with --sink")
     families = [address.version for address in choices.source_addresses]
     if len(set(families)) != len(families):
         raise UsageError("--source-address may be given once for each address family")
@@ -167,7 +172,14 @@ _SHARED: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         help=N_("Domain whose MX is the sink; without one the mailbox is an address literal."),
     ),
     option("--sink", metavar="URL", help=N_("Receive at a `relaywatch sink` elsewhere.")),
-    option("--sink-key-file", type=FILE, help=N_("Key file of that sink.")),
+    option(
+        "--sink-key-file",
+        type=FILE,
+        help=N_(
+            "Key file of that sink. A sink in this process needs none; with a journal it uses one of your own, "
+            "so that late mail is still known."
+        ),
+    ),
     option(
         "--sink-port",
         type=click.IntRange(0, 65535),

@@ -122,7 +122,7 @@ def mend(path: Path, *, drop_interrupted: bool = False) -> Done:
     if path.exists() and kept < path.stat().st_size:
         os.truncate(path, kept)
     if interrupted and drop_interrupted:
-        _rewrite(path, (line for line in read_lines(path) if Reason.INTERRUPTED not in line.reasons))
+        rewrite(path, (line for line in read_lines(path) if Reason.INTERRUPTED not in line.reasons))
     return done
 
 
@@ -156,7 +156,7 @@ def _is_torn(octets: bytes) -> bool:
     return _LINE_START.startswith(start)
 
 
-def _rewrite(path: Path, lines: Iterable[ResultLine]) -> None:
+def rewrite(path: Path, lines: Iterable[ResultLine]) -> None:
     """Replace the file by one of these lines, at once: there is never less than the one or the other."""
     draft = path.with_name(f"{path.name}.mending")
     with draft.open("wb") as file:

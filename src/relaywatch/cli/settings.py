@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 from relaywatch.engine.pace import Rates
 from relaywatch.model.errors import UsageError
 from relaywatch.runs.settings import LocalSink, RemoteSinkChoice, RunSettings, SinkChoice
 from relaywatch.script.brief import Identity, Patience
+from relaywatch.sink.keys import certificate_path, generate_keys
 from relaywatch.targets.exclusions import Exclusions, read_exclusions
 from relaywatch.targets.scope import Scope, read_scope
 
-from .options import Choices, default_scope_path
+from .options import Choices, default_scope_path, own_key_path
 
 
 def settings_from(choices: Choices) -> RunSettings:
@@ -65,6 +70,7 @@ def _sink(choices: Choices) -> SinkChoice:
             domain=choices.sink_domain,
             port=choices.sink_port,
             journal=choices.sink_journal,
+            key_file=choices.sink_key_file or (own_key() if choices.sink_journal else None),
             second_domain=choices.second_domain,
             mx_pointing_domain=choices.mx_pointing_domain,
         )
@@ -77,3 +83,27 @@ def _sink(choices: Choices) -> SinkChoice:
         second_domain=choices.second_domain,
         mx_pointing_domain=choices.mx_pointing_domain,
     )
+
+
+def own_key() -> Path:
+    """The key file of the user's own, made when it is needed first: who keeps a journal means to read it later.
+
+    :raises UsageError: if it can't be made.
+    """
+    path = own_key_path()
+    if not path.exists():
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=path.parent) as draft:
+                generate_keys(Path(draft) / path.name, ["localhost"])
+                _keep_first(Path(draft) / path.name, path)
+        except OSError as error:
+            raise UsageError(f"{path}: {error.strerror}; name a --sink-key-file") from error
+    return path
+
+
+def _keep_first(draft: Path, path: Path) -> None:
+    """Put key and certificate in their place, unless another process was faster: then its key is the one."""
+    with contextlib.suppress(FileExistsError):
+        os.link(draft, path)
+        certificate_path(draft).replace(certificate_path(path))

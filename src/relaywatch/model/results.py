@@ -41,7 +41,7 @@ class FindingLine:
     command: str = ""
     """The envelope that was used."""
     token: str | None = None
-    """The canary, by which a later arrival is found in the sink's journal."""
+    """The canary, by which ``relaywatch settle`` finds a later arrival in the sink's journal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,8 @@ class LocalSink:
     port: int = 25
     """Where it listens; mail from outside only ever comes to 25."""
     journal: Path | None = None
+    key_file: Path | None = None
+    """Whose key makes the tokens, so that what comes after the run is still known; one that nobody keeps if none."""
     second_domain: str | None = None
     mx_pointing_domain: str | None = None
 

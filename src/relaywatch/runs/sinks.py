@@ -148,7 +148,7 @@ class Sinks:
 
     @contextlib.asynccontextmanager
     async def _listening(self, choice: LocalSink) -> AsyncIterator[_LocalSinks]:
-        key = secrets.token_bytes(32)
+        key = read_keys(choice.key_file).canary_key if choice.key_file else secrets.token_bytes(32)
         known_at = await _sink_addresses(choice.domain, self._resolver) if choice.domain else ()
         named = choice.domain or (address_literal(choice.address) if choice.address else "localhost")
         settings = SinkSettings(

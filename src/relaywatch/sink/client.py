@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from ipaddress import ip_address
 from types import TracebackType
 from typing import Self
@@ -71,12 +71,7 @@ class RemoteSink:
 
         :raises SinkError: if not; says what to do.
         """
-        fingerprint = bytes.fromhex(self._keys.certificate_sha256)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=aiohttp.Fingerprint(fingerprint) if fingerprint else True),
-            headers={"Authorization": f"Bearer {self._keys.poll_key}"},
-            trust_env=False,
-        )
+        self._session = self._new_session()
         try:
             page = await self._ask(after=self.position or 0, limit=0, wait=0)
         except BaseException:
@@ -97,6 +92,27 @@ class RemoteSink:
                 await self._task
         if self._session:
             await self._session.close()
+
+    async def everything(self) -> AsyncIterator[Arrival]:
+        """All that the sink has kept until now, oldest first; without being entered.
+
+        :raises SinkError: if the sink doesn't answer, or isn't ours.
+        """
+        async with self._new_session() as self._session:
+            after, last = self.position or 0, None
+            while last is None or after < last:
+                page = await self._ask(after=after, limit=_PAGE, wait=0)
+                for record in page.records:
+                    yield record.arrival()
+                after, last = page.next_after, page.last
+
+    def _new_session(self) -> aiohttp.ClientSession:
+        fingerprint = bytes.fromhex(self._keys.certificate_sha256)
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=aiohttp.Fingerprint(fingerprint) if fingerprint else True),
+            headers={"Authorization": f"Bearer {self._keys.poll_key}"},
+            trust_env=False,
+        )
 
     async def _follow(self) -> None:
         pause = _FIRST_PAUSE

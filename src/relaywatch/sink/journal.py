@@ -19,6 +19,7 @@ opening: its sender never heard 250. A damaged line in the middle is skipped and
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import sys
@@ -272,6 +273,26 @@ class Journal:
                 yield self._decoder.decode(line)
             except msgspec.DecodeError:
                 self.damaged += 1
+
+
+def read_journal(directory: Path) -> Iterator[Record]:
+    """Read a journal's records, oldest first, whether a sink is writing to it or not.
+
+    Lines that are damaged, or not whole yet, are passed over.
+
+    :raises JournalError: if it is no journal, or can't be read.
+    """
+    if not (directory / "identity").exists():
+        raise JournalError(f"{directory} is no sink's journal")
+    decoder = msgspec.json.Decoder(Record)
+    try:
+        for path in sorted(directory.glob("arrivals-*.jsonl")):
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:  # the eldest is deleted
+                for line in file:
+                    with contextlib.suppress(msgspec.DecodeError):
+                        yield decoder.decode(line)
+    except OSError as error:
+        raise JournalError(f"journal {directory}: {error.strerror or error}") from error
 
 
 class GroupCommit:

@@ -81,7 +81,7 @@ REASONS = MappingProxyType(
         ),
         Reason.NOT_DELIVERED: N_(
             "It took the message, and nothing arrived in the waiting time: it drops mail, holds it, or is slow. "
-            "A longer --wait would tell."
+            "A longer --wait would tell, and so may `relaywatch settle`."
         ),
         Reason.ACCEPTS_ANYTHING: N_("It also says yes to what can't exist, so that its yes means little."),
         Reason.BACKSCATTER: N_("It says yes and then sends a bounce to whoever was named as the sender."),
