@@ -68,7 +68,7 @@ def test_a_probe_has_its_page_and_its_transcripts(name):
 
 def test_no_file_names_where_packages_come_from_or_where_it_was_made():
     # Written with a gap, so that this file doesn't name them either.
-    names = ("pypi .org", "pythonhosted .org", "npmjs .", "deb.debian .org")
+    names = ("py pi.org", "python hosted.org", "npm js.", "deb. debian.org")
     hosts = re.compile("|".join(re.escape(name.replace(" ", "")) for name in names))
 
     named = [
