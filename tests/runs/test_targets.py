@@ -11,7 +11,6 @@ from relaywatch.demo.population import policy
 from relaywatch.demo.server import Listener, MailServer
 from relaywatch.engine.arrivals import ArrivalBoard
 from relaywatch.engine.pace import Rates
-from relaywatch.engine.resolve import Resolver
 from relaywatch.model.evidence import AttemptStatus, Fact, Observation, Weakness
 from relaywatch.model.places import Endpoint, Transport
 from relaywatch.model.verdicts import Reason, Verdict
@@ -178,27 +177,47 @@ class TestUntrustedWords:
 class TestPermission:
     """Of a permission that isn't loopback's; nothing is sent here."""
 
-    def runs(self, *permissions, tell=lambda _event: None, **settings):
+    def workshop(self, tell=lambda _event: None, **settings):
+        given = hurried(**settings)
+        return Workshop(
+            settings=given,
+            engine=None,
+            board=ArrivalBoard(),
+            resolver=None,
+            pacing=Pacing(given.rates),
+            sinks=None,
+            tell=tell,
+            probes=(),
+            allowance=Allowance(3),
+        )
+
+    def runs(self, *permissions, **settings):
         """A target's run under each of the permissions."""
+        workshop = self.workshop(**settings)
+        sink = OpenedSink(names=SinkNames(domain="sink.example"), key=b"k", is_proved=True, detail="")
+        return [workshop.target_run(HOST, permission, Lore(), sink) for permission in permissions]
 
-        async def scene():
-            given = hurried(**settings)
-            workshop = Workshop(
-                settings=given,
-                engine=None,
-                board=ArrivalBoard(),
-                resolver=Resolver(hosts={}),
-                pacing=Pacing(given.rates),
-                sinks=None,
-                tell=tell,
-                probes=(),
-                allowance=Allowance(3),
-            )
-            host = Host(target=parse_target("192.0.2.7"), addresses=(ADDRESS,))
-            sink = OpenedSink(names=SinkNames(domain="sink.example"), key=b"k", is_proved=True, detail="")
-            return [workshop.target_run(host, permission, Lore(), sink) for permission in permissions]
+    def test_an_address_that_says_we_ask_too_much_is_asked_more_slowly(self):
+        rates = Rates(overall=1e5, per_address=10, per_network=1e5, burst=1, overall_burst=1e5)
+        before, after = self.runs(permission(), permission(), rates=rates)
+        patient = [round(before.admit(ADDRESS), 1) for _ in range(2)]
 
-        return asyncio_run(scene())
+        after.observed(Observation(fact=Fact.RATE_LIMITED))
+
+        assert [0.0, 0.1] == patient
+        assert [0.2, 0.4] == [round(after.admit(ADDRESS), 1) for _ in range(2)]
+
+    def test_what_the_dns_could_have_told_is_done_without(self, caplog):
+        """There isn't even a resolver."""
+        assert Lore() == asyncio_run(self.workshop()._lore(HOST))
+        assert "looking up 192.0.2.7 went wrong" in caplog.text
+
+    def test_an_interrupted_run_looks_nothing_up(self, caplog):
+        workshop = self.workshop()
+        workshop.interruption.set()
+
+        assert Lore() == asyncio_run(workshop._lore(HOST))
+        assert "" == caplog.text
 
     def test_its_leave_and_its_owner_go_with_it(self):
         first, second = self.runs(permission(local_mailboxes=True), permission(local_reverse_paths=True))
@@ -239,6 +258,7 @@ class TestPermission:
 
 
 ADDRESS, NEIGHBOUR = ip_address("192.0.2.7"), ip_address("192.0.2.8")
+HOST = Host(target=parse_target("192.0.2.7"), addresses=(ADDRESS,))
 
 
 def permission(owner="Example", **more):

@@ -326,8 +326,11 @@ class Survey:
     async def _report_outcome(self, outcome: Outcome, *, messages: int) -> None:
         if outcome.fact is Fact.DEFERRED and outcome.reply is not None and not self.is_retrying:
             self.deferred.append((outcome.envelope, outcome.reply))
-            if not messages:
-                return  # what comes of it is told after the second try
+            if messages:
+                note = "puts a message off after its last octet"
+                case = outcome.envelope.case.name
+                await self.link.report(Observation(fact=Fact.NOTE, case=case, detail=note, count=messages))
+            return
         if outcome.fact is Fact.REFUSED and outcome.reply is not None and speaks_of_relaying(outcome.reply):
             await self.controls.report_talks("refuses by name of relaying, after RCPT", outcome.reply)
         detail = outcome.detail
