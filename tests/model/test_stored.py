@@ -141,7 +141,6 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("parent", "children"),
         [
-            (errors.UsageError, {"OutOfScopeError"}),
             (
                 errors.NetworkError,
                 {

@@ -11,7 +11,7 @@ from relaywatch.probes.smtp_relay.cases import gather_names
 from relaywatch.probes.smtp_relay.contact import Contact
 from relaywatch.probes.smtp_relay.controls import Controls
 from relaywatch.probes.smtp_relay.planning import MAX_CONNECTIONS
-from relaywatch.script.brief import Depth, Patience
+from relaywatch.script.brief import Depth
 from relaywatch.script.smtp import Helo
 
 OWN = Helo("EHLO", "probe.test")
@@ -61,17 +61,6 @@ def test_a_server_that_stays_shut_is_told_of_once():
     assert 3 == len(server.connections)
     assert [5.0, 10.0] == server.pauses
     assert [("rate-limited", "421 Busy")] == [(seen.fact, seen.reply) for seen in observations]
-
-
-@pytest.mark.parametrize(("between", "pauses"), [(0.0, []), (2.0, [2.0, 2.0])])
-def test_a_permission_may_want_rest_between_connections(between, pauses):
-    async def steps(contact):
-        for _ in range(2):
-            assert await contact.again(OWN)
-
-    _, server, _ = perform(steps, brief=replace(BRIEF, patience=Patience(between_connections=between)))
-
-    assert pauses == server.pauses
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Coroutine, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
+from relaywatch.engine.loop import new_event_loop
 from relaywatch.runs.reporting import TargetReport
 from relaywatch.runs.run import Run
 from relaywatch.targets.lists import Entry
@@ -20,8 +20,9 @@ def run_to_the_end(run: Run, entries: Iterable[Entry], take: Callable[[TargetRep
 
     The first SIGINT or SIGTERM interrupts the run, which ends with what it has; a second one cuts it off.
     """
-    with contextlib.suppress(asyncio.CancelledError, KeyboardInterrupt):
-        _event_loop_run(_take_all(run, entries, take))
+    interrupted = contextlib.suppress(asyncio.CancelledError, KeyboardInterrupt)
+    with interrupted, asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(_take_all(run, entries, take))
 
 
 async def _take_all(run: Run, entries: Iterable[Entry], take: Callable[[TargetReport], None]) -> None:
@@ -49,13 +50,3 @@ def _heeding_signals(run: Run) -> Iterator[None]:
         for number in _SIGNALS:
             with contextlib.suppress(NotImplementedError):
                 loop.remove_signal_handler(number)
-
-
-def _event_loop_run(main: Coroutine[Any, Any, None]) -> None:
-    """Run it on uvloop where that is installed."""
-    try:
-        import uvloop  # noqa: PLC0415 -- there may be none
-    except ImportError:
-        asyncio.run(main)
-    else:
-        uvloop.run(main)

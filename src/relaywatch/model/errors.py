@@ -11,10 +11,6 @@ class UsageError(RelaywatchError):
     """The user asked for something that can't be: exit code 2."""
 
 
-class OutOfScopeError(UsageError):
-    """No permission covers the target; nothing was sent."""
-
-
 class NetworkError(RelaywatchError):
     """The network, or the peer's host, ended an operation; thrown into the script by the engine."""
 

@@ -32,7 +32,6 @@ class EventKind(StrEnum):
     ATTEMPT_BEGAN = "attempt-began"
     OBSERVED = "observed"
     ATTEMPT_ENDED = "attempt-ended"
-    ARRIVED = "arrived"
     TARGET_ENDED = "target-ended"
     SKIPPED = "skipped"
     """A target, or a part of a network, that was refused before a packet left: ``detail`` says why and where it stands."""
@@ -47,7 +46,6 @@ class RunEvent:
     door: Door | None = None
     observation: Observation | None = None
     attempt: Attempt | None = None
-    arrival: Arrival | None = None
     report: TargetReport | None = None
     detail: str = ""
     count: int = 1

@@ -70,7 +70,6 @@ class Patience:
     data_reply: float = 60.0
     greylist: float = 330.0
     """How long a greylisted script waits before it tries again; most ask for 300 s."""
-    between_connections: float = 0.0
     after_rate_limit: float = 5.0
 
 
@@ -93,7 +92,7 @@ class Brief:
     software: str | None = None
     """What an earlier door gave away."""
     refusal_limit: int | None = None
-    """Refusals a connection, if the permission sets it."""
+    """Refusals a connection, where the caller knows better than `relaywatch.script.software`."""
     proxy_header: str = ""
     """A PROXY protocol header (version 1) to say before anything else, where the server waits for one."""
     now: datetime | None = None

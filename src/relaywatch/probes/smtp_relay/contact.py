@@ -94,7 +94,7 @@ class Contact:
             if self.is_shut or not await self.may_connect():
                 return None
             patience = self.brief.patience
-            pause = patience.after_rate_limit * number or patience.between_connections
+            pause = patience.after_rate_limit * number
             if pause:
                 await self.link.pause(pause)
             try:
