@@ -4,6 +4,7 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -279,3 +280,25 @@ def test_an_open_pipe_keeps_neither_results_nor_signals_waiting(world, number):
     assert "closed" == line["verdict"]
     assert told.splitlines()[-1].startswith(b"Interrupted.")
     assert b"Fatal" not in told
+
+
+def test_servers_kept_up_are_there_to_try_the_command_on():
+    """What it says to try is run as it is said, and finds what the first server is."""
+    ports = ["--first-port", str(free_port()), "--sink-port", str(free_port())]
+    command = [sys.executable, "-m", "relaywatch.cli", "demo", "--serve", "--only", "open", *ports]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=english()) as serving:
+        try:
+            place = serving.stdout.readline().split()
+            words = serving.stdout.readline().removeprefix("Try: relaywatch ").split()
+            tried = [sys.executable, "-m", "relaywatch.cli", *words, "--format", "json"]
+            done = subprocess.run(
+                tried, capture_output=True, text=True, env=english(), timeout=60, check=False
+            )
+        finally:
+            serving.send_signal(signal.SIGINT)
+
+        assert 0 == serving.wait(10)
+
+    [line] = parsed(done.stdout)
+    assert [f"127.0.0.1:{ports[1]}", "open"] == place
+    assert (1, "open", "delivered") == (done.returncode, line["verdict"], line["findings"][0]["proof"])

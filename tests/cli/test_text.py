@@ -98,6 +98,7 @@ def test_what_could_not_be_told_says_why():
 
     for reason in (Reason.GREYLISTED, Reason.TARPIT, Reason.TLS_FAILED):
         assert f"{reason}: {REASONS[reason]}" in text
+    assert "(RFC 6647)" in text
     assert r"\x1b[1mx" in text
 
 

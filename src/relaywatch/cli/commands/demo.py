@@ -28,7 +28,7 @@ from relaywatch.cli.reports.summary import summary_line
 from relaywatch.cli.reports.text import STYLES, verdict_text
 from relaywatch.cli.speaking import command, option, words_of
 from relaywatch.demo.show import Row, disagreeing, run_demo
-from relaywatch.demo.world import Place, World
+from relaywatch.demo.world import Place, World, serve_world
 from relaywatch.engine.limits import Limits
 from relaywatch.engine.pace import Rates
 from relaywatch.model.places import Endpoint
@@ -42,6 +42,7 @@ from relaywatch.targets.parse import parse_target
 _LOOPBACK = ip_address("127.0.0.1")
 _SINK_DOMAIN = "sink.localhost"
 """A name that leads to this machine without DNS (RFC 6761 section 6.3): some forms need a domain."""
+_SMTP = 25
 _FAST = Rates(overall=1000, per_address=1000, per_network=1000, burst=100, overall_burst=1000)
 _PATIENCE = Patience(greeting=8, reply=8, data_reply=8, greylist=8, after_rate_limit=0.5)
 _LIMITS = Limits(connect_seconds=3, receive_seconds=8, tls_seconds=8, attempt_seconds=45)
@@ -86,10 +87,37 @@ class _Checking:
     metavar="NAME",
     help=N_("Check these servers of the world only; may be repeated."),
 )
+@option(
+    "--serve",
+    is_flag=True,
+    help=N_("Check nothing: keep the servers up until Ctrl-C, and say where they are, to try commands on."),
+)
+@option(
+    "--first-port",
+    type=click.IntRange(1024, 65000),
+    default=2600,
+    show_default=True,
+    metavar="PORT",
+    help=N_("With --serve: the port of the first server; the others follow."),
+)
+@option(
+    "--sink-port",
+    type=click.IntRange(1, 65535),
+    default=25,
+    show_default=True,
+    metavar="PORT",
+    help=N_("With --serve: the port on loopback to which relayed mail goes."),
+)
 @click.pass_context
-def demo(ctx: click.Context, /, html: Path, only: tuple[str, ...]) -> None:
+def demo(
+    ctx: click.Context, /, html: Path, only: tuple[str, ...], serve: bool, first_port: int, sink_port: int
+) -> None:
     """Run the demonstration; exit code 0 if all was found as expected."""
     words = words_of(ctx)
+    if serve:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_serve(words, only, first_port, sink_port))
+        return
     rows, reports = asyncio.run(_demonstrate(words, only))
     tally = Tally()
     for row in rows:
@@ -111,6 +139,20 @@ def demo(ctx: click.Context, /, html: Path, only: tuple[str, ...]) -> None:
     click.echo(words("Report: {path}", path=html.absolute().as_uri()))
     click.echo(summary_line(tally, words))
     ctx.exit(ExitCode.OPEN if wrong else ExitCode.NOTHING_OPEN)
+
+
+async def _serve(words: Words, only: tuple[str, ...], first_port: int, sink_port: int) -> None:
+    """Keep the world up, and say where each server is and what to try."""
+    next_hop = Endpoint(_LOOPBACK, sink_port)
+    async with serve_world(next_hop, first_port=first_port, only=only or None) as world:
+        for place in world.places.values():
+            click.echo(f"{place.host}:{place.port}\t{place.name}")
+        first = next(iter(world.places.values()))
+        sink = f" --sink-address {_LOOPBACK} --sink-port {sink_port}" if sink_port != _SMTP else ""
+        click.echo(
+            words("Try: {command}", command=f"relaywatch check {first.host} --port {first.port}{sink}")
+        )
+        await asyncio.get_running_loop().create_future()  # until Ctrl-C
 
 
 def _entries(rows: Iterable[Row], reports: list[TargetReport]) -> list[Entry]:

@@ -14,6 +14,7 @@ from relaywatch.cli.untrusted import neutralise
 from relaywatch.model.evidence import Arrival
 from relaywatch.model.results import DoorLine, FindingLine, ResultLine
 from relaywatch.model.verdicts import Vantage, Verdict
+from relaywatch.rules.explain import REFERENCES
 
 from . import advising, byhand
 from .entry import Entry
@@ -156,7 +157,8 @@ def _reasons(line: ResultLine, words: Words) -> Iterator[RenderableType]:
         return
     yield prose(words("What could not be told, and why"), style="bold")
     for reason in reasons:
-        yield Prose(Text.assemble((reason, "bold"), f": {words(REASONS[reason])}"), 2)
+        source = f" ({REFERENCES[reason]})" if reason in REFERENCES else ""
+        yield Prose(Text.assemble((reason, "bold"), f": {words(REASONS[reason])}", (source, "dim")), 2)
     yield prose("")
 
 
