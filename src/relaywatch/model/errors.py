@@ -43,6 +43,10 @@ class TLSFailedError(NetworkError):
     """The TLS handshake failed."""
 
 
+class NotPermittedError(RelaywatchError):
+    """The target led us to an address that isn't its own and that no permission covers."""
+
+
 class LimitError(RelaywatchError):
     """The script or the peer passed a limit of octets or operations."""
 

@@ -59,7 +59,15 @@ class Fact(StrEnum):
     HANDED_OVER = "handed-over"
     """The final dot has gone, and no reply came: it may have been taken."""
     CANARY_REACHED = "canary-reached"
-    """Our canary's octets came back through the target."""
+    """Our canary's answer came back through the target."""
+    SPEAKS = "speaks"
+    """What the door speaks: ``detail`` is the `Service`."""
+    FAILED = "failed"
+    """It tried, and could not connect to our canary (502, SOCKS5 reply field 0x04): others it might reach."""
+    UNANSWERED = "unanswered"
+    """Silence, to this case alone."""
+    DECEPTIVE = "deceptive"
+    """The dead canary: it says yes to a destination where nothing listens."""
     NOTE = "note"
     """Worth telling, and no answer to any case: an old TLS version, a certificate that has expired."""
 
@@ -84,7 +92,11 @@ class Observation:
     return_token: Token | None = None
     """The canary of the reverse-path: its arrival is a bounce."""
     command: str = ""
-    """What was asked, as sent: the envelope, for a report."""
+    """What was asked, as sent: the envelope, the request line, for a report."""
+    destination: str = ""
+    """Where a proxy was asked to lead: ``address:port`` or ``name:port`` of our canary."""
+    exit_address: str = ""
+    """The address from which our canary was reached, as its answer says, which nobody else can make."""
 
 
 class AttemptStatus(StrEnum):

@@ -9,6 +9,25 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 Address = IPv4Address | IPv6Address
 
 
+class Service(StrEnum):
+    """What a door speaks, as told by its first words."""
+
+    HTTP = "http"
+    SOCKS4 = "socks4"
+    SOCKS5 = "socks5"
+    TLS = "tls"
+    SMTP = "smtp"
+    FTP = "ftp"
+    SSH = "ssh"
+    TELNET = "telnet"
+    QUIC = "quic"
+    TURN = "turn"
+    MUTE = "mute"
+    """It takes connections and answers nothing that we say."""
+    OTHER = "other"
+    """It speaks first, in words that no probe knows."""
+
+
 class Family(StrEnum):
     """The address family of a door."""
 
@@ -22,18 +41,25 @@ class Transport(StrEnum):
     PLAIN = "plain"
     STARTTLS = "starttls"
     TLS = "tls"
+    UDP = "udp"
+    QUIC = "quic"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Door:
-    """One way into a target: port × transport × family."""
+    """One way into a target: port × transport × family; of a chain, the way through an open proxy."""
 
     port: int
     transport: Transport
     family: Family
+    via: str = ""
+    """The proxy probe that opened the way, of a chain."""
+    through: str = ""
+    """Of a chain: the proxy's port, and the address behind it that was asked, as ``3128 to 127.0.0.1``."""
 
     def __str__(self) -> str:
-        return f"{self.port}/{self.transport}/{self.family}"
+        chain = f" via {self.via} at {self.through}" if self.via else ""
+        return f"{self.port}/{self.transport}/{self.family}{chain}"
 
 
 @dataclass(frozen=True, slots=True)

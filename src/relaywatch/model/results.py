@@ -42,6 +42,10 @@ class FindingLine:
     """The envelope that was used."""
     token: str | None = None
     """The canary, by which ``relaywatch settle`` finds a later arrival in the sink's journal."""
+    destination_ports: tuple[int, ...] = ()
+    """The ports that an open proxy let through to our canary."""
+    through: str | None = None
+    """Of a chain: the proxy's port, and the address behind it, as ``3128 to 127.0.0.1``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +60,9 @@ class DoorLine:
     asked: int = 0
     planned: int = 0
     notes: tuple[str, ...] = ()
+    via: str | None = None
+    through: str | None = None
+    """Both of a chain, as in `FindingLine`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,12 @@ class Reason(StrEnum):
     """It also says yes to what can't exist."""
     BACKSCATTER = "backscatter"
     """It says yes and then bounces."""
+    DECEPTIVE = "deceptive"
+    """It also says yes to a destination where nothing listens."""
+    CANT_CONNECT = "cant-connect"
+    """It tries to connect for us, and can't: what it would reach for others isn't known."""
+    INTERCEPTED = "intercepted"
+    """Our canary was reached from our own address: something on our own way answers in the target's place."""
     UNRESOLVED = "unresolved"
     """The name has no address."""
     BUG = "bug"
@@ -92,6 +98,8 @@ class Finding:
     exit_address: str | None = None
     via: str | None = None
     token: str | None = None
+    destination_ports: tuple[int, ...] = ()
+    """Of an open proxy: the ports of our canary that were reached through it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

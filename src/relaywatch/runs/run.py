@@ -183,7 +183,7 @@ def choose_probes(names: Iterable[str]) -> tuple[Probe, ...]:
     :raises UsageError: if there is none of a name.
     """
     known = load_probes()
-    wanted = tuple(names) or tuple(known)
+    wanted = tuple(names) or tuple(n for n, probe in known.items() if probe.weakness is Weakness.OPEN_RELAY)
     for name in wanted:
         if name not in known:
             raise UsageError(f"no probe is called {name!r}; there are: {', '.join(sorted(known))}")

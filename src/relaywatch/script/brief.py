@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from relaywatch.model.places import Address, Door, Endpoint
+from relaywatch.model.places import Address, Door, Endpoint, Family
 from relaywatch.model.tokens import Mint, Token
 
 
@@ -31,6 +31,34 @@ class SinkNames:
     """Another domain of ours, for a reverse-path from elsewhere."""
     mx_pointing_domain: str | None = None
     """A domain of ours whose second MX is the target."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanaryPlaces:
+    """Where our sink's canaries are, for proxies to be led to; empty where there are none.
+
+    At each address, every one of ``ports`` takes words, HTTP or TLS, as the first octets say; ``smtp_ports``
+    are those at which our SMTP server greets. Likeliest to be let through first.
+    """
+
+    addresses: tuple[Address, ...] = ()
+    """At most one a family."""
+    ports: tuple[int, ...] = ()
+    smtp_ports: tuple[int, ...] = ()
+    udp_port: int | None = None
+    dead_port: int | None = None
+    """A port of those addresses at which nobody listens, and never will while the run lasts."""
+    name: str | None = None
+    """A name that leads to those addresses, as the target resolves names."""
+    zone: str | None = None
+    """A domain whose every label our sink's own DNS server answers, and notes."""
+    second_source: Address | None = None
+    """Another address of ours, of the target's family, from which a stranger to a session may speak."""
+
+    def address_of(self, family: Family) -> Address | None:
+        """The address of that family, if there is one."""
+        version = 6 if family is Family.IPV6 else 4
+        return next((address for address in self.addresses if address.version == version), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +99,16 @@ class Patience:
     greylist: float = 330.0
     """How long a greylisted script waits before it tries again; most ask for 300 s."""
     after_rate_limit: float = 5.0
+    first_words: float = 2.0
+    """How long a door may take to speak first before it is taken for one that waits for us."""
+    tunnel: float = 20.0
+    """How long a proxy may take to connect to our canary."""
+    canary: float = 8.0
+    """How long our canary's answer may take, once the proxy has said yes."""
+    datagram: float = 1.5
+    """How long to wait for an answer to one datagram, of several."""
+    connect: float | None = None
+    """How long to wait for a connection; the engine's own limit if not given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +119,7 @@ class Brief:
     door: Door
     mint: Mint
     sink: SinkNames
+    canaries: CanaryPlaces = field(default_factory=CanaryPlaces)
     identity: Identity = field(default_factory=Identity)
     leave: Leave = field(default_factory=Leave)
     patience: Patience = field(default_factory=Patience)

@@ -11,11 +11,12 @@ from types import MappingProxyType
 from typing import Any
 
 from relaywatch.model.evidence import Weakness
-from relaywatch.model.places import Transport
+from relaywatch.model.places import Service, Transport
 
 from .brief import Brief
 from .link import Link
 from .ops import Op
+from .tunnels import OpenTunnel
 
 Script = Callable[[Link, Brief], Coroutine[Op[Any], Any, None]]
 
@@ -24,7 +25,10 @@ Script = Callable[[Link, Brief], Coroutine[Op[Any], Any, None]]
 class Probe:
     """One way to look for one weakness.
 
-    ``default_doors`` are the ports and transports to try where the user names none.
+    ``default_doors`` are the ports and transports to try where the user names none. ``services`` are what
+    a door must speak, wherever it is, for a proxy probe to be worth its while; where they are QUIC or TURN,
+    which can't be told without the probe itself, the default doors alone are tried. ``tunnel`` opens a
+    tunnel on a connection that is there, so that chains can lead through.
     """
 
     name: str
@@ -32,6 +36,8 @@ class Probe:
     default_doors: tuple[tuple[int, Transport], ...]
     references: tuple[str, ...]
     script: Script
+    services: frozenset[Service] = frozenset()
+    tunnel: OpenTunnel | None = None
 
 
 @cache

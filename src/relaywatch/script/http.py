@@ -1,0 +1,97 @@
+"""HTTP/1.x dialogues over a link: one request, its answer, and what that says about a tunnel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from relaywatch.model.errors import PeerClosedError
+from relaywatch.wire.http1 import Exchange, ResponseHead
+
+from .brief import Brief
+from .link import Link
+from .tunnels import Answer, Destination, Opening
+
+MAX_BODY = 8192
+"""Octets of a body that are read; our canary's answer is shorter."""
+_FAILED = frozenset({502, 503, 504})
+"""Status codes of a proxy that tried and could not connect (RFC 9110 sections 15.6.3 to 15.6.5)."""
+_CREDENTIALS = frozenset({401, 407})
+
+
+def own_fields(brief: Brief) -> list[tuple[str, str]]:
+    """The fields by which a request says who checks."""
+    identity = brief.identity
+    contact = f" ({identity.contact})" if identity.contact else ""
+    return [("User-Agent", _ascii(f"relaywatch{contact}"))]
+
+
+def connect_exchange(destination: Destination, brief: Brief) -> Exchange:
+    """CONNECT to the destination (RFC 9110 section 9.3.6)."""
+    return Exchange("CONNECT", str(destination), [("Host", str(destination)), *own_fields(brief)])
+
+
+async def read_head(link: Link, exchange: Exchange, *, within: float) -> ResponseHead:
+    """Read until the answer's head is there.
+
+    :raises RemoteProtocolError: if what comes is no HTTP.
+    :raises PeerClosedError: if the peer closes first.
+    """
+    while exchange.head is None:
+        data = await link.read_some(within=within)
+        if not data:
+            raise PeerClosedError("the peer closed the connection")
+        exchange.feed(data)
+    return exchange.head
+
+
+async def read_body(link: Link, exchange: Exchange, *, within: float) -> str:
+    """Read the body as far as it is of interest, whatever its end is.
+
+    :raises RemoteProtocolError: if its framing is broken.
+    """
+    while not exchange.is_complete and len(exchange.body) < MAX_BODY:
+        exchange.feed(await link.read_some(within=within))
+    return exchange.body[:MAX_BODY].decode("utf-8", "surrogateescape")
+
+
+async def exchange_with(
+    link: Link, exchange: Exchange, brief: Brief, *, before: bytes = b"", after: bytes = b""
+) -> ResponseHead:
+    """Send a request, with octets that don't belong there before or after it, and read the answer's head."""
+    await link.send(before + exchange.request + after)
+    return await read_head(link, exchange, within=brief.patience.tunnel)
+
+
+def read_tunnel(link: Link, exchange: Exchange, head: ResponseHead, command: str) -> Opening:
+    """What the answer to CONNECT says; with a yes, the link is the tunnel.
+
+    A 2xx with a length is no tunnel but a page: an answer to CONNECT has no content (RFC 9110 section 9.3.6).
+    """
+    answer = classify(head)
+    if answer is Answer.YES and _has_content(head.fields):
+        return Opening(answer=Answer.PAGE, reply=str(head), command=command)
+    if answer is Answer.YES:
+        link.unread(exchange.rest())
+        return Opening(answer=answer, reply=str(head), command=command, stream=link)
+    return Opening(answer=answer, reply=str(head), command=command)
+
+
+def classify(head: ResponseHead) -> Answer:
+    """What the status code says to whoever asks a proxy for something."""
+    if head.is_successful:
+        return Answer.YES
+    if head.status_code in _CREDENTIALS:
+        return Answer.CREDENTIALS
+    return Answer.FAILED if head.status_code in _FAILED else Answer.NO
+
+
+def _has_content(fields: Iterable[tuple[str, str]]) -> bool:
+    return any(
+        (name == "content-length" and value.strip() != "0") or (name == "transfer-encoding")
+        for name, value in fields
+    )
+
+
+def _ascii(text: str) -> str:
+    """A field's value may hold visible ASCII alone, whatever the user is called (RFC 9110 section 5.5)."""
+    return "".join(char if 32 <= ord(char) < 127 else "?" for char in text)
