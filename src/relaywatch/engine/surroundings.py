@@ -6,7 +6,7 @@ import asyncio
 from typing import Protocol
 
 from relaywatch.model.evidence import Arrival, Observation
-from relaywatch.model.places import Address
+from relaywatch.model.places import Address, Endpoint, Family
 from relaywatch.model.tokens import Token
 
 
@@ -24,3 +24,22 @@ class Surroundings(Protocol):
 
     def admit(self, address: Address) -> float:
         """Reserve a place for a connection, and say in how many seconds it may be opened."""
+
+    def permits(self, address: Address) -> bool:
+        """Whether a connection may go to another address, which the target has announced.
+
+        Never asked of the attempt's own address; the address is no IPv4-mapped one, but may embed an IPv4
+        address in other ways (`relaywatch.model.places.embedded_ipv4`).
+        """
+
+    def is_canary(self, endpoint: Endpoint) -> bool:
+        """Whether a canary of our own sink is there, so that the target may be asked to connect to it."""
+
+    def open_port(self, token: Token, family: Family) -> asyncio.Future[Endpoint | None]:
+        """Have our sink listen on a port of the token's own; nothing if it can't.
+
+        Cancelling the future gives up on it.
+        """
+
+    def close_port(self, token: Token) -> None:
+        """Close the token's port, or give up on opening it; asked once of each port that was asked for."""
