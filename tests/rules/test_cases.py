@@ -19,8 +19,8 @@ class TestState:
         ("observations", "arrivals", "state", "reason"),
         [
             ([REFUSED], [], CaseState.REFUSED, None),
-            ([DEFERRED], [], CaseState.DEFERRED, Reason.DEFERRED),
-            ([seen(Fact.DEFERRED, "plain", detail="greylisted")], [], CaseState.DEFERRED, Reason.GREYLISTED),
+            ([DEFERRED], [], CaseState.UNDECIDED, Reason.DEFERRED),
+            ([seen(Fact.DEFERRED, "plain", detail="greylisted")], [], CaseState.UNDECIDED, Reason.GREYLISTED),
             ([DEFERRED, REFUSED], [], CaseState.REFUSED, None),
             ([VOID], [], CaseState.VOID, None),
             ([ANYTHING], [], CaseState.VOID, Reason.ACCEPTS_ANYTHING),

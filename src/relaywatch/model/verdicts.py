@@ -56,6 +56,8 @@ class Reason(StrEnum):
     """It also says yes to what can't exist."""
     BACKSCATTER = "backscatter"
     """It says yes and then bounces."""
+    NOT_REACHED = "not-reached"
+    """The proxy said yes, and our canary was not reached in the waiting time."""
     DECEPTIVE = "deceptive"
     """It also says yes to a destination where nothing listens."""
     CANT_CONNECT = "cant-connect"

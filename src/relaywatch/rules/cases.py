@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from relaywatch.model.evidence import Arrival, ArrivalKind, Attempt, Fact, Observation
-from relaywatch.model.places import Door
+from relaywatch.model.places import Door, parse_address
 from relaywatch.model.verdicts import Proof, Reason
 
 _TAKEN = frozenset({Fact.QUEUED, Fact.HANDED_OVER})
@@ -22,9 +22,18 @@ _ORDER = (
     Fact.VOID,
     Fact.REFUSED,
     Fact.DEFERRED,
+    Fact.FAILED,
+    Fact.UNANSWERED,
 )
-_Seen = tuple[Observation, str]
-"""An observation, and our own address in its attempt."""
+_UNDECIDED = {
+    Fact.DEFERRED: Reason.DEFERRED,
+    Fact.FAILED: Reason.CANT_CONNECT,
+    Fact.UNANSWERED: Reason.TIMEOUT,
+}
+_NO_PROOF = frozenset({ArrivalKind.BOUNCE, ArrivalKind.DNS})
+"""A bounce is none; and whoever looks up our canary's name hasn't been led anywhere yet."""
+_Seen = tuple[Observation, Attempt]
+"""An observation, and the attempt in which it was made."""
 
 
 class CaseState(StrEnum):
@@ -36,7 +45,8 @@ class CaseState(StrEnum):
     """A yes, and then a bounce."""
     VOID = "void"
     REFUSED = "refused"
-    DEFERRED = "deferred"
+    UNDECIDED = "undecided"
+    """Neither yes nor no: put off, tried in vain, unanswered, or answered by another than the target."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +63,24 @@ class CaseJudgement:
     reason: Reason | None = None
 
     @property
+    def exit_address(self) -> str | None:
+        """The address from which our sink was reached, if it was."""
+        came_from = self.arrival.came_from if self.arrival else None
+        return self.shown_by.exit_address or (str(came_from.address) if came_from else None)
+
+    @property
+    def destination_port(self) -> int | None:
+        """The port that a proxy was asked to lead to, if it was."""
+        port = self.shown_by.destination.rpartition(":")[2]
+        return int(port) if port.isdecimal() else None
+
+    @property
     def proof(self) -> Proof:
         """How far the yes went."""
         if self.shown_by.fact is Fact.CANARY_REACHED:
             return Proof.CANARY_REACHED
         if self.arrival is not None:
-            return Proof.DELIVERED
+            return Proof.DELIVERED if self.arrival.kind is ArrivalKind.MAIL else Proof.CANARY_REACHED
         return Proof.QUEUED if self.shown_by.fact is Fact.QUEUED else Proof.ACCEPTED
 
 
@@ -70,7 +92,7 @@ def judge_cases(attempts: Iterable[Attempt], arrivals: Iterable[Arrival]) -> tup
     for attempt in gathered:
         for seen in attempt.observations:
             if seen.case and seen.fact is not Fact.NOTE:
-                asked.setdefault((attempt.door, attempt.probe, seen.case), []).append((seen, attempt.source))
+                asked.setdefault((attempt.door, attempt.probe, seen.case), []).append((seen, attempt))
     return tuple(
         judgement
         for (door, probe, case), seen in sorted(asked.items(), key=lambda item: item[0])
@@ -103,7 +125,7 @@ def _read_arrivals(attempts: Iterable[Attempt], arrivals: Iterable[Arrival]) -> 
         if sum(map(_is_notification, by_token.get(token, ()))) >= max(taken, 1)
     }
     proofs = {
-        token: next((arrival for arrival in came if arrival.kind is not ArrivalKind.BOUNCE), None)
+        token: next((arrival for arrival in came if arrival.kind not in _NO_PROOF), None)
         for token, came in by_token.items()
     }
     return _Mail({token: came for token, came in proofs.items() if came}, frozenset(refuting))
@@ -116,20 +138,39 @@ def _is_notification(arrival: Arrival) -> bool:
 
 def _judge_case(door: Door, probe: str, case: str, seen: list[_Seen], mail: _Mail) -> CaseJudgement | None:
     facts = {observation.fact for observation, _ in seen}
-    best, source = min(seen, key=lambda pair: (_rank(pair[0], mail), repr(pair[0]), pair[1]))
+    best, attempt = min(seen, key=lambda pair: (_rank(pair[0], mail), repr(pair[0]), pair[1].source))
     state, reason = _state(best, facts, mail)
     if state is None:
         return None
-    return CaseJudgement(
+    judgement = CaseJudgement(
         door=door,
         probe=probe,
         case=case,
         state=state,
         shown_by=best,
-        source=source,
+        source=attempt.source,
         arrival=mail.first.get(best.token or ""),
         reason=reason,
     )
+    if judgement.destination_port is not None and _is_intercepted(judgement, attempt):
+        return replace(judgement, state=CaseState.UNDECIDED, reason=Reason.INTERCEPTED)
+    return judgement
+
+
+def _is_intercepted(judgement: CaseJudgement, attempt: Attempt) -> bool:
+    """Whether a proxy's canary was reached from our own address, by something on our own way (docs/adr/0013).
+
+    On this machine, and where the target is ourselves, that is as it should be.
+    """
+    target = attempt.endpoint.address
+    if (
+        judgement.state is not CaseState.OPEN
+        or target.is_loopback
+        or not (attempt.source and judgement.exit_address)
+    ):
+        return False
+    own = parse_address(attempt.source.partition("%")[0])
+    return own != target and own == parse_address(judgement.exit_address)
 
 
 def _rank(observation: Observation, mail: _Mail) -> tuple[int, bool]:
@@ -150,8 +191,9 @@ def _state(best: Observation, facts: set[Fact], mail: _Mail) -> tuple[CaseState 
         return CaseState.VOID, Reason.ACCEPTS_ANYTHING if is_catch_alls else None
     if best.fact is Fact.REFUSED:
         return CaseState.REFUSED, None
-    if best.fact is Fact.DEFERRED:
-        return CaseState.DEFERRED, Reason.GREYLISTED if best.detail == "greylisted" else Reason.DEFERRED
+    if best.fact in _UNDECIDED:
+        is_greylist = best.detail == Reason.GREYLISTED.value
+        return CaseState.UNDECIDED, Reason.GREYLISTED if is_greylist else _UNDECIDED[best.fact]
     return None, None
 
 
@@ -162,4 +204,6 @@ def _state_of_yes(best: Observation, facts: set[Fact], mail: _Mail) -> tuple[Cas
         return CaseState.VOID, Reason.ACCEPTS_ANYTHING  # a catch-all's yes says nothing
     if best.detail.startswith(Reason.SINK_UNPROVED.value):
         return CaseState.ACCEPTING, Reason.SINK_UNPROVED
+    if best.destination:
+        return CaseState.ACCEPTING, Reason.NOT_REACHED
     return CaseState.ACCEPTING, Reason.NOT_DELIVERED if best.fact in _TAKEN else Reason.NOT_SENT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from relaywatch.model.evidence import Attempt, AttemptStatus, Fact
+from relaywatch.model.evidence import Attempt, AttemptStatus, Fact, Weakness
 from relaywatch.model.places import SUBMISSION_PORTS, Door, Transport
 from relaywatch.model.verdicts import DoorJudgement, Reason, Verdict
 
@@ -32,7 +32,8 @@ _FACT_REASONS = {
     Fact.RATE_LIMITED: Reason.RATE_LIMITED,
     Fact.DEFERRED: Reason.DEFERRED,
 }
-_NOBODY_HOME = frozenset({Fact.NOT_THIS_PROTOCOL, Fact.NOT_OFFERED})
+_NOBODY_HOME = frozenset({Fact.NOT_THIS_PROTOCOL, Fact.NOT_OFFERED, Fact.SPEAKS})
+"""Facts of whoever doesn't speak the probe's protocol; to say what one speaks answers no question."""
 _ANSWERED = frozenset({CaseState.REFUSED, CaseState.REFUTED})
 _SILENCE = frozenset({Reason.NO_ANSWER, Reason.UNREACHABLE})
 _MUTE = frozenset({Reason.TIMEOUT, Reason.PROTOCOL_ERROR, Reason.CUT_SHORT})
@@ -48,6 +49,8 @@ def judge_door(door: Door, attempts: Sequence[Attempt], cases: Sequence[CaseJudg
     planned = 0
     for probe in sorted({attempt.probe for attempt in attempts}):
         share = [attempt for attempt in attempts if attempt.probe == probe]
+        if all(map(_could_ask_nothing, share)):
+            continue
         parts.append(_judge_share(door, share, [case for case in cases if case.probe == probe]))
         planned += _planned(share)
     verdict, reasons = _put_together(parts)
@@ -88,15 +91,27 @@ def _judge_share(door: Door, attempts: Sequence[Attempt], cases: Sequence[CaseJu
     if not cases and all(_found_nobody(attempt) for attempt in attempts):
         return Verdict.ABSENT, set()
     reasons = _doubts(attempts, cases, facts)
-    if reasons == {Reason.AUTH_REQUIRED} and door.port in SUBMISSION_PORTS:
+    if reasons == {Reason.AUTH_REQUIRED} and _wants_users(door, attempts):
         return Verdict.CLOSED, reasons  # docs/adr/0005: there the demand is the refusal
     if not reasons:
         return Verdict.CLOSED, side_effects
     return Verdict.INCONCLUSIVE, reasons | side_effects
 
 
+def _wants_users(door: Door, attempts: Sequence[Attempt]) -> bool:
+    """Whether the door is for those alone who have credentials: submission, and any proxy that asks for them."""
+    return door.port in SUBMISSION_PORTS or all(a.weakness is Weakness.OPEN_PROXY for a in attempts)
+
+
 def _yes_man(facts: set[Fact]) -> set[Reason]:
-    return {Reason.ACCEPTS_ANYTHING} if Fact.ACCEPTS_ANYTHING in facts else set()
+    yes_men = {Fact.ACCEPTS_ANYTHING: Reason.ACCEPTS_ANYTHING, Fact.DECEPTIVE: Reason.DECEPTIVE}
+    return {reason for fact, reason in yes_men.items() if fact in facts}
+
+
+def _could_ask_nothing(attempt: Attempt) -> bool:
+    """Whether we lacked what the probe needs (a name of our canary, say): that is no trait of the door."""
+    plans = [seen.count for seen in attempt.observations if seen.fact is Fact.PLANNED]
+    return bool(plans) and not any(plans)
 
 
 def _found_nobody(attempt: Attempt) -> bool:
@@ -117,7 +132,7 @@ def _doubts(attempts: Sequence[Attempt], cases: Sequence[CaseJudgement], facts: 
     """All that keeps the door from being called closed."""
     doubts = {_FACT_REASONS[fact] for fact in facts if fact in _FACT_REASONS}
     doubts |= {_STATUS_REASONS[a.status] for a in attempts if a.status in _STATUS_REASONS}
-    doubts |= {case.reason for case in cases if case.state is CaseState.DEFERRED and case.reason}
+    doubts |= {case.reason for case in cases if case.state is CaseState.UNDECIDED and case.reason}
     if len(cases) < _planned(attempts) or (not doubts and not all(_planned([a]) for a in attempts)):
         doubts.add(Reason.INCOMPLETE)
     if not doubts and not any(case.state in _ANSWERED for case in cases):
@@ -129,10 +144,26 @@ def _doubts(attempts: Sequence[Attempt], cases: Sequence[CaseJudgement], facts: 
 
 def judge_target(doors: Sequence[DoorJudgement]) -> tuple[Verdict, set[Reason]]:
     """Put the doors' verdicts together into the target's."""
-    closed = [door.door for door in doors if door.verdict is Verdict.CLOSED]
+    closed = [door.door for door in doors if door.verdict is Verdict.CLOSED and not door.door.via]
     return _put_together(
         (door.verdict, set(door.reasons)) for door in doors if not _may_be_overlooked(door, closed)
     )
+
+
+def judge_proxies(doors: Sequence[DoorJudgement], *, is_alive: bool) -> tuple[Verdict, set[Reason]]:
+    """Put the doors' verdicts together where proxies are looked for, on many ports that most hosts haven't got.
+
+    A silent one among them is as good as none, at a host that is heard elsewhere (docs/adr/0012): no provider
+    closes these ports to us as some close port 25.
+    """
+    return _put_together(
+        (Verdict.ABSENT, set()) if is_alive and _is_silent(door) else (door.verdict, set(door.reasons))
+        for door in doors
+    )
+
+
+def _is_silent(door: DoorJudgement) -> bool:
+    return door.verdict is Verdict.INCONCLUSIVE and set(door.reasons) <= _SILENCE
 
 
 def _may_be_overlooked(door: DoorJudgement, closed: Sequence[Door]) -> bool:

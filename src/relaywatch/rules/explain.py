@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from relaywatch.model.evidence import Weakness
 from relaywatch.model.places import Door
 from relaywatch.model.verdicts import Judgement, Reason, Verdict
 
@@ -27,6 +28,11 @@ REFERENCES = MappingProxyType(
 )
 """Where the field's rules for a reason stand; a reason of our own making has none."""
 
+PROXY_REFERENCES = MappingProxyType(
+    {Reason.AUTH_REQUIRED: "RFC 9110 section 11.7", Reason.CANT_CONNECT: "RFC 9110 section 15.6.3"}
+)
+"""The same where proxies are judged."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
@@ -42,6 +48,7 @@ class Explanation:
 
 def explain(judgement: Judgement) -> tuple[Explanation, ...]:
     """Say what the judgement rests on: findings first, then each door's reasons, then what else is known."""
+    references = PROXY_REFERENCES if judgement.weakness is Weakness.OPEN_PROXY else REFERENCES
     findings = tuple(
         Explanation(code=finding.advisory, door=finding.door, case=finding.case)
         for finding in judgement.findings
@@ -50,7 +57,7 @@ def explain(judgement: Judgement) -> tuple[Explanation, ...]:
         Explanation(
             code=reason,
             door=door.door,
-            reference=REFERENCES.get(reason, ""),
+            reference=references.get(reason, ""),
             asked=door.asked,
             planned=door.planned,
         )

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from ipaddress import ip_network
 
-from relaywatch.model.evidence import Arrival, Attempt, Fact, Weakness
+from relaywatch.model.evidence import Arrival, Attempt, AttemptStatus, Fact, Weakness
 from relaywatch.model.places import SUBMISSION_PORTS, Address, Door, Family, Transport, parse_address
 from relaywatch.model.verdicts import Finding, Judgement, Proof, Reason
 
 from .cases import CaseJudgement, CaseState, judge_cases
-from .doors import judge_door, judge_target
+from .doors import judge_door, judge_proxies, judge_target
 
 PLAIN_RELAY = "RW-1001"
 STARTTLS_ONLY = "RW-1020"
@@ -22,6 +23,12 @@ HIDDEN_CLIENT = "RW-1023"
 BACKSCATTER = "RW-1030"
 ACCEPT_THEN_DROP = "RW-1031"
 ACCEPTS_ANY_RECIPIENT = "RW-1032"
+CHAINED_RELAY = "RW-2020"
+LETS_MAIL_THROUGH = "RW-2021"
+DECEPTIVE = "RW-2030"
+
+_MAIL_PORTS = frozenset({25, 587})
+_SILENT = frozenset({AttemptStatus.NO_ANSWER, AttemptStatus.UNREACHABLE, AttemptStatus.INTERRUPTED})
 
 _ADDRESS_IN_RECEIVED = re.compile(r"\[(?:IPv6:)?([0-9a-fA-F:.]+)\]|\((?:[\w.-]+ )?([0-9]+(?:\.[0-9]+){3})\)")
 
@@ -39,12 +46,15 @@ _INNER_NETWORKS = tuple(
 def judge(weakness: Weakness, attempts: Iterable[Attempt], arrivals: Iterable[Arrival]) -> Judgement:
     """Judge a target by all attempts at its doors and all arrivals at our sink, in any order of either.
 
+    Attempts for another weakness say no more than whether the target is there at all.
+
     *open* only if something of ours arrived; *accepting* if the target said yes and nothing has;
     *closed* only if every planned attempt completed and was refused; *absent* if nobody speaks the
     protocol; otherwise *inconclusive*, with reasons.  More evidence never turns *open* into anything
     else.
     """
-    gathered = [attempt for attempt in attempts if attempt.weakness is weakness]
+    of_target = list(attempts)
+    gathered = [attempt for attempt in of_target if attempt.weakness is weakness]
     cases = judge_cases(gathered, arrivals)
     doors = tuple(
         judge_door(
@@ -54,12 +64,18 @@ def judge(weakness: Weakness, attempts: Iterable[Attempt], arrivals: Iterable[Ar
         )
         for door in sorted({attempt.door for attempt in gathered})
     )
-    verdict, reasons = judge_target(doors)
+    if weakness is Weakness.OPEN_PROXY:
+        is_alive = any(attempt.status not in _SILENT for attempt in of_target)
+        verdict, reasons = judge_proxies(doors, is_alive=is_alive)
+        findings = proxy_findings(cases)
+    else:
+        verdict, reasons = judge_target(doors)
+        findings = _findings(cases, _doors_that_want_tls(gathered))
     return Judgement(
         weakness=weakness,
         verdict=verdict,
         reasons=tuple(sorted(reasons)),
-        findings=_findings(cases, _doors_that_want_tls(gathered)),
+        findings=findings,
         doors=doors,
         software=_software(gathered),
         advisories=_side_advisories(gathered, cases),
@@ -76,26 +92,47 @@ def _findings(cases: Sequence[CaseJudgement], wants_tls: set[Door]) -> tuple[Fin
     proven = [case for case in cases if case.state is CaseState.OPEN]
     shown = proven or [case for case in cases if case.state is CaseState.ACCEPTING]
     ranked = sorted(shown, key=lambda case: (case.case != "plain", case.door, case.case))
-    return tuple(_finding(case, cases, wants_tls) for case in ranked)
+    return tuple(_finding(case, _advisory(case, cases, wants_tls)) for case in ranked)
 
 
-def _finding(case: CaseJudgement, cases: Sequence[CaseJudgement], wants_tls: set[Door]) -> Finding:
-    came_from = case.arrival.came_from if case.arrival else None
+def proxy_findings(cases: Sequence[CaseJudgement]) -> tuple[Finding, ...]:
+    """The open proxies: one for each door, probe and advisory, with every destination port that it let through."""
+    proven = [case for case in cases if case.state is CaseState.OPEN]
+    shown = proven or [case for case in cases if case.state is CaseState.ACCEPTING]
+    groups: dict[tuple[Door, str, str], list[CaseJudgement]] = {}
+    for case in shown:
+        groups.setdefault((case.door, case.probe, case.shown_by.advisory), []).append(case)
+    return tuple(
+        replace(
+            _finding(group[0], group[0].shown_by.advisory), destination_ports=_ports(group) if proven else ()
+        )
+        for _, group in sorted(groups.items(), key=lambda item: item[0])
+    )
+
+
+def _ports(cases: Iterable[CaseJudgement]) -> tuple[int, ...]:
+    return tuple(sorted({port for case in cases if (port := case.destination_port) is not None}))
+
+
+def _finding(case: CaseJudgement, advisory: str) -> Finding:
     return Finding(
-        advisory=_advisory(case, cases, wants_tls),
+        advisory=advisory,
         probe=case.probe,
         case=case.case,
         door=case.door,
         proof=case.proof,
         reply=case.shown_by.reply,
         command=case.shown_by.command,
-        exit_address=str(came_from.address) if came_from else None,
+        exit_address=case.exit_address,
+        via=case.door.via or None,
         token=case.shown_by.token,
     )
 
 
 def _advisory(case: CaseJudgement, cases: Sequence[CaseJudgement], wants_tls: set[Door]) -> str:
     """The advisory: the case's own, unless the door or the route explains more than the form does."""
+    if case.door.via:
+        return CHAINED_RELAY
     if case.shown_by.advisory != PLAIN_RELAY:
         return case.shown_by.advisory
     refused_at = {
@@ -167,6 +204,11 @@ def _side_advisories(attempts: Iterable[Attempt], cases: Sequence[CaseJudgement]
         found.add(BACKSCATTER)
     if any(case.state is CaseState.VOID and case.reason is not None for case in cases):
         found.add(ACCEPTS_ANY_RECIPIENT)
+    proxied = {case.destination_port for case in cases if case.state is CaseState.OPEN}
+    if not proxied.isdisjoint(_MAIL_PORTS):
+        found.add(LETS_MAIL_THROUGH)
+    if any(seen.fact is Fact.DECEPTIVE for attempt in attempts for seen in attempt.observations):
+        found.add(DECEPTIVE)
     accepting = [case for case in cases if case.state is CaseState.ACCEPTING]
     is_open = any(case.state is CaseState.OPEN for case in cases)
     if not is_open and any(

@@ -101,6 +101,8 @@ def _finding(finding: Finding) -> FindingLine:
         reply=_text(finding.reply),
         command=_text(finding.command),
         token=finding.token,
+        destination_ports=finding.destination_ports,
+        through=finding.door.through or None,
     )
 
 
@@ -114,6 +116,8 @@ def _door(door: DoorJudgement) -> DoorLine:
         asked=door.asked,
         planned=door.planned,
         notes=tuple(_text(note) for note in door.notes),
+        via=door.door.via or None,
+        through=door.door.through or None,
     )
 
 

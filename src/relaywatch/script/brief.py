@@ -52,6 +52,8 @@ class CanaryPlaces:
     """A name that leads to those addresses, as the target resolves names."""
     zone: str | None = None
     """A domain whose every label our sink's own DNS server answers, and notes."""
+    is_proved: bool = True
+    """Whether we could show that they can be reached by that address."""
     second_source: Address | None = None
     """Another address of ours, of the target's family, from which a stranger to a session may speak."""
 

@@ -360,7 +360,8 @@ async def _try(
     if heard.startswith(b"HTTP/1."):  # it took our words for the next request: no tunnel
         page = Opening(answer=Answer.PAGE, reply=opening.reply, detail="page")
         return await _report(course, way, destination, page, about)
-    await link.report(replace(about, fact=Fact.ACCEPTED))
+    detail = about.detail if brief.canaries.is_proved else "sink-unproved"
+    await link.report(replace(about, fact=Fact.ACCEPTED, detail=detail))
     course.accepted.append(token)
     course.pretending = course.pretending or way
     if heard:
