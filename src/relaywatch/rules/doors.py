@@ -49,9 +49,10 @@ def judge_door(door: Door, attempts: Sequence[Attempt], cases: Sequence[CaseJudg
     planned = 0
     for probe in sorted({attempt.probe for attempt in attempts}):
         share = [attempt for attempt in attempts if attempt.probe == probe]
-        if all(map(_could_ask_nothing, share)):
+        answered = [case for case in cases if case.probe == probe]
+        if not answered and all(map(_could_ask_nothing, share)):
             continue
-        parts.append(_judge_share(door, share, [case for case in cases if case.probe == probe]))
+        parts.append(_judge_share(door, share, answered))
         planned += _planned(share)
     verdict, reasons = _put_together(parts)
     notes = {seen.detail for a in attempts for seen in a.observations if seen.fact is Fact.NOTE}
