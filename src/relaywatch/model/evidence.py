@@ -179,6 +179,8 @@ class Arrival:
     kind: ArrivalKind
     at: datetime
     came_from: Endpoint | None = None
+    port: int = 0
+    """The port of ours that was reached; 0 where an older journal doesn't tell."""
     reverse_path: str = ""
     forward_path: str = ""
     helo: str = ""

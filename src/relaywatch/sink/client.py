@@ -16,6 +16,7 @@ from yarl import URL
 
 from relaywatch.model.errors import UsageError
 from relaywatch.model.evidence import Arrival
+from relaywatch.script.brief import CanaryPlaces
 
 from .errors import SinkError
 from .keys import SinkKeys
@@ -105,6 +106,14 @@ class RemoteSink:
                 for record in page.records:
                     yield record.arrival()
                 after, last = page.next_after, page.last
+
+    async def canaries(self) -> CanaryPlaces:
+        """Where the sink's canaries are, as it says; while entered.
+
+        :raises NoCanariesError: if it has none, or is too old to have any.
+        :raises SinkError: if it doesn't answer, or isn't ours.
+        """
+        raise NotImplementedError
 
     def _new_session(self) -> aiohttp.ClientSession:
         fingerprint = bytes.fromhex(self._keys.certificate_sha256)

@@ -19,3 +19,7 @@ class KeyFileError(UsageError):
 
 class JournalError(SinkError):
     """The journal can't be opened or written."""
+
+
+class NoCanariesError(SinkError):
+    """The sink has no canaries that proxies could be led to; the message says why."""

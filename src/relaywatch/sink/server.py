@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import Self
 
 from relaywatch.model.evidence import Arrival, ArrivalKind
-from relaywatch.model.places import Endpoint
+from relaywatch.model.places import Address, Endpoint
 from relaywatch.model.tokens import Token
+from relaywatch.script.brief import CanaryPlaces
 
 from .certificate import make_certificate
 from .counters import Counters
@@ -94,6 +95,65 @@ class Sink:
         :raises ListenError: if an address and port can't be had.
         """
         self._servers += await listen(where, self._mailbox.connection)
+
+    # --- canaries, behind which proxies are proven ---------------------------------------------
+
+    @property
+    def canary_endpoints(self) -> tuple[Endpoint, ...]:
+        """Where canaries wait over TCP, in the order in which they were wanted."""
+        raise NotImplementedError
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Where it was to listen and can't, with the reason, for people."""
+        raise NotImplementedError
+
+    async def listen_canaries_at(self, where: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+        """Have canaries wait there too, over TCP: those that could be had.
+
+        :raises ListenError: if none can be had.
+        """
+        raise NotImplementedError
+
+    async def listen_datagrams_at(self, where: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+        """Have canaries wait there too, over UDP: those that could be had.
+
+        :raises ListenError: if none can be had.
+        """
+        raise NotImplementedError
+
+    async def listen_smtp_also_at(self, where: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+        """Take mail there too, like `listen_at`: those that could be had.
+
+        :raises ListenError: if none can be had.
+        """
+        raise NotImplementedError
+
+    def reserve_dead_port(self, *addresses: Address) -> int:
+        """Hold a port at which nobody answers at any of these addresses while the sink is up, TCP and UDP.
+
+        The same again for the same addresses.
+
+        :raises ListenError: if there is none.
+        """
+        raise NotImplementedError
+
+    def canary_places(self, *addresses: Address, name: str | None = None) -> CanaryPlaces:
+        """What waits at each of these addresses of ours, with the dead port if one was reserved there."""
+        raise NotImplementedError
+
+    async def open_port(self, token: Token, address: Address) -> Endpoint:
+        """Listen on a port of the token's own: any connection there is an arrival of its.
+
+        It closes after two minutes at the latest.
+
+        :raises ListenError: if it can't be had, or too many are open.
+        """
+        raise NotImplementedError
+
+    def close_port(self, token: Token) -> None:
+        """Close the token's own port, if it has one."""
+        raise NotImplementedError
 
     def subscribe(self, on_arrival: OnArrival) -> Callable[[], None]:
         """Call this at each arrival too, until the function that comes back is called."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-from relaywatch.model.places import Endpoint
+from relaywatch.model.places import Address, Endpoint
 
 from .certificate import Certificate
 
@@ -61,4 +61,17 @@ class SinkSettings:
     """Takes mail for postmaster and abuse, if given; otherwise they are refused, naming the contact."""
     human_domains: tuple[str, ...] = ()
     """Domains beside ``domain`` whose postmaster and abuse are answered."""
+    canary_listen: tuple[Endpoint, ...] = ()
+    """Where canaries wait for whatever comes through a proxy over TCP: words, HTTP or TLS. Of these, as of
+    the three that follow, those that can't be had are left out, if one can."""
+    canary_udp: tuple[Endpoint, ...] = ()
+    """Where they wait for datagrams."""
+    smtp_also: tuple[Endpoint, ...] = ()
+    """Where the SMTP server listens beside ``listen``, for proxies that let another of mail's ports through."""
+    dns_listen: tuple[Endpoint, ...] = ()
+    """Where the names of ``canary_zone`` are answered, over UDP and TCP."""
+    canary_zone: str = ""
+    """A domain that is delegated to this sink: each of its labels leads here, and a token is noted."""
+    canary_addresses: tuple[Address, ...] = ()
+    """This host's public addresses, which the zone's names lead to."""
     limits: Limits = field(default_factory=Limits)
