@@ -11,14 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from relaywatch.model import errors
 from relaywatch.model.canary import MAX_ANSWER, canary_words, read_canary_answer
-from relaywatch.model.errors import (
-    NetworkError,
-    PeerClosedError,
-    ReadTimeoutError,
-    RelaywatchError,
-    RemoteProtocolError,
-)
 from relaywatch.model.evidence import Fact, Observation
 from relaywatch.model.places import Address, Family, Transport
 from relaywatch.model.tokens import Token
@@ -85,7 +79,7 @@ class Opening:
     """What came of asking for a tunnel: the peer's words in ``reply``, ours in ``detail``.
 
     With a yes, ``stream`` is the tunnel; or ``heard`` is all that came back already, where the request
-    itself carried the words to the canary.
+    itself carried the words to the canary. ``release`` gives back what the target would go on holding for us.
     """
 
     answer: Answer
@@ -94,6 +88,7 @@ class Opening:
     command: str = ""
     stream: Stream | None = None
     heard: str = ""
+    release: Callable[[], Awaitable[None]] | None = None
 
 
 OpenTunnel = Callable[[Link, Brief, Destination, Token], Awaitable[Opening]]
@@ -147,7 +142,7 @@ async def _listen(stream: Stream, is_enough: Callable[[str], bool], brief: Brief
     while len(heard) < MAX_ANSWER and not is_enough(as_text(bytes(heard))):
         try:
             data = await stream.read_some(within=brief.patience.canary)
-        except (PeerClosedError, ReadTimeoutError):
+        except (errors.PeerClosedError, errors.ReadTimeoutError):
             break
         if not data:
             break
@@ -161,7 +156,7 @@ async def _ask_by_datagrams(stream: Stream, brief: Brief, token: Token) -> tuple
         await stream.send(canary_words(token))
         try:
             heard = await stream.read_some(within=brief.patience.datagram)
-        except ReadTimeoutError:
+        except errors.ReadTimeoutError:
             continue
         reached_from = read_canary_answer(brief.mint.key, token, as_text(heard))
         if reached_from is not None:
@@ -213,10 +208,12 @@ def dead_destination(brief: Brief, way: Way) -> Destination | None:
 
 
 async def open_link(link: Link, brief: Brief, *, alpn: tuple[str, ...] = ()) -> None:
-    """Connect to the door, with TLS if it is one of TLS.
+    """Connect to the door, with TLS if it is one of TLS; one of datagrams is opened by whoever asks there.
 
     :raises NetworkError: refused, no answer, unreachable, no TLS.
     """
+    if brief.door.transport in {Transport.UDP, Transport.QUIC}:
+        return
     await link.connect(within=brief.patience.connect)
     if brief.door.transport is Transport.TLS:
         await link.start_tls(next(iter(brief.target_names), None), alpn=alpn)
@@ -297,7 +294,10 @@ async def _ask(course: _Course, way: Way, destination: Destination) -> bool:
     if not course.has_talked:
         await link.report(Observation(fact=Fact.TALKS, reply=opening.reply))
         course.has_talked = True
-    return await _report(course, way, destination, opening, about)
+    is_open = await _report(course, way, destination, opening, about)
+    if opening.release is not None:
+        await opening.release()
+    return is_open
 
 
 async def _open(course: _Course, way: Way, destination: Destination, token: Token) -> Opening | None:
@@ -309,11 +309,11 @@ async def _open(course: _Course, way: Way, destination: Destination, token: Toke
     await course.open_link(course.link, course.brief)
     try:
         return await way.ask(course.link, course.brief, destination, token)
-    except ReadTimeoutError:
+    except errors.ReadTimeoutError:
         if not course.has_talked:
             raise
         return None
-    except (PeerClosedError, RemoteProtocolError) as error:
+    except (errors.PeerClosedError, errors.RemoteProtocolError) as error:
         if not course.has_talked:
             return Opening(answer=Answer.FOREIGN)
         return Opening(answer=Answer.NO, detail=str(error))
@@ -348,9 +348,9 @@ async def _try(
     token = brief.token(about.case)
     try:
         reached_from, heard = await _hear(brief, destination, opening, token)
-    except NetworkError as error:
+    except errors.NetworkError as error:
         reached_from, heard = None, str(error).encode()
-    except RelaywatchError:  # we are told to stop: the yes is kept
+    except errors.RelaywatchError:  # we are told to stop: the yes is kept
         await link.report(replace(about, fact=Fact.ACCEPTED))
         raise
     if reached_from is not None:
@@ -388,14 +388,10 @@ async def _ask_dead_canary(course: _Course, way: Way) -> None:
         return
     try:
         opening = await _open(course, way, destination, course.brief.token("dead"))
-    except NetworkError:
+    except errors.NetworkError:
         return
     if opening is not None and opening.answer is Answer.YES:
-        await course.link.report(
-            Observation(
-                fact=Fact.DECEPTIVE,
-                reply=opening.reply,
-                command=opening.command,
-                destination=str(destination),
-            )
-        )
+        yes = Observation(fact=Fact.DECEPTIVE, reply=opening.reply, command=opening.command)
+        await course.link.report(replace(yes, destination=str(destination)))
+    if opening is not None and opening.release is not None:
+        await opening.release()
