@@ -237,19 +237,19 @@ class _Course:
     """The first way that got such a yes."""
 
 
-async def survey(link: Link, brief: Brief, ways: Sequence[Way], *, opener: OpenLink = open_link) -> None:
+async def survey(link: Link, brief: Brief, ways: Sequence[Way], *, opener: OpenLink = open_link) -> bool:
     """Ask every way for every destination, until one is reached; then only which ports are let through.
 
-    Reports a fact for each case, the dead canary's after a yes that led nowhere, and that it isn't this
-    protocol if nothing that came was of it.
+    Gives whether our canary was reached. Reports a fact for each case, the dead canary's after a yes that
+    led nowhere, and that it isn't this protocol if nothing that came was of it.
     """
     plan = [(way, where) for way in ways if (where := destinations(brief, way))]
     course = _Course(link, brief, opener)
     planned = sum(len(where[: way.ports]) for way, where in plan)
+    await link.report(Observation(fact=Fact.PLANNED, count=planned))
     if not planned:
         await link.report(Observation(fact=Fact.NOTE, detail="no canary of ours that it could be led to"))
-        return
-    await link.report(Observation(fact=Fact.PLANNED, count=planned))
+        return False
     for way, where in plan:
         if await _ask_way(course, way, where):
             break
@@ -261,6 +261,7 @@ async def survey(link: Link, brief: Brief, ways: Sequence[Way], *, opener: OpenL
     await link.close()
     if course.accepted and not course.is_reached:
         await link.await_arrival(*course.accepted)
+    return course.is_reached
 
 
 async def _ask_way(course: _Course, way: Way, where: Sequence[Destination]) -> bool:
