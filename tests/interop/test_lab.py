@@ -7,8 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.interop.lab import cases, names, network, plan, proof, swaks
-from tests.interop.lab.cases import Envelope, Outcome, State, all_cases
+from tests.interop.lab import cases, names, network, plan, proof, recorder, swaks, witness
+from tests.interop.lab.cases import (
+    Envelope,
+    Outcome,
+    Protocol,
+    Reach,
+    State,
+    all_cases,
+    mail_cases,
+    proxy_cases,
+)
 from tests.interop.lab.errors import LabError
 from tests.interop.lab.world import CHECKOUT, fresh, sweep
 
@@ -17,6 +26,13 @@ ONE = "postfix-open-mynetworks"
 
 @pytest.mark.parametrize("case", all_cases(), ids=lambda case: case.name)
 class TestEveryCase:
+    def test_is_named_by_a_label_that_a_host_name_can_hold(self, case):
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", case.name)
+        assert len(case.name) < 64
+
+
+@pytest.mark.parametrize("case", mail_cases(), ids=lambda case: case.name)
+class TestEveryMailCase:
     def test_states_what_its_state_means(self, case):
         outcomes = {envelope.outcome for envelope in proof.envelopes(case)}
         assert (case.truth.state is State.OPEN) == (Outcome.DELIVERED in outcomes)
@@ -30,7 +46,57 @@ class TestEveryCase:
         assert verdict != "closed" or case.truth.state is State.CLOSED
         assert verdict != "open" or case.expect.advisories
         assert all(re.fullmatch(r"RW-1\d{3}", advisory) for advisory in case.expect.advisories)
+        assert () == case.expect.probes + case.expect.ports
+        assert case.expect.relay is None
 
+
+#: The probe that finds what a request has shown.
+PROBES = {
+    Protocol.SOCKS5: "socks5-connect",
+    Protocol.SOCKS5_NAME: "socks5-connect",
+    Protocol.SNI: "sni-proxy",
+}
+
+
+@pytest.mark.parametrize("case", proxy_cases(), ids=lambda case: case.name)
+class TestEveryProxyCase:
+    def test_states_what_its_state_means(self, case):
+        usual = {request.outcome for request in case.truth.requests if not request.source}
+        others = {request.outcome for request in case.truth.requests if request.source}
+        mean = {
+            State.OPEN: Reach.REACHED in usual,
+            State.ELSEWHERE: Reach.REACHED in others - usual,
+            State.CLOSED: Reach.REACHED not in usual | others,
+            State.DECEIVING: {Reach.PRETENDED} == usual | others,
+        }
+        assert mean[case.truth.state]
+
+    def test_never_expects_closed_or_open_of_another_state(self, case):
+        verdict, state = case.expect.verdict, case.truth.state
+        assert verdict in {"open", "accepting", "closed", "absent", "inconclusive"}
+        assert (verdict == "open") == (state is State.OPEN)
+        assert (verdict == "accepting") == (state is State.DECEIVING)
+        assert verdict != "open" or (case.expect.advisories and case.expect.probes)
+        assert all(re.fullmatch(r"RW-20\d{2}", advisory) for advisory in case.expect.advisories)
+
+    def test_expects_only_what_its_requests_show(self, case):
+        reached = [request for request in case.truth.requests if request.outcome is Reach.REACHED]
+        assert set(case.expect.probes) <= {
+            PROBES.get(request.protocol, request.protocol) for request in reached
+        }
+        assert set(case.expect.ports) <= {port for request in reached for port in request.destination_ports}
+
+    def test_asks_only_ports_where_something_listens(self, case):
+        for request in case.truth.requests:
+            if not request.answer and request.outcome is Reach.REACHED:
+                assert set(request.destination_ports) <= {*witness.PORTS, *recorder.PORTS}
+
+    def test_proves_a_relay_by_mail_that_goes_through_it(self, case):
+        assert bool(case.expect.relay) == any(envelope.via for envelope in case.truth.envelopes)
+
+
+@pytest.mark.parametrize("case", all_cases(), ids=lambda case: case.name)
+class TestEveryTree:
     def test_names_no_other_case_in_its_files(self, case):
         theirs = "|".join(other.name for other in all_cases() if other.name != case.name)
         for path in [path for path in case.files.rglob("*") if path.is_file()]:

@@ -1,4 +1,4 @@
-"""Each server of the lab is what its case says: shown by swaks and by arrivals, without relaywatch."""
+"""Each server of the lab is what its case says: shown by swaks, curl and others and by arrivals, without relaywatch."""
 
 import pytest
 from tests.interop.lab.cases import all_cases
@@ -8,7 +8,7 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(1200)]
 
 @pytest.fixture(scope="module")
 def recorded_lab(lab):
-    with lab.recorder():
+    with lab.recorder(), lab.witness():
         yield lab
 
 

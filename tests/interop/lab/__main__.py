@@ -1,4 +1,4 @@
-"""Real mail servers in network namespaces, each in a state that is proved without relaywatch."""
+"""Real mail servers and proxies in network namespaces, each in a state that is proved without relaywatch."""
 
 import signal
 import subprocess
@@ -66,18 +66,18 @@ def up(names: tuple[str, ...]) -> None:
 @main.command()
 @_cases
 def prove(names: tuple[str, ...]) -> None:
-    """Start the cases, prove their truths by swaks, print a table and take all down again."""
+    """Start the cases, prove their truths by swaks, curl and others, print a table and take all down again."""
     cases = chosen(names)
     failed = 0
     began = time.monotonic()
     with world(cases, _say) as made:
         _say(f"up after {time.monotonic() - began:.1f} s")
-        with made.recorder():
-            for case in cases:
+        with made.recorder(), made.witness():
+            for case in made.cases:
                 row, held = _proved(made, case)
                 failed += not held
                 click.echo(row)
-    click.echo(f"{len(cases)} truths, {failed} not proved; {time.monotonic() - began:.1f} s")
+    click.echo(f"{len(made.cases)} truths, {failed} not proved; {time.monotonic() - began:.1f} s")
     if failed:
         raise SystemExit(1)
 

@@ -1,6 +1,7 @@
-"""Server cases: each folder of ``tests/interop/servers`` is one mail server in one state."""
+"""Server cases: each folder of ``tests/interop/servers`` is one mail server or proxy in one state."""
 
 import tomllib
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,8 @@ import msgspec
 from .errors import LabError
 
 SERVERS = Path(__file__).parent.parent / "servers"
+_FIRST = 11  # the number of the first case
+_MOST = 254 - _FIRST + 1  # cases, since a number is the last octet of an address
 
 
 class State(StrEnum):
@@ -18,6 +21,7 @@ class State(StrEnum):
     OPEN = "open"
     CLOSED = "closed"
     DECEIVING = "deceiving"
+    ELSEWHERE = "elsewhere"  # a proxy that is open to others, not to the stranger's usual address
 
 
 class Outcome(StrEnum):
@@ -28,6 +32,42 @@ class Outcome(StrEnum):
     KEPT = "kept"  # accepted, and nothing arrives
     STOPPED = "stopped"  # refused or kept
     BOUNCED = "bounced"  # accepted, and only a bounce arrives, at the reverse-path
+
+
+class Reach(StrEnum):
+    """What becomes of a request to a proxy."""
+
+    REACHED = "reached"  # the witness saw it come from the proxy, and its answer came back where one can
+    REFUSED = "refused"  # the proxy says no, hangs up, or doesn't listen
+    ANSWERED = "answered"  # a page (or certificate) of the server's own comes back
+    PRETENDED = "pretended"  # the proxy says yes, and nothing arrives
+
+
+class Protocol(StrEnum):
+    """How a request asks a proxy; the tool that carries it is told in ``carriers``."""
+
+    HTTP_CONNECT = "http-connect"
+    HTTP2_CONNECT = "http2-connect"
+    HTTP_FORWARD = "http-forward"  # GET with an absolute URI
+    HTTP_MISROUTING = "http-misrouting"  # a Host header that names the destination
+    SOCKS4 = "socks4"
+    SOCKS4A = "socks4a"
+    SOCKS5 = "socks5"
+    SOCKS5_NAME = "socks5-name"
+    SOCKS5_UDP = "socks5-udp"
+    TELNET_GATEWAY = "telnet-gateway"
+    FTP_BOUNCE = "ftp-bounce"
+    SSH_FORWARD = "ssh-forward"
+    SNI = "sni"
+    TURN_UDP = "turn-udp"
+    TURN_TCP = "turn-tcp"
+
+
+class Via(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The HTTP proxy through which an envelope goes: this case's own, by CONNECT."""
+
+    port: int
+    destination: str = "127.0.0.1"  # filled in like an address
 
 
 class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -51,22 +91,68 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     proxy_source: str = ""  # the source address claimed in a PROXY protocol header
     reply: str = ""  # how a refusing reply begins
     retry_after: float = 0  # seconds; the first try must be deferred, then the outcome holds
+    via: Via | None = None  # straight to the server, if there is none
+
+    @property
+    def title(self) -> str:
+        """The envelope in a few words."""
+        return self.label or self.forward_path
+
+
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One request from the stranger to a proxy, tried once for each destination port, and its outcome.
+
+    The destination may hold ``{witness}``, ``{witness_6}`` and ``{canary}`` (the witness's addresses and
+    its name), ``{ip}`` and ``{host}`` (the server's own). For any other than the witness, ``answer`` is what
+    has to come back.
+    """
+
+    outcome: Reach
+    protocol: Protocol
+    port: int  # the proxy's
+    label: str = ""
+    transport: Literal["plain", "tls"] = "plain"  # to the proxy
+    family: Literal["ipv4", "ipv6"] = "ipv4"  # to the proxy
+    destination: str = "{witness}"
+    destination_ports: tuple[int, ...] = (40025,)
+    source: str = ""  # the stranger's address, if not the usual one
+    user: str = "anonymous"  # whom ssh and FTP name; neither gives a password that means anything
+    answer: str = ""  # what has to come back from a destination that isn't the witness
+    reply: str = ""  # how a refusing reply begins
+
+    @property
+    def title(self) -> str:
+        """The request in a few words."""
+        ports = ", ".join(map(str, self.destination_ports))
+        said = f"{self.protocol} at {self.port} to {self.destination}:{ports}"
+        return f"{self.label} ({said})" if self.label else said
 
 
 class Truth(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The state of a server and the envelopes that prove it."""
+    """The state of a server and what proves it: envelopes for its mail, requests for its proxy."""
 
     state: State
     envelopes: tuple[Envelope, ...] = ()
+    requests: tuple[Request, ...] = ()
     classic: Outcome | None = None  # outcome of every classic relay form; a closed server says one
 
 
+class Relay(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What relaywatch has to say of the mail that can be reached through a proxy."""
+
+    verdict: str
+    advisories: tuple[str, ...] = ()  # at least one of them among the findings
+
+
 class Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What relaywatch has to say of the server."""
+    """What relaywatch has to say of the server: of its mail, or, where it has requests, of its proxy."""
 
     verdict: str
     advisories: tuple[str, ...] = ()  # at least one of them among the findings
     reasons: tuple[str, ...] = ()  # at least one of them among the reasons
+    probes: tuple[str, ...] = ()  # at least one of them among the findings
+    ports: tuple[int, ...] = ()  # all of them among the destination ports that a finding names
+    relay: Relay | None = None  # beside it, of a chain
 
 
 class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -81,8 +167,15 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     expect: Expect
     packages: tuple[str, ...] = ()
     npm: tuple[str, ...] = ()
+    pip: tuple[str, ...] = ()  # into /opt/pip; all of them with their versions
+    neighbours: tuple[str, ...] = ()  # cases that have to stand too
     prepare: tuple[str, ...] = ()  # shell lines before the start; the first that fails stops the room
     ports: tuple[int, ...] = (25,)  # ready when all of them listen
+
+    @property
+    def is_proxy(self) -> bool:
+        """Whether the case is about a proxy; else it is about mail."""
+        return bool(self.truth.requests)
 
     @property
     def files(self) -> Path:
@@ -103,7 +196,19 @@ def load(name: str, number: int) -> Case:
 def all_cases() -> list[Case]:
     """Read every case; a case's number follows from its place in the alphabet."""
     names = sorted(path.parent.name for path in SERVERS.glob("*/case.toml"))
-    return [load(name, number) for number, name in enumerate(names, start=11)]
+    if len(names) > _MOST:
+        raise LabError(f"{len(names)} cases, and the servers' network has room for {_MOST}")
+    return [load(name, number) for number, name in enumerate(names, start=_FIRST)]
+
+
+def mail_cases() -> list[Case]:
+    """Read every case that is about mail."""
+    return [case for case in all_cases() if not case.is_proxy]
+
+
+def proxy_cases() -> list[Case]:
+    """Read every case that is about a proxy."""
+    return [case for case in all_cases() if case.is_proxy]
 
 
 def chosen(names: tuple[str, ...]) -> list[Case]:
@@ -112,3 +217,16 @@ def chosen(names: tuple[str, ...]) -> list[Case]:
     if unknown := sorted(set(names) - set(cases)):
         raise LabError(f"no such case: {', '.join(unknown)} (known: {', '.join(cases)})")
     return [cases[name] for name in names] if names else list(cases.values())
+
+
+def with_neighbours(cases: Iterable[Case]) -> list[Case]:
+    """Return the cases and all that have to stand beside them, each once."""
+    found: dict[str, Case] = {}
+    waiting = list(cases)
+    while waiting:
+        case = waiting.pop(0)
+        if case.name not in found:
+            found[case.name] = case
+            if case.neighbours:
+                waiting += chosen(case.neighbours)
+    return list(found.values())

@@ -23,6 +23,7 @@ mount -t overlay -o "lowerdir=$ROOM_LOWER,upperdir=$changes/upper,workdir=$chang
 mount -t proc proc "$root/proc"
 mount -t tmpfs -o mode=755 run "$root/run"
 mkdir -m 1777 "$root/run/lock"
+mount -t tmpfs -o mode=1777 shm "$root/dev/shm"
 hostname "$ROOM_NAME"
 echo "$ROOM_NAME" > "$root/etc/hostname"
 echo "$ROOM_NAME" > "$root/etc/mailname"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from .cases import Case
 
 SINK_DOMAIN = "sink.example"
+CANARY = "canary.sink.example"  # the sink's addresses, and every name under it has them too
 SECOND_SINK_DOMAIN = "second-sink.example"  # another of the stranger's, with the same MX
 POINTING_DOMAIN = "pointing.example"  # a stranger's too: the sink is its first MX, every server a second one
 STRANGER = "203.0.113.10"

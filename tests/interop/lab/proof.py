@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from . import swaks
-from .cases import Case, Envelope, Outcome
+from .cases import Case, Envelope, Outcome, Request
 
 _ARRIVES = 30.0  # seconds a message has to arrive
 _SILENT = 4.0  # seconds without an arrival that count as none; a delivery on one machine takes less than one
@@ -36,9 +36,9 @@ _CLASSIC: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What became of one envelope, the server's refusing reply ("" if none) and the dialogue."""
+    """What became of one envelope or request, the server's refusing reply ("" if none) and the dialogue."""
 
-    envelope: Envelope
+    stated: Envelope | Request
     outcome: str
     reply: str
     dialogue: str
@@ -46,15 +46,14 @@ class Finding:
     @property
     def holds(self) -> bool:
         """Whether the outcome is the one that the case states."""
-        stated = self.envelope.outcome
+        stated = self.stated.outcome
         meant = {Outcome.REFUSED, Outcome.KEPT} if stated is Outcome.STOPPED else {stated}
-        return self.outcome in meant and self.reply.startswith(self.envelope.reply)
+        return self.outcome in meant and self.reply.startswith(self.stated.reply)
 
     def __str__(self) -> str:
-        """Say the envelope and its outcome in one line."""
-        wanted = f"{self.envelope.outcome} {self.envelope.reply}".strip()
-        label = self.envelope.label or self.envelope.forward_path
-        return f"{label}: {self.outcome} {self.reply} (stated: {wanted})"
+        """Say what was asked and its outcome in one line."""
+        wanted = f"{self.stated.outcome} {self.stated.reply}".strip()
+        return f"{self.stated.title}: {self.outcome} {self.reply} (stated: {wanted})"
 
 
 class Journal:
@@ -68,7 +67,7 @@ class Journal:
         outcome = None
         for line in self._path.read_text(encoding="utf-8").splitlines():
             arrival = json.loads(line)
-            mailboxes = " ".join(arrival["forward_paths"])
+            mailboxes = " ".join(arrival.get("forward_paths", ()))
             if token not in mailboxes:
                 continue
             if f"bounce-{token}" not in mailboxes:

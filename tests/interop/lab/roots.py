@@ -9,7 +9,9 @@ import fcntl
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import apt, rooms
@@ -18,7 +20,17 @@ from .errors import LabError
 from .shell import run
 
 #: What the stranger and the DNS host run.
-TOOLS = ("dnsmasq-base", "libio-socket-inet6-perl", "libnet-ssleay-perl", "swaks")
+TOOLS = (
+    "coturn",  # turnutils_uclient
+    "curl",
+    "dnsmasq-base",
+    "libio-socket-inet6-perl",
+    "libnet-ssleay-perl",
+    "ncat",
+    "nodejs",  # what no packaged tool asks of a proxy
+    "openssh-client",
+    "swaks",
+)
 
 _RECIPE = "1"  # raise it when the steps below change, and every cache is built anew
 _INCLUDE = "busybox,ca-certificates,netbase"  # busybox: syslogd
@@ -43,23 +55,39 @@ def cache() -> Path:
 
 def tools() -> str:
     """Return the stack of the stranger and the DNS host, built if need be."""
-    return _stack(TOOLS, ())
+    return _stack(_Parts(TOOLS))
 
 
 def stack(case: Case) -> str:
     """Return a case's layers as overlayfs wants them, built if need be."""
-    return _stack(case.packages, case.npm)
+    return _stack(_parts(case))
 
 
 def is_built(case: Case) -> bool:
     """Tell whether the cache holds a case's layers."""
     base = _base_path()
-    return base.is_dir() and _layer_path(base, case.packages, case.npm).is_dir()
+    return base.is_dir() and _layer_path(base, _parts(case)).is_dir()
 
 
-def _stack(packages: tuple[str, ...], npm: tuple[str, ...]) -> str:
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a layer is made of, by who installs it."""
+
+    packages: tuple[str, ...] = ()
+    npm: tuple[str, ...] = ()
+    pip: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.packages or self.npm or self.pip)
+
+
+def _parts(case: Case) -> _Parts:
+    return _Parts(case.packages, case.npm, case.pip)
+
+
+def _stack(parts: _Parts) -> str:
     base = _base()
-    layer = _layer(base, packages, npm) if packages or npm else None
+    layer = _layer(base, parts) if parts else None
     return ":".join(str(path) for path in (layer, base) if path)
 
 
@@ -88,19 +116,24 @@ def _base_path() -> Path:
     return cache() / f"base-{_digest(_RECIPE, _INCLUDE, *lines)}"
 
 
-def _layer(base: Path, packages: tuple[str, ...], npm: tuple[str, ...]) -> Path:
+def _layer(base: Path, parts: _Parts) -> Path:
     def build(half: Path) -> None:
-        if packages:
-            command = ["sh", "-c", _INSTALL, "sh", *sorted(packages)]
+        if parts.packages:
+            command = ["sh", "-c", _INSTALL, "sh", *sorted(parts.packages)]
             rooms.build(str(base), half, command, share=(_archives(), "/var/cache/apt/archives"))
-        if npm:
-            _install_npm(half / "upper/opt/npm", npm)
+        if parts.npm:
+            _install_npm(half / "upper/opt/npm", parts.npm)
+        if parts.pip:
+            _install_pip(half / "upper", parts.pip)
 
-    return _once(_layer_path(base, packages, npm), build) / "upper"
+    return _once(_layer_path(base, parts), build) / "upper"
 
 
-def _layer_path(base: Path, packages: tuple[str, ...], npm: tuple[str, ...]) -> Path:
-    key = _digest(base.name, *sorted(packages), "npm", _NPM_AS_OF, *sorted(npm))
+def _layer_path(base: Path, parts: _Parts) -> Path:
+    words = [*sorted(parts.packages), "npm", _NPM_AS_OF, *sorted(parts.npm)]
+    if parts.pip:
+        words += ["pip", *sorted(parts.pip)]
+    key = _digest(base.name, *words)
     return cache() / f"layer-{key}"
 
 
@@ -111,6 +144,17 @@ def _install_npm(prefix: Path, packages: tuple[str, ...]) -> None:
     quiet = ["--no-audit", "--no-fund", "--loglevel=error"]
     options = ["--ignore-scripts", "--omit=optional", f"--before={_NPM_AS_OF}", *quiet]
     run(["npm", "install", *options, "--prefix", prefix, *packages], env=dict(os.environ), timeout=600)
+
+
+def _install_pip(root: Path, packages: tuple[str, ...]) -> None:
+    python = next((root / "usr/bin").glob("python3.[0-9]*")).name.removeprefix("python")
+    folder = root / "opt/pip"
+    folder.mkdir(parents=True)
+    # Wheels for the room's Python, whichever runs this; and not at this project's own versions.
+    wheels = ["--only-binary=:all:", "--python-version", python, "--implementation", "cp"]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", *wheels, "--target", folder, *packages]
+    env = {name: value for name, value in os.environ.items() if name != "PIP_CONSTRAINT"}
+    run(command, env=env, timeout=600)
 
 
 def _archives() -> Path:

@@ -46,7 +46,7 @@ def command(case: Case, envelope: Envelope, token: str) -> list[str]:
     """Return the swaks command of an envelope."""
     home = plan.home(case)
     server = home.address if envelope.family == "ipv4" else home.address_6
-    words = ["swaks", "--server", server, "--port", str(envelope.port), "--timeout", str(_PATIENCE)]
+    words = ["swaks", *_way(case, envelope, server), "--timeout", str(_PATIENCE)]
     words += ["--ehlo", fill(envelope.ehlo, case, token)]
     words += ["--from", fill(envelope.reverse_path, case, token) or "<>"]
     words += ["--to", fill(envelope.forward_path, case, token)]
@@ -62,6 +62,15 @@ def command(case: Case, envelope: Envelope, token: str) -> list[str]:
         words += ["--proxy-source", envelope.proxy_source, "--proxy-source-port", "40000"]
         words += ["--proxy-dest", server, "--proxy-dest-port", str(envelope.port)]
     return words
+
+
+def _way(case: Case, envelope: Envelope, server: str) -> list[str]:
+    """Say how to reach the server: by its port, or through a proxy on its host."""
+    if not envelope.via:
+        return ["--server", server, "--port", str(envelope.port)]
+    destination = fill(envelope.via.destination, case, "")
+    tunnel = ["ncat", "--proxy-type", "http", "--proxy", f"{server}:{envelope.via.port}"]
+    return ["--pipe", " ".join([*tunnel, destination, str(envelope.port)])]
 
 
 def fill(text: str, case: Case, token: str) -> str:

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from . import names, network, plan, proof, rooms, roots
-from .cases import Case
+from . import carriers, names, network, plan, proof, reaching, recorder, rooms, roots, witness
+from .cases import Case, with_neighbours
 from .errors import LabError
+from .shell import run
 
 CHECKOUT = Path(__file__).parents[3]
 _NEEDS = ("debootstrap", "ip", "unshare", "nsenter", "apt-get", "npm", "tar")
@@ -50,6 +51,11 @@ class World:
         """The recorder's journal."""
         return self.folder / "arrivals.jsonl"
 
+    @property
+    def visitors(self) -> Path:
+        """The witness's journal."""
+        return self.folder / "visitors.jsonl"
+
     def up(
         self, cases: Sequence[Case], say: Callable[[str], None] = lambda _: None, *, owned: bool = False
     ) -> None:
@@ -57,6 +63,7 @@ class World:
 
         An owned world ends with this process: whoever makes a world next sweeps away what a killed one left.
         """
+        cases = with_neighbours(cases)
         build(cases, say)
         self.cases = tuple(cases)
         self.folder.mkdir()
@@ -89,10 +96,13 @@ class World:
         return not Path(f"/proc/{owner}").exists()
 
     def prove(self, case: Case) -> list[proof.Finding]:
-        """Prove a case's truth by swaks; the recorder has to run. Raise LabError if the server isn't up."""
+        """Prove a case's truth; recorder and witness have to run. Raise LabError if the server isn't up."""
         if reason := self.fallen.get(case.name):
             raise LabError(reason)
-        return proof.prove(case, rooms.inside(self.stranger), proof.Journal(self.journal))
+        inside = rooms.inside(self.stranger)
+        journals = reaching.Journals(self.journal, self.visitors)
+        by_requests = reaching.prove(case, inside, journals)
+        return by_requests + proof.prove(case, inside, proof.Journal(self.journal))
 
     def as_stranger(self) -> list[str]:
         """Return the beginning of a command of this machine that runs in the stranger's network."""
@@ -102,16 +112,44 @@ class World:
     def recorder(self) -> Iterator[None]:
         """Let the recorder listen at the sink's addresses for a while."""
         self.journal.touch()
-        module = [sys.executable, "-m", "tests.interop.lab.recorder"]
-        command = [*self.as_stranger(), *module, str(self.journal), plan.SINK, plan.SINK_6]
-        with (self.folder / "recorder").open("ab") as output:
-            process = subprocess.Popen(command, cwd=CHECKOUT, stderr=output, start_new_session=True)
+        with self._listener("recorder", recorder.PORTS, self.journal):
+            yield
+
+    @contextlib.contextmanager
+    def witness(self) -> Iterator[None]:
+        """Let the witness listen at the sink's addresses for a while."""
+        self.visitors.touch()
+        with self._listener("witness", witness.PORTS, self.visitors, self._make_certificate()):
+            yield
+
+    @contextlib.contextmanager
+    def _listener(self, module: str, ports: Sequence[int], *words: Path) -> Iterator[None]:
+        """Run one of our receiving ends, in this machine's Python, in the stranger's network."""
+        command = [*self.as_stranger(), sys.executable, "-m", f"tests.interop.lab.{module}"]
+        with (self.folder / module).open("ab") as output:
+            process = subprocess.Popen(
+                [*command, *words, plan.SINK, plan.SINK_6],
+                cwd=CHECKOUT,
+                stderr=output,
+                start_new_session=True,
+            )
         try:
-            rooms.wait_until_listening(process, [25])
+            rooms.wait_until_listening(process, ports)
             yield
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(timeout=10)
+
+    def _make_certificate(self) -> Path:
+        """Make the witness's certificate where curl looks for it, and return a file of it and its key."""
+        inside = rooms.inside(self.stranger)
+        names = f"subjectAltName=DNS:{plan.CANARY},DNS:*.{plan.CANARY}"
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "-"]
+        command = ["openssl", "req", "-x509", "-subj", f"/CN={plan.CANARY}", "-addext", names, *key]
+        path = self.folder / "witness.pem"
+        private = run([*inside, *command, "-out", carriers.CERTIFICATE])
+        path.write_text(private + run([*inside, "cat", carriers.CERTIFICATE]), encoding="ascii")
+        return path
 
     def _start_dns(self) -> None:
         tree = self.folder / "dns-files"
