@@ -9,10 +9,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from relaywatch.model.evidence import Observation
-from relaywatch.model.places import Door, Endpoint, Transport, parse_address
+from tests.octets import Part, fixed_octets, read_octets
+
+from relaywatch.model.canary import canary_answer
+from relaywatch.model.evidence import ArrivalKind, Observation
+from relaywatch.model.places import Address, Door, Endpoint, Transport, parse_address
 from relaywatch.model.tokens import Mint
-from relaywatch.script.brief import Brief, Depth, Identity, SinkNames
+from relaywatch.script.brief import Brief, CanaryPlaces, Depth, Identity, SinkNames
 
 KEY = b"the key of every playbook"
 TARGET = parse_address("192.0.2.7")
@@ -24,9 +27,25 @@ BRIEF = Brief(
     sink=SINK,
     identity=Identity(ehlo_name="probe.test", operator="Test Lab", contact="lab@probe.test"),
 )
+PROXY_BRIEF = replace(
+    BRIEF,
+    endpoint=Endpoint(TARGET, 3128),
+    door=Door(3128, Transport.PLAIN, Endpoint(TARGET, 3128).family),
+    canaries=CanaryPlaces(
+        addresses=(parse_address("203.0.113.25"), parse_address("2001:db8:113::25")),
+        ports=(40025, 443, 80),
+        smtp_ports=(25,),
+        udp_port=40026,
+        dead_port=9,
+        name="canary.sink.example",
+        zone="c.sink.example",
+    ),
+)
 MARKS = re.compile(
-    r"connect( refused| timeout| unreachable)?|server closes|silence|tls\b.*|pause [\d.]+|may not send"
-    r"|no arrival|arrival \S+|bounce \S+|ends \S+"
+    r"(connect|udp)( at \S+)?( from \S+)?( refused| timeout| unreachable| not-permitted)?"
+    r"|server closes|silence( [\d.]+)?|icmp (refused|unreachable)|tls\b.*|pause [\d.]+|may not send"
+    r"|no arrival|arrival \S+( (mail|bounce|tcp|http|udp|dns))?( from \S+)?|bounce \S+|ends \S+"
+    r"|port \S+ at \S+|no port|ssh \S+ to \S+( .*)?"
 )
 NOTES = (
     (re.compile(r"connected from .*"), "connect"),
@@ -35,8 +54,9 @@ NOTES = (
     (re.compile(r"closed by us"), ""),
 )
 """What the engine writes into a transcript, and the mark that it stands for."""
-_LINE = re.compile(r"(?:\s*\d+\.\d+ )?(C:|S:|C<|S<|\*:|---|[*=%~#]) ?(.*)")
-_PLACEHOLDER = re.compile(r"\{(token|return|minted|nobody|label)(?::([^}]*))?\}")
+_LINE = re.compile(r"(?:\s*\d+\.\d+ )?([CS](?:\[\d+\])?[:<]|\*:|---|~<|[*=%~#]) ?(.*)")
+_CHANNEL = re.compile(r"\[(\d+)\]")
+_PLACEHOLDER = re.compile(r"\{(token|return|minted|nobody|label|answer)(?::([^}]*))?\}")
 
 
 class MismatchError(AssertionError):
@@ -61,6 +81,22 @@ def _sink(brief: Brief, **names: Any) -> Brief:
     return replace(brief, sink=replace(brief.sink, **names))
 
 
+def _canaries(brief: Brief, **places: Any) -> Brief:
+    return replace(brief, canaries=replace(brief.canaries, **places))
+
+
+def _numbers(value: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in value.split())
+
+
+def _number(value: str) -> int | None:
+    return int(value) if value else None
+
+
+def _addresses(value: str) -> tuple[Address, ...]:
+    return tuple(parse_address(word) for word in value.split())
+
+
 SETTINGS: dict[str, Callable[[Brief, str], Brief]] = {
     "door": _door,
     "depth": lambda brief, value: replace(brief, depth=Depth(value)),
@@ -75,7 +111,16 @@ SETTINGS: dict[str, Callable[[Brief, str], Brief]] = {
     "mx-pointing-domain": lambda brief, value: _sink(brief, mx_pointing_domain=value),
     "no-mail": lambda brief, value: _leave(brief, mail=False, mail_withheld_because=value),
     "leave": lambda brief, value: _leave(brief, **{word.replace("-", "_"): True for word in value.split()}),
+    "canary-addresses": lambda brief, value: _canaries(brief, addresses=_addresses(value)),
+    "canary-ports": lambda brief, value: _canaries(brief, ports=_numbers(value)),
+    "canary-smtp-ports": lambda brief, value: _canaries(brief, smtp_ports=_numbers(value)),
+    "canary-udp-port": lambda brief, value: _canaries(brief, udp_port=_number(value)),
+    "canary-dead-port": lambda brief, value: _canaries(brief, dead_port=_number(value)),
+    "canary-name": lambda brief, value: _canaries(brief, name=value or None),
+    "canary-zone": lambda brief, value: _canaries(brief, zone=value or None),
+    "second-source": lambda brief, value: _canaries(brief, second_source=next(iter(_addresses(value)), None)),
 }
+"""What stands behind a percent sign; a canary's setting without a value takes the canary away."""
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -87,10 +132,24 @@ class Step:
 
     number: int
     who: str
-    data: bytes = b""
+    channel: int = 0
+    parts: list[Part] = field(default_factory=list)
     words: tuple[str, ...] = ()
     answers: dict[str, str] = field(default_factory=dict)
     """Of standing answers: beginnings of commands, and the replies to them."""
+    octet_answers: list[tuple[list[Part], list[Part] | str]] = field(default_factory=list)
+    """The same of standing answers in octets."""
+    is_binary: bool = False
+
+    @property
+    def data(self) -> bytes:
+        """The octets that are written, without gaps."""
+        return fixed_octets(part for part in self.parts if isinstance(part, bytes))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every octet is written."""
+        return all(isinstance(part, bytes) for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,41 +174,89 @@ class Expected:
         return ""
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a kind of conversation starts from: the brief, and what stands before a case in a token's label."""
+
+    brief: Brief
+    before_case: str = ""
+    arrival_kind: ArrivalKind = ArrivalKind.TCP
+    is_heard_out: bool = False
+    """Whether the script must read all that the server says before it hangs up."""
+
+
+RELAY = Given(BRIEF, "forward ", ArrivalKind.MAIL, is_heard_out=True)
+PROXY = Given(PROXY_BRIEF)
+
+
 @dataclass(slots=True)
 class Conversation:
     """A file as read."""
 
     path: str
+    given: Given = RELAY
     title: str = ""
     brief: Brief = BRIEF
     steps: list[Step] = field(default_factory=list)
     expected: list[Expected] = field(default_factory=list)
     ending: str = "completed"
+    datagram_channels: set[int] = field(default_factory=set)
+    is_parted: bool = False
+    """An empty line came last."""
 
     def fail(self, number: int, text: str) -> MismatchError:
         """The error at that line."""
         return MismatchError(f"{self.path}:{number}: {text}")
 
+    def fill(self, text: str) -> str:
+        """Put in what placeholders stand for."""
 
-def read_conversation(text: str, path: str = "conversation") -> Conversation:
+        def value(match: re.Match[str]) -> str:
+            kind, label = match[1], match[2] or ""
+            mint, before = self.brief.mint, self.given.before_case
+            match kind:
+                case "return":
+                    form, _, name = label.partition(" ")
+                    return mint.token(f"return {form} {name}")
+                case "answer":
+                    case, _, address = label.partition(" from ")
+                    return canary_answer(KEY, mint.token(before + case), parse_address(address))
+                case "token" | "minted":
+                    return mint.token(before + label if kind == "token" else label)
+                case _:
+                    return mint.random_local_part(label or "label")
+
+        return _PLACEHOLDER.sub(value, text)
+
+
+def read_conversation(text: str, path: str = "conversation", given: Given = RELAY) -> Conversation:
     """Read a conversation.
 
     :raises MismatchError: if a line isn't understood, or no observation is expected.
     """
-    read = Conversation(path)
+    read = Conversation(path, given, brief=given.brief)
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
+            read.is_parted = True
             continue
         match = _LINE.fullmatch(line)
         if match is None:
             raise read.fail(number, f"not understood: {line!r}")
         try:
-            _READERS[match[1]](read, number, match[2])
+            _read_line(read, number, match[1], match[2])
         except (ValueError, KeyError, LookupError, AttributeError) as error:
             raise read.fail(number, f"not understood: {line!r} ({error})") from error
+        read.is_parted = False
     if not read.expected and read.ending == "completed":
         raise read.fail(1, "expects no observation")
     return read
+
+
+def _read_line(read: Conversation, number: int, kind: str, text: str) -> None:
+    if kind[0] in "CS":
+        _read_words(read, number, kind, text)
+    else:
+        _READERS[kind](read, number, text)
 
 
 def _read_comment(read: Conversation, _number: int, text: str) -> None:
@@ -161,25 +268,33 @@ def _read_setting(read: Conversation, _number: int, text: str) -> None:
     read.brief = SETTINGS[key](read.brief, value.strip())
 
 
-def _read_octets(who: str) -> Callable[[Conversation, int, str], None]:
-    def reader(read: Conversation, number: int, text: str) -> None:
-        line = bytes.fromhex(text) if who.endswith("<") else _fill(read.brief, text).encode() + b"\r\n"
-        if read.steps and read.steps[-1].who == who[0]:
-            read.steps[-1].data += line
-        else:
-            read.steps.append(Step(number, who[0], line))
-
-    return reader
+def _read_words(read: Conversation, number: int, kind: str, text: str) -> None:
+    """What either side says; lines of one side that follow each other are one piece."""
+    found = _CHANNEL.search(kind)
+    who, channel, is_binary = kind[0], int(found[1]) if found else 0, kind.endswith("<")
+    parts = read_octets(text, read.fill) if is_binary else [read.fill(text).encode() + b"\r\n"]
+    last = read.steps[-1] if read.steps else None
+    if last and (last.who, last.channel) == (who, channel) and not read.is_parted:
+        last.parts += parts
+        last.is_binary |= is_binary
+    else:
+        read.steps.append(Step(number, who, channel, parts, is_binary=is_binary))
 
 
 def _read_mark(read: Conversation, number: int, text: str) -> None:
+    first, _, rest = text.partition(" ")
+    found = _CHANNEL.search(first)
+    channel = int(found[1]) if found else 0
+    text = read.fill(f"{_CHANNEL.sub('', first)} {rest}".strip())
     if not MARKS.fullmatch(text):
         raise ValueError("no such mark")
-    words = tuple(text.split())
+    words = tuple(shlex.split(text))
     if words[0] == "ends":
         read.ending = words[1]
-    else:
-        read.steps.append(Step(number, "*", words=words))
+        return
+    if words[0] in {"connect", "udp"}:
+        (read.datagram_channels.add if words[0] == "udp" else read.datagram_channels.discard)(channel)
+    read.steps.append(Step(number, "*", channel, words=words))
 
 
 def _read_note(read: Conversation, number: int, text: str) -> None:
@@ -190,44 +305,46 @@ def _read_note(read: Conversation, number: int, text: str) -> None:
 
 
 def _read_expected(read: Conversation, number: int, text: str) -> None:
-    fact, *rest = shlex.split(_fill(read.brief, text))
+    fact, *rest = shlex.split(read.fill(text))
     checks = [re.fullmatch(r"([a-z_]+)([=~])(.*)", word) for word in rest]
     case = rest[0] if rest and not checks[0] else None
     read.expected.append(Expected(number, fact, case, tuple(c.groups() for c in checks if c)))
 
 
 def _read_answer(read: Conversation, number: int, text: str) -> None:
+    beginning, answer = _part_answer(text)
+    _standing_step(read, number).answers[read.fill(beginning)] = read.fill(answer)
+
+
+def _read_octet_answer(read: Conversation, number: int, text: str) -> None:
+    beginning, answer = _part_answer(text)
+    asked = [] if beginning == "greeting" else read_octets(beginning, read.fill)
+    said = answer if answer in {"closes", "silence"} else read_octets(answer, read.fill)
+    step = _standing_step(read, number)
+    step.octet_answers.append((asked, said))
+    step.is_binary = True
+
+
+def _part_answer(text: str) -> tuple[str, str]:
     beginning, arrow, answer = text.partition(" -> ")
     if not arrow:
         raise ValueError("no ' -> '")
+    return beginning, answer
+
+
+def _standing_step(read: Conversation, number: int) -> Step:
     if not read.steps or read.steps[-1].who != "~":
         read.steps.append(Step(number, "~"))
-    read.steps[-1].answers[_fill(read.brief, beginning)] = _fill(read.brief, answer)
+    return read.steps[-1]
 
 
-_READERS = {
+_READERS: dict[str, Callable[[Conversation, int, str], None]] = {
     "#": _read_comment,
     "---": _read_comment,
     "%": _read_setting,
-    "C:": _read_octets("C:"),
-    "S:": _read_octets("S:"),
-    "C<": _read_octets("C<"),
-    "S<": _read_octets("S<"),
     "*": _read_mark,
     "*:": _read_note,
     "=": _read_expected,
     "~": _read_answer,
+    "~<": _read_octet_answer,
 }
-
-
-def _fill(brief: Brief, text: str) -> str:
-    def value(match: re.Match[str]) -> str:
-        kind, label = match[1], match[2] or ""
-        if kind == "return":
-            form, _, name = label.partition(" ")
-            return brief.token(f"return {form} {name}")
-        if kind in {"token", "minted"}:
-            return brief.token(f"forward {label}" if kind == "token" else label)
-        return brief.mint.random_local_part(label or "label")
-
-    return _PLACEHOLDER.sub(value, text)

@@ -8,63 +8,105 @@ from ...``) are understood.
 ::
 
     # A comment; the first one is the conversation's title.
-    % target-names mail.example.test         what the script knows beforehand: see `SETTINGS`
+    % target-names mail.example.test         what the script knows beforehand: see `notation.SETTINGS`
     * connect                                the script opens a connection, and is let in
     S: 220 mail.example.test ESMTP           the server's line; CR LF is added
     C: EHLO probe.test                       the script's line
-    S< 32 35 30 20 6f 6b 0d 0a               the same in hexadecimal octets; C< likewise
+    S< 32 35 30 20 "ok" 0d 0a                the same in octets; C< likewise
+    C[1]: QUIT                               on channel 1, where a script has several; S[1]< and so on
     = refused plain reply~"access denied"    an observation that the script reports
 
 **Lines.** ``C:`` lines that follow each other are *one* write, so that a pipelined group differs from
 commands sent one by one. ``S:`` lines that follow each other come in one piece, or chopped at random
-when a test wants it. Of message data (after a 354, or behind BDAT) only the lines that hold a token
+when a test wants it. An empty line parts two writes, or two pieces. Of message data (after a 354, or behind BDAT) only the lines that hold a token
 are compared; that the rest is well-formed is always checked.
 
-**Placeholders.** ``{token:plain}`` is the canary of that case's forward-path, ``{return:ours}`` the one
-of that reverse-path, ``{minted:LABEL}`` any other of the attempt; ``{nobody:LABEL}`` and ``{label}``
-are random local parts and labels. A token that stands in a pasted conversation, and is not ours,
-stands for whatever token the script sends in its place, there and wherever it comes again.
+**Octets** behind ``C<`` and ``S<``, as `tests.octets` reads them: hexadecimal, ``"quoted text"`` with
+``\\r``, ``\\n``, ``\\"``, ``\\\\``; ``203.0.113.25`` and ``2001:db8::1`` for an address's own octets, ``:443`` for
+a port's two; placeholders. In the script's lines ``..`` is any one octet and ``...`` any number; in the
+server's ``{sent:8+12}`` is octets 8 to 19 of what the script sent last on that channel (a transaction id).
 
-**Marks.** What else happens, each at its place::
+**Placeholders.** ``{token:CASE}`` is the canary of that case: in a conversation about mail of the case's
+forward-path (``{token:plain}``), in one about a proxy of the tunnel (``{token:address-443}``).
+``{answer:CASE from ADDRESS}`` is what our canary answers to that token when it is reached from there.
+``{return:ours}`` is the canary of a reverse-path, ``{minted:LABEL}`` any other of the attempt;
+``{nobody:LABEL}`` and ``{label}`` are random local parts and labels. A token that stands in a pasted
+conversation, and is not ours, stands for whatever token the script sends in its place, there and wherever
+it comes again.
 
-    * connect [refused|timeout|unreachable]   * server closes          * silence
-    * tls [VERSION] [names=A,B] [broken-certificate] [failed]
-    * pause SECONDS                           * may not send           * no arrival
-    * arrival CASE                            * bounce REVERSE-PATH    * ends STATUS
+**Marks.** What else happens, each at its place; ``connect[1]`` and the like concern another channel than 0::
+
+    * connect [at 192.0.2.7:1234] [from 198.51.100.9] [refused|timeout|unreachable|not-permitted]
+    * udp [at ...] [from ...] [not-permitted]  the script opens a UDP channel
+    * server closes                            * silence [SECONDS]
+    * icmp refused|unreachable                 comes instead of a datagram
+    * tls [VERSION] [names=A,B] [sni=NAME] [alpn=h2] [broken-certificate] [failed]
+    * pause SECONDS                            * may not send           * no arrival
+    * arrival CASE [KIND] [from ADDRESS]       * bounce REVERSE-PATH    * ends STATUS
+    * port CASE at ADDRESS:PORT                * no port                our sink listens, or can't
+    * ssh USER to ADDRESS:PORT [admitted] [opened] [heard="..."] [words="..."] [identification="..."]
+          [methods=A,B] [error="..."] [refused|timeout|unreachable]     (on one line)
 
 A script closes its connections without a mark. It may always send unless a mark says no. It ends as
-``completed`` unless ``* ends`` names another status.
+``completed`` unless ``* ends`` names another status. What ``sni=`` and ``words=`` name is compared, and
+``alpn=`` must be among what the script offers. In a conversation about a proxy the script needn't hear out
+the piece that it is reading when it hangs up; every later piece it must.
+
+**Datagrams.** On a UDP channel every piece is one datagram. ``* silence`` is one wait in vain, ``* silence 3`` as many as make three seconds.
 
 **Standing answers.** ``~ RCPT TO: -> 550 no`` is what the server says to such commands, in as many
 connections as the script opens there; the longest beginning wins, `` / `` parts lines, ``closes`` hangs
-up, ``silence`` says nothing, ``~ greeting`` is said first, ``~ .`` answers message data. They hold until the mark behind them
-happens (a pause, an arrival), or to the end.
+up, ``silence`` says nothing, ``~ greeting`` is said first, ``~ .`` answers message data. They hold until the
+mark behind them happens (a pause, an arrival), or to the end. ``~< "CONNECT " -> "HTTP/1.1 403 No\\r\\n\\r\\n"`` is the same in
+octets, where a whole write or datagram is one command.
 
 **Observations.** ``= FACT [CASE] [FIELD=VALUE] [FIELD~PART]``, in the order of the reports, all of
 them, wherever in the file they stand. ``= refused *`` is one or more of that fact, of any cases.
 
+**Beforehand.** A conversation about mail starts at 192.0.2.7, door ``25 plain``; one about a proxy at door
+``3128 plain``, with canaries at 203.0.113.25 and 2001:db8:113::25 (ports 40025, 443, 80; SMTP on 25; UDP on
+40026; nothing on 9), the name canary.sink.example and the zone c.sink.example. ``% door 1080 plain`` and
+``% canary-ports 443`` and their like say otherwise; a canary's setting without a value takes it away.
+
 A conversation that isn't finished, an observation that isn't expected, and a file that expects neither an
-observation nor another end than `completed`,
-are errors, and name the line.
+observation nor another end than `completed`, are errors, and name the line.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.certificates import certificate
-from tests.notation import BRIEF, KEY, Conversation, MismatchError, Step, read_conversation
-from tests.scripted import Script, ScriptedServer, play, verify_message
+from tests.notation import (
+    BRIEF,
+    KEY,
+    PROXY,
+    PROXY_BRIEF,
+    RELAY,
+    Conversation,
+    MismatchError,
+    read_conversation,
+)
+from tests.scripted import Script, play
+from tests.written import WrittenServer, arrival_of
 
 from relaywatch.model import errors
-from relaywatch.model.evidence import Arrival, ArrivalKind, Observation
-from relaywatch.model.tokens import TOKEN_PATTERN, Token, verify_token
-from relaywatch.script.ops import TLSSession
+from relaywatch.model.evidence import Observation, Weakness
+from relaywatch.script.probe import Probe
 
-__all__ = ["BRIEF", "KEY", "MismatchError", "conversations", "play_conversation", "read_conversation"]
+__all__ = [
+    "BRIEF",
+    "KEY",
+    "PROXY",
+    "PROXY_BRIEF",
+    "RELAY",
+    "MismatchError",
+    "arrival_of",
+    "conversations",
+    "play_conversation",
+    "read_conversation",
+    "read_conversations",
+]
 
 ENDINGS: dict[type[Exception], str] = {
     errors.ConnectRefusedError: "no-listener",
@@ -74,188 +116,8 @@ ENDINGS: dict[type[Exception], str] = {
     errors.PeerClosedError: "cut-short",
     errors.TLSFailedError: "tls-failed",
     errors.RemoteProtocolError: "protocol-error",
+    errors.NotPermittedError: "not-permitted",
 }
-CONNECTS = {
-    "refused": errors.ConnectRefusedError,
-    "timeout": errors.ConnectTimeoutError,
-    "unreachable": errors.UnreachableError,
-}
-_NOBODY = re.compile(r"nobody-[0-9a-f]{12}")
-_VARIABLE = re.compile(f"{TOKEN_PATTERN.pattern}|{_NOBODY.pattern}", re.IGNORECASE)
-
-
-class WrittenServer:
-    """The other side of a written conversation; holds the script to it."""
-
-    def __init__(self, written: Conversation) -> None:
-        self._written = written
-        self._steps = list(written.steps)
-        self._bound: dict[str, str] = {}
-        self._standing: ScriptedServer | None = None
-        self._last_said = b""
-
-    def connect(self) -> None:
-        if self._is_next("~"):
-            self._standing = self._standing or ScriptedServer(lambda: self._standing_answer)
-            self._standing.connect()
-            return
-        how = self._take_mark("connect", "the script connects")
-        if how:
-            raise CONNECTS[how[0]]
-
-    def send(self, data: bytes) -> None:
-        if self._standing is not None:
-            self._standing.send(data)
-            return
-        if self._is_next("*", "server") or (data == b"QUIT\r\n" and not self._is_next("C")):
-            return  # lost in a closed connection, or a farewell that needn't be written
-        step = self._take("C", f"the script sends {data!r}")
-        if self._last_said.startswith(b"354") or step.data.startswith(b"BDAT"):
-            self._compare_message(step, data)
-        else:
-            self._compare(step, _text(step.data), _text(data))
-
-    def receive(self) -> bytes:
-        if self._standing is not None:
-            return self._standing.receive()
-        if self._is_next("*", "silence"):
-            self._steps.pop(0)
-            raise errors.ReadTimeoutError("silence")
-        if self._is_next("*", "server"):
-            return b""  # for good, however often it is read
-        step = self._take("S", "the script waits for the server")
-        self._last_said = _VARIABLE.sub(lambda m: self._bound.get(m[0], m[0]), _text(step.data)).encode(
-            "utf-8", "surrogateescape"
-        )
-        return self._last_said
-
-    def peek(self) -> bytes:
-        return self._steps[0].data if self._is_next("S") else b""
-
-    def start_tls(self, _server_name: str | None) -> TLSSession:
-        words = self._take_mark("tls", "the script starts TLS")
-        if "failed" in words:
-            raise errors.TLSFailedError("handshake failure")
-        version = next((word for word in words if "TLS" in word or "SSL" in word), "TLSv1.3")
-        names = next((word[6:] for word in words if word.startswith("names=")), "mail.example.test")
-        der = b"no certificate" if "broken-certificate" in words else certificate(*names.split(","))
-        return TLSSession(version=version, cipher="TLS_AES_256_GCM_SHA384", certificate=der)
-
-    def close(self) -> None:
-        if self._standing is not None:
-            return
-        if self._is_next("*", "server"):
-            self._steps.pop(0)
-        elif self._is_next("S") and not self._steps[0].data.startswith(b"221"):
-            raise self._written.fail(self._steps[0].number, "the script hung up before it read this")
-        elif self._is_next("S"):
-            self._steps.pop(0)
-
-    def pause(self, seconds: float) -> None:
-        number = self._line()
-        self._end_standing_before("pause", f"{seconds:g}")
-        if self._standing is None:
-            written = self._take_mark("pause", f"the script pauses: * pause {seconds:g}")
-            if float(written[0]) != seconds:
-                raise self._written.fail(number, f"the script pauses {seconds:g} s")
-
-    def may_send(self) -> bool:
-        self._end_standing_before("may", "not", "send")
-        if self._is_next("*", "may"):
-            self._steps.pop(0)
-            return False
-        return True
-
-    def await_arrival(self, tokens: tuple[Token, ...]) -> Arrival | None:
-        for words in ("arrival",), ("bounce",), ("no", "arrival"):
-            self._end_standing_before(*words)
-        step = self._take("*", "the script awaits an arrival")
-        if step.words == ("no", "arrival"):
-            return None
-        kind, name = step.words
-        forward = kind == "arrival"
-        token = self._written.brief.token(f"forward {name}" if forward else f"return {name} ")
-        if token not in tokens:
-            raise self._written.fail(step.number, f"the script doesn't wait for {name}")
-        return arrival_of(token, ArrivalKind.MAIL if forward else ArrivalKind.BOUNCE)
-
-    def finish(self) -> None:
-        """Complain of what was written and didn't happen."""
-        if self._is_next("*", "server") or self._standing is not None:
-            self._steps.pop(0)
-        if self._steps:
-            raise self._written.fail(self._line(), "the script ended before this")
-
-    # --- comparing ---
-
-    def _compare(self, step: Step, written: str, said: str) -> None:
-        same = _VARIABLE.sub("*", written) == _VARIABLE.sub("*", said)
-        pairs = zip(_VARIABLE.findall(written), _VARIABLE.findall(said), strict=False)
-        if not same or not all(self._stands_for(*pair) for pair in pairs):
-            raise self._written.fail(step.number, f"the script sends\n{said}instead of\n{written}")
-
-    def _stands_for(self, written: str, said: str) -> bool:
-        """Whether a token is the one that is written; a pasted one is bound to the first that it meets."""
-        mint = self._written.brief.mint
-        ours = {mint.random_local_part(label) for label in ("label", "sender", "catch-all", "yes", "no")}
-        if verify_token(KEY, written) or written in ours:
-            return written == said
-        return self._bound.setdefault(written, said) == said
-
-    def _compare_message(self, step: Step, data: bytes) -> None:
-        message = verify_message(data, chunked=step.data.startswith(b"BDAT"))
-        lines = {_VARIABLE.sub("*", line): line for line in _text(message).split("\r\n")}
-        for written in filter(_VARIABLE.search, _text(step.data).split("\r\n")):
-            said = lines.get(_VARIABLE.sub("*", written))
-            if said is None:
-                raise self._written.fail(step.number, f"the message has no line {written!r}")
-            self._compare(step, written, said)
-
-    # --- stepping ---
-
-    def _is_next(self, who: str, word: str = "") -> bool:
-        return bool(self._steps) and self._steps[0].who == who and word in ("", *self._steps[0].words[:1])
-
-    def _take(self, who: str, what: str) -> Step:
-        if not self._is_next(who):
-            here = self._steps[0] if self._steps else None
-            written = (" ".join(here.words) or here.data) if here else "the end"
-            raise self._written.fail(self._line(), f"{what}; written is {written!r}")
-        return self._steps.pop(0)
-
-    def _take_mark(self, word: str, what: str) -> tuple[str, ...]:
-        if not self._is_next("*", word):
-            self._take("", what)
-        return self._steps.pop(0).words[1:]
-
-    def _end_standing_before(self, *words: str) -> None:
-        """Standing answers end when the mark behind them happens."""
-        following = self._steps[1] if len(self._steps) > 1 else None
-        if self._standing is not None and following and following.words[: len(words)] == words:
-            self._standing = None
-            self._steps.pop(0)
-
-    def _line(self) -> int:
-        return self._steps[0].number if self._steps else 0
-
-    def _standing_answer(self, command: str) -> str | None:
-        if command == "QUIT":
-            return "221 Bye"
-        here = self._steps[0]
-        fitting = [b for b in here.answers if command.startswith(b)] if command else ["greeting"]
-        if not fitting:
-            raise self._written.fail(here.number, f"no standing answer to {command!r}")
-        answer = here.answers[max(fitting, key=len)]
-        return {"closes": None, "silence": ""}.get(answer, answer.replace(" / ", "\n"))
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
-
-
-def arrival_of(token: Token, kind: ArrivalKind = ArrivalKind.MAIL) -> Arrival:
-    """An arrival at the sink."""
-    return Arrival(token=token, kind=kind, at=datetime(2026, 11, 24, tzinfo=UTC))
 
 
 def play_conversation(written: Conversation, script: Script, *, chop: Iterator[int] | None = None) -> None:
@@ -291,3 +153,12 @@ def _compare_observations(written: Conversation, seen: list[Observation]) -> Non
 def conversations(probe: str) -> list[Path]:
     """The files of a probe's conversations."""
     return sorted((Path(__file__).parent / "transcripts" / probe).glob("*.txt"))
+
+
+def read_conversations(probe: Probe) -> dict[str, Conversation]:
+    """A probe's conversations as read, by the files' names."""
+    given = RELAY if probe.weakness is Weakness.OPEN_RELAY else PROXY
+    return {
+        path.stem: read_conversation(path.read_text("utf-8"), path.name, given)
+        for path in conversations(probe.name)
+    }

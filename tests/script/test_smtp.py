@@ -277,13 +277,13 @@ class TestDoors:
         order = []
 
         class Server(ScriptedServer):
-            def start_tls(self, server_name):
-                order.append(("tls", server_name))
-                return super().start_tls(server_name)
+            def start_tls(self, op):
+                order.append(("tls", op.server_name))
+                return super().start_tls(op)
 
-            def receive(self):
+            def receive(self, channel=0):
                 order.append("read")
-                return super().receive()
+                return super().receive(channel)
 
         async def script(link, brief):
             assert (await open_session(link, brief, OWN)).has_tls_for(Transport.TLS)
