@@ -198,10 +198,10 @@ def _name(places: CanaryPlaces) -> str | None:
 
 
 def dead_destination(brief: Brief, way: Way) -> Destination | None:
-    """Where nothing of ours or anybody's can answer, for the negative control."""
+    """Where nothing of ours or anybody's can answer, for the negative control; of datagrams nobody could tell."""
     places = brief.canaries
     address = places.address_of(way.to or brief.door.family)
-    if address is None or places.dead_port is None:
+    if address is None or places.dead_port is None or way.kind is CanaryKind.DATAGRAMS:
         return None
     name = f"{brief.mint.random_local_part('dead')}.invalid" if way.by_name else None
     return Destination(address=address, port=places.dead_port, kind=CanaryKind.NOTHING, name=name)

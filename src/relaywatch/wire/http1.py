@@ -58,7 +58,7 @@ class Exchange:
         self.body = b""
         self.is_complete = False
         self.is_tunnel = False
-        """The connection is a tunnel from here on (2xx to CONNECT)."""
+        """The connection is a tunnel from here on: 2xx to CONNECT, 101 to an Upgrade (RFC 9110 section 7.8)."""
         try:
             request = h11.Request(method=method, target=target, headers=list(fields))
             self.request = self._sent(request) + (self._sent(h11.Data(data=body)) if body else b"")
@@ -91,10 +91,12 @@ class Exchange:
                 case h11.NEED_DATA:
                     return
                 case h11.PAUSED:
-                    self.is_tunnel = self.head is not None and self.head.is_successful
+                    self.is_tunnel = self.head is not None and (
+                        self.head.is_successful or self.head.status_code == 101
+                    )
                     self.is_complete = True
                     return
-                case h11.Response():
+                case h11.Response() | h11.InformationalResponse(status_code=101):
                     self.head = _head(event)
                 case h11.Data():
                     self.body += bytes(event.data)
@@ -105,7 +107,7 @@ class Exchange:
                     continue
 
 
-def _head(response: h11.Response) -> ResponseHead:
+def _head(response: h11.Response | h11.InformationalResponse) -> ResponseHead:
     return ResponseHead(
         status_code=response.status_code,
         reason=_text(response.reason),
