@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from relaywatch.model.errors import PeerClosedError
+from relaywatch.model.places import Transport
 from relaywatch.wire.http1 import Exchange, ResponseHead
 
 from .brief import Brief
@@ -23,6 +22,15 @@ def own_fields(brief: Brief) -> list[tuple[str, str]]:
     identity = brief.identity
     contact = f" ({identity.contact})" if identity.contact else ""
     return [("User-Agent", _ascii(f"relaywatch{contact}"))]
+
+
+def own_authority(brief: Brief) -> str:
+    """How the target itself is named in a Host field: its port too, unless that is the scheme's own."""
+    default = 443 if brief.door.transport is Transport.TLS else 80
+    address = brief.endpoint.address
+    host = f"[{address}]" if address.version == 6 else str(address)
+    name = next(iter(brief.target_names), host)
+    return name if brief.door.port == default else f"{name}:{brief.door.port}"
 
 
 def connect_exchange(destination: Destination, brief: Brief) -> Exchange:
@@ -68,7 +76,7 @@ def read_tunnel(link: Link, exchange: Exchange, head: ResponseHead, command: str
     A 2xx with a length is no tunnel but a page: an answer to CONNECT has no content (RFC 9110 section 9.3.6).
     """
     answer = classify(head)
-    if answer is Answer.YES and _has_content(head.fields):
+    if answer is Answer.YES and has_content(head):
         return Opening(answer=Answer.PAGE, reply=str(head), command=command)
     if answer is Answer.YES:
         link.unread(exchange.rest())
@@ -85,10 +93,11 @@ def classify(head: ResponseHead) -> Answer:
     return Answer.FAILED if head.status_code in _FAILED else Answer.NO
 
 
-def _has_content(fields: Iterable[tuple[str, str]]) -> bool:
+def has_content(head: ResponseHead) -> bool:
+    """Whether an answer announces content, which an answer to CONNECT has not (RFC 9110 section 9.3.6)."""
     return any(
         (name == "content-length" and value.strip() != "0") or (name == "transfer-encoding")
-        for name, value in fields
+        for name, value in head.fields
     )
 
 

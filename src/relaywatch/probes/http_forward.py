@@ -1,0 +1,63 @@
+"""Forward proxies of HTTP: the target fetches, or posts, whatever absolute URI it is asked for.
+
+Web servers must understand such a URI too, as one of their own (RFC 9112 section 3.2.2), and answer it with a
+page of theirs; so only our canary's own answer tells the two apart. A POST to port 25 is how such proxies
+have been made to send mail.
+"""
+
+from __future__ import annotations
+
+from relaywatch.model.canary import CANARY_PATH
+from relaywatch.model.evidence import Weakness
+from relaywatch.model.places import Family, Service, Transport
+from relaywatch.model.tokens import Token
+from relaywatch.script import fetching
+from relaywatch.script.brief import Brief
+from relaywatch.script.link import Link
+from relaywatch.script.probe import Probe
+from relaywatch.script.tunnels import CanaryKind, Destination, Opening, OpenTunnel, Way, survey
+
+_FORWARD = "RW-2005"
+
+
+def _ask(method: str, scheme: str = "http") -> OpenTunnel:
+    """Ask for our canary's URI; of an SMTP server, by a body that it can read."""
+
+    async def ask(link: Link, brief: Brief, destination: Destination, token: Token) -> Opening:
+        authority = f"{fetching.labelled(destination, brief, token)}:{destination.port}"
+        posts = method == "POST" or destination.kind is CanaryKind.SMTP
+        verb = "POST" if posts else method
+        uri = f"{scheme}://{authority}{CANARY_PATH if posts else fetching.canary_path(token)}"
+        body = fetching.words(destination, token) if posts else b""
+        exchange = fetching.request(brief, verb, uri, host=authority, body=body)
+        return await fetching.fetch(link, brief, exchange, token, f"{verb} {uri} HTTP/1.1")
+
+    return ask
+
+
+WAYS = (
+    Way(name="address", advisory=_FORWARD, ask=_ask("GET")),
+    Way(name="name", advisory=_FORWARD, ask=_ask("GET"), by_name=True, ports=1, takes_smtp=False),
+    Way(name="address-ipv6", advisory=_FORWARD, ask=_ask("GET"), to=Family.IPV6, ports=1, takes_smtp=False),
+    Way(name="head", advisory=_FORWARD, ask=_ask("HEAD"), ports=1, takes_smtp=False),
+    Way(name="post", advisory=_FORWARD, ask=_ask("POST"), ports=1),
+    Way(name="https", advisory=_FORWARD, ask=_ask("GET", "https"), ports=1, takes_smtp=False),
+)
+
+
+async def script(link: Link, brief: Brief) -> None:
+    """Ask for our canary's page in every way, until its answer comes back."""
+    await survey(link, brief, WAYS)
+
+
+PROBE = Probe(
+    name="http-forward",
+    weakness=Weakness.OPEN_PROXY,
+    default_doors=(
+        *((port, Transport.PLAIN) for port in (3128, 8080, 80, 8000, 8118, 8123, 8888, 3129, 1080)),
+        *((port, Transport.TLS) for port in (443, 8443, 3129)),
+    ),
+    references=("RFC 9112 section 3.2.2", "RFC 9110 section 3.7", "VU#150227"),
+    script=script,
+    services=frozenset({Service.HTTP, Service.TLS}),
+)

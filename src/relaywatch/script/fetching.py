@@ -1,0 +1,99 @@
+"""Requests that carry the token to our canary themselves, and what their answers say: no tunnel is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+from relaywatch.model.canary import CANARY_PATH, canary_words, read_canary_answer
+from relaywatch.model.errors import NetworkError, PeerClosedError, ReadTimeoutError, RemoteProtocolError
+from relaywatch.model.tokens import Token
+from relaywatch.wire.http1 import Exchange, ResponseHead
+
+from . import http
+from .brief import Brief
+from .link import Link
+from .tunnels import Answer, CanaryKind, Destination, Opening, as_text, open_link
+
+ANSWER_FIELD = "X-Relaywatch-Answer"
+"""Where our canary answers HEAD, which has no body."""
+
+
+def canary_path(token: Token) -> str:
+    """The path that is the token's at our HTTP canary."""
+    return f"{CANARY_PATH}{token}"
+
+
+def labelled(destination: Destination, brief: Brief, token: Token) -> str:
+    """The destination's host, with the token as a label where our zone is, so that a look-up is noted too."""
+    if destination.name is None or brief.canaries.zone is None:
+        return destination.host
+    return f"{token}.{brief.canaries.zone}"
+
+
+def request(
+    brief: Brief,
+    method: str,
+    target: str,
+    *,
+    host: str,
+    fields: Iterable[tuple[str, str]] = (),
+    body: bytes = b"",
+) -> Exchange:
+    """One request, after whose answer the connection may go."""
+    content = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))] if body else []
+    own = [*http.own_fields(brief), ("Accept", "*/*"), ("Connection", "close")]
+    return Exchange(method, target, [("Host", host), *fields, *own, *content], body)
+
+
+def words(destination: Destination, token: Token) -> bytes:
+    """What to say to the canary in a body: lines of their own, since SMTP servers read the fields as lines too."""
+    if destination.kind is CanaryKind.SMTP:
+        return b"\r\nVRFY " + token.encode() + b"\r\nQUIT\r\n"
+    return canary_words(token) + b"\r\n"
+
+
+async def fetch(link: Link, brief: Brief, exchange: Exchange, token: Token, command: str) -> Opening:
+    """Ask, and tell what the answer says: yes only if it is our canary's.
+
+    :raises ReadTimeoutError: if no answer comes.
+    :raises PeerClosedError: if the peer closes first.
+    :raises RemoteProtocolError: if the answer is no HTTP.
+    """
+    head = await http.exchange_with(link, exchange, brief)
+    # What has come by the time it breaks off is looked at all the same.
+    with suppress(ReadTimeoutError, PeerClosedError, RemoteProtocolError):
+        await http.read_body(link, exchange, within=brief.patience.canary)
+    body = as_text(exchange.body[: http.MAX_BODY])
+    return await read_answer(link, brief, head, body, token, command)
+
+
+async def read_answer(
+    link: Link, brief: Brief, head: ResponseHead, body: str, token: Token, command: str
+) -> Opening:
+    """Tell what an answer says. Redirections are nobody's business but the browser's: they are a no."""
+    heard = f"{head.field(ANSWER_FIELD) or ''}\n{body}"
+    reply = str(head)
+    if read_canary_answer(brief.mint.key, token, heard) is not None:
+        return Opening(answer=Answer.YES, reply=reply, command=command, heard=heard)
+    answer = http.classify(head)
+    if answer is Answer.YES:
+        return Opening(answer=Answer.PAGE, reply=reply, command=command)
+    if _may_be_its_own(head) and await _own_status(link, brief) == head.status_code:
+        return Opening(answer=Answer.NO, reply=reply, command=command, detail="as for its own page")
+    return Opening(answer=answer, reply=reply, command=command)
+
+
+def _may_be_its_own(head: ResponseHead) -> bool:
+    """Whether the status tells of a proxy only if its own page has another: 407 is a proxy's alone."""
+    return http.classify(head) is not Answer.NO and head.status_code != 407
+
+
+async def _own_status(link: Link, brief: Brief) -> int | None:
+    """The status of the target's own page, for comparison."""
+    exchange = request(brief, "GET", "/", host=http.own_authority(brief))
+    try:
+        await open_link(link, brief)
+        return (await http.exchange_with(link, exchange, brief)).status_code
+    except (NetworkError, RemoteProtocolError):
+        return None

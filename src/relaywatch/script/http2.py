@@ -1,0 +1,191 @@
+"""HTTP/2 dialogues over a link: one request, its answer, and the stream that a tunnel is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+from h2.errors import ErrorCodes
+
+from relaywatch.model.errors import PeerClosedError, ReadTimeoutError, RemoteProtocolError
+from relaywatch.model.tokens import Token
+from relaywatch.wire.http1 import Exchange, ResponseHead
+from relaywatch.wire.http2 import Http2Exchange, upgrade_settings
+
+from . import fetching, http
+from .brief import Brief
+from .link import Link
+from .tunnels import Answer, Destination, Opening, as_text, open_link
+
+ALPN = ("h2", "http/1.1")
+"""The second so that a server without HTTP/2 says so in HTTP/1.1, where some break the handshake off."""
+_BREAKS: dict[int | None, Answer] = {
+    ErrorCodes.HTTP_1_1_REQUIRED: Answer.FOREIGN,
+    ErrorCodes.CONNECT_ERROR: Answer.FAILED,
+}
+"""What breaking a stream off says (RFC 9113 section 7); any other way to do so is a no."""
+
+
+async def open_http2_link(link: Link, brief: Brief) -> None:
+    """Connect to the door; within TLS, offer HTTP/2.
+
+    :raises NetworkError: refused, no answer, unreachable, no TLS.
+    """
+    await open_link(link, brief, alpn=ALPN)
+
+
+def connect_fields(destination: Destination, brief: Brief) -> list[tuple[str, str]]:
+    """CONNECT to the destination (RFC 9113 section 8.5)."""
+    return [(":method", "CONNECT"), (":authority", str(destination)), *own_fields(brief)]
+
+
+async def upgrade(link: Link, brief: Brief, fields: Iterable[tuple[str, str]]) -> Http2Exchange | None:
+    """Ask in HTTP/1.1 for HTTP/2 on this connection, and make the request there; nothing if it says no.
+
+    It was taken out of the standard by RFC 9113; RFC 7540 section 3.2 has it, and so have servers.
+
+    :raises RemoteProtocolError: if it answers in no HTTP at all.
+    """
+    offer = [
+        ("Host", http.own_authority(brief)),
+        ("Connection", "Upgrade, HTTP2-Settings"),
+        ("Upgrade", "h2c"),
+        ("HTTP2-Settings", upgrade_settings()),
+        *http.own_fields(brief),
+    ]
+    asked = Exchange("HEAD", "/", offer)
+    head = await http.exchange_with(link, asked, brief)
+    if head.status_code != 101:
+        return None
+    link.unread(asked.rest())
+    return Http2Exchange(fields, is_upgraded=True)
+
+
+async def read_head(link: Link, exchange: Http2Exchange, *, within: float) -> ResponseHead | None:
+    """Send the request and read until the answer's head is there; none if the stream was broken off instead.
+
+    :raises RemoteProtocolError: if what comes is no HTTP/2.
+    :raises PeerClosedError: if the peer closes first.
+    """
+    await link.send(exchange.outgoing())
+    while exchange.head is None and not exchange.is_ended:
+        await _feed(link, exchange, within)
+    return exchange.head
+
+
+async def read_body(stream: Http2Stream, *, within: float) -> bytes:
+    """Read the content as far as it is of interest, whatever its end is."""
+    body = b""
+    with suppress(PeerClosedError, ReadTimeoutError):
+        while len(body) < http.MAX_BODY and (data := await stream.read_some(within=within)):
+            body += data
+    return body[: http.MAX_BODY]
+
+
+async def ask_for_tunnel(link: Link, brief: Brief, exchange: Http2Exchange, command: str) -> Opening:
+    """Ask, and tell what the answer says; with a yes, the stream is the tunnel.
+
+    Whoever doesn't begin as HTTP/2 begins doesn't speak it, even if all that comes is silence: the server's
+    SETTINGS wait for nothing (RFC 9113 section 3.4).
+
+    :raises ReadTimeoutError: if it speaks HTTP/2, and doesn't answer.
+    """
+    try:
+        head = await read_head(link, exchange, within=brief.patience.tunnel)
+    except (PeerClosedError, ReadTimeoutError, RemoteProtocolError) as error:
+        if not exchange.has_spoken:
+            return Opening(answer=Answer.FOREIGN, command=command)
+        if isinstance(error, ReadTimeoutError):
+            raise
+        return Opening(answer=Answer.NO, detail=str(error), command=command)
+    if head is None:
+        answer = _BREAKS.get(exchange.error, Answer.NO)
+        return Opening(answer=answer, reply=f"HTTP/2 {error_name(exchange)}", command=command)
+    answer = http.classify(head)
+    if answer is not Answer.YES:
+        return Opening(answer=answer, reply=str(head), command=command)
+    if http.has_content(head) or exchange.is_ended:
+        return Opening(answer=Answer.PAGE, reply=str(head), command=command)
+    stream = Http2Stream(link, exchange, patience=brief.patience.tunnel)
+    return Opening(answer=answer, reply=str(head), command=command, stream=stream)
+
+
+async def fetch(
+    link: Link, brief: Brief, fields: Iterable[tuple[str, str]], token: Token, command: str
+) -> Opening:
+    """Ask for a page, and tell what the answer says: yes only if it is our canary's.
+
+    :raises ReadTimeoutError: if no answer comes.
+    """
+    exchange = Http2Exchange(fields, ends=True)
+    try:
+        head = await read_head(link, exchange, within=brief.patience.tunnel)
+    except (PeerClosedError, RemoteProtocolError) as error:
+        return Opening(answer=Answer.NO, detail=str(error), command=command)
+    if head is None:
+        return Opening(answer=Answer.NO, reply=f"HTTP/2 {error_name(exchange)}", command=command)
+    stream = Http2Stream(link, exchange, patience=brief.patience.tunnel)
+    body = await read_body(stream, within=brief.patience.canary)
+    return await fetching.read_answer(link, brief, head, as_text(body), token, command)
+
+
+def own_fields(brief: Brief) -> list[tuple[str, str]]:
+    """The fields by which a request says who checks, named as HTTP/2 wants it."""
+    return [(name.lower(), value) for name, value in http.own_fields(brief)]
+
+
+def error_name(exchange: Http2Exchange) -> str:
+    """The error code with which the peer broke off, by the name that RFC 9113 section 7 gives it."""
+    return exchange.error.name if isinstance(exchange.error, ErrorCodes) else f"error {exchange.error}"
+
+
+class Http2Stream:
+    """A tunnel within HTTP/2: what is sent becomes DATA, as far as the peer's windows let it through."""
+
+    def __init__(self, link: Link, exchange: Http2Exchange, *, patience: float) -> None:
+        self._link, self._exchange, self._patience = link, exchange, patience
+
+    async def send(self, data: bytes) -> None:
+        """Send octets, waiting while the peer's window is shut.
+
+        :raises PeerClosedError: if the stream has ended.
+        :raises ReadTimeoutError: if the window stays shut.
+        """
+        while data:
+            if self._exchange.is_ended:
+                raise PeerClosedError("the peer has ended the stream")
+            sent = self._exchange.send(data)
+            data = data[sent:]
+            if sent:
+                await self._link.send(self._exchange.outgoing())
+            else:
+                await self._go_on(self._patience)
+
+    async def read_some(self, *, within: float) -> bytes:
+        """Read what comes next on the stream; none at all once it has ended.
+
+        :raises ReadTimeoutError: if nothing comes on the connection within so many seconds.
+        :raises PeerClosedError: if the peer closes the connection, or breaks the protocol.
+        """
+        while not self._exchange.body and not self._exchange.is_ended:
+            await self._go_on(within)
+        data = bytes(self._exchange.body)
+        self._exchange.body.clear()
+        return data
+
+    async def _go_on(self, within: float) -> None:
+        """Whatever breaks the connection ends the tunnel, and says nothing of who granted it."""
+        try:
+            await _feed(self._link, self._exchange, within)
+        except RemoteProtocolError as error:
+            raise PeerClosedError(str(error)) from error
+
+
+async def _feed(link: Link, exchange: Http2Exchange, within: float) -> None:
+    """Take what comes next, and send what that calls for."""
+    data = await link.read_some(within=within)
+    if not data:
+        raise PeerClosedError("the peer closed the connection")
+    exchange.feed(data)
+    if due := exchange.outgoing():
+        await link.send(due)
