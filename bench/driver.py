@@ -67,6 +67,23 @@ class Free:
         """At once."""
         return 0.0
 
+    def permits(self, address: Address) -> bool:  # noqa: ARG002
+        """Nothing is announced here."""
+        return False
+
+    def is_canary(self, endpoint: Endpoint) -> bool:  # noqa: ARG002
+        """There is no sink here."""
+        return False
+
+    def open_port(self, token: Token, family: Family) -> asyncio.Future[Endpoint | None]:  # noqa: ARG002
+        """There is no sink here."""
+        future: asyncio.Future[Endpoint | None] = asyncio.get_running_loop().create_future()
+        future.set_result(None)
+        return future
+
+    def close_port(self, token: Token) -> None:
+        """Nothing is open here."""
+
 
 async def script(link: Link, brief: Brief) -> None:  # noqa: ARG001
     """The least that is a dialogue."""

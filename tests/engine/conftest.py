@@ -24,6 +24,11 @@ class Run:
     wait: float = 0.2
     observed_so_far: list[Observation] = field(default_factory=list)
     admitted: list = field(default_factory=list)
+    permitted: tuple = ()
+    asked_for: list = field(default_factory=list)
+    canaries: tuple = ()
+    ports: dict = field(default_factory=dict)
+    port_calls: list = field(default_factory=list)
     board: ArrivalBoard = field(default_factory=ArrivalBoard)
 
     def may_send(self):
@@ -39,6 +44,23 @@ class Run:
     def admit(self, address):
         self.admitted.append(address)
         return self.delay
+
+    def permits(self, address):
+        self.asked_for.append(address)
+        return address in self.permitted
+
+    def is_canary(self, endpoint):
+        return endpoint in self.canaries
+
+    def open_port(self, token, family):
+        self.port_calls.append(("open", token, family))
+        future = asyncio.get_running_loop().create_future()
+        if token in self.ports:
+            future.set_result(self.ports[token])
+        return future
+
+    def close_port(self, token):
+        self.port_calls.append(("close", token))
 
 
 def probe_of(script) -> Probe:
@@ -80,10 +102,11 @@ def run(request):
 def attempt(run):
     """Runs one script against an endpoint."""
 
-    def attempt(script, endpoint, surroundings=None, *, sources=(), **limits) -> Attempt:
+    def attempt(script, endpoint, surroundings=None, *, sources=(), link=None, **limits) -> Attempt:
         async def main() -> Attempt:
             engine = Engine(Limits(**limits), sources=sources)
-            outcome = await engine.attempt(probe_of(script), brief_for(endpoint), surroundings or Run())
+            running = engine.attempt(probe_of(script), brief_for(endpoint), surroundings or Run(), link=link)
+            outcome = await running
             assert engine.live == 0
             return outcome
 

@@ -7,8 +7,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from relaywatch.engine.connection import Connection, Dialer, _connect_error
-from relaywatch.engine.tls import lenient_context
+from relaywatch.engine.connection import Connection
+from relaywatch.engine.dialing import Dialer
+from relaywatch.engine.failures import connect_error
 from relaywatch.model import errors
 
 from .hostile import reset, serving
@@ -23,10 +24,10 @@ class Listener:
     def count(self, octets):
         self.notes.append(octets)
 
-    def record(self, direction, data):
+    def record(self, direction, data, channel=0, *, is_whole=False):
         self.notes.append(data)
 
-    def note(self, text):
+    def note(self, text, channel=None):
         self.notes.append(text)
 
     def changed(self):
@@ -34,7 +35,7 @@ class Listener:
 
 
 def connection_of(owner):
-    return Connection(owner, memoryview(bytearray(1000)), lenient_context())
+    return Connection(owner, memoryview(bytearray(1000)))
 
 
 def test_a_connection_to_itself_is_nobody(run):
@@ -116,6 +117,6 @@ def test_a_reset_straight_after_the_handshake_never_confuses(run, talks, sources
     ],
 )
 def test_each_failure_to_connect_has_its_error(failure, error):
-    found = _connect_error(failure)
+    found = connect_error(failure)
 
     assert (type(error), error.args) == (type(found), found.args)

@@ -17,11 +17,12 @@ from relaywatch.script.brief import Brief
 from relaywatch.script.link import Link
 from relaywatch.script.probe import Probe
 
-from .connection import Dialer
+from .dialing import Dialer
 from .limits import Limits
-from .operations import PENDING, Operations, Wait
+from .operations import Operations
 from .surroundings import Surroundings
 from .transcript import Recorder
+from .waiting import PENDING, Wait
 
 _GRACE_OPERATIONS = 100
 """Operations that a script may still ask for, to tidy up, once its attempt is over."""
@@ -36,6 +37,7 @@ _STATUSES: dict[type[BaseException], AttemptStatus] = {
     errors.TLSFailedError: AttemptStatus.TLS_FAILED,
     errors.RemoteProtocolError: AttemptStatus.PROTOCOL_ERROR,
     errors.LimitError: AttemptStatus.LIMIT,
+    errors.NotPermittedError: AttemptStatus.LIMIT,  # a limit of ours kept the script from going on
     errors.InterruptedRunError: AttemptStatus.INTERRUPTED,
 }
 """How an attempt ended whose script let the error pass; any other error is a fault of ours."""
@@ -61,15 +63,16 @@ class RunningAttempt:
         *,
         dialer: Dialer,
         limits: Limits,
-        forget: Callable[[RunningAttempt], None],
+        link: Link | None = None,
     ) -> None:
-        self._probe, self._brief, self._limits, self._forget = probe, brief, limits, forget
+        self._probe, self._brief, self._limits = probe, brief, limits
         self._began = datetime.now(UTC)
         self._started = monotonic()
         self._expires = self._started + limits.attempt_seconds
         self._recorder = Recorder(limits.max_transcript_octets, self._elapsed)
         self._operations = Operations(self, brief.endpoint, surroundings, dialer, limits)
-        self._script: Coroutine[ops.Op[Any], Any, None] = probe.script(Link(), brief)
+        self._script: Coroutine[ops.Op[Any], Any, None] = probe.script(link or Link(), brief)
+        self._forget: Callable[[RunningAttempt], None] | None = None
         self._octets_in = self._operation_count = 0
         self._grace = _GRACE_OPERATIONS
         self._doom: tuple[type[errors.RelaywatchError], str] | None = None
@@ -82,8 +85,9 @@ class RunningAttempt:
 
     # --- from the engine -------------------------------------------------------------------------
 
-    def begin(self) -> None:
-        """Start the script, and run it up to its first wait."""
+    def begin(self, forget: Callable[[RunningAttempt], None]) -> None:
+        """Start the script, and run it up to its first wait; ``forget`` is told when the attempt is over."""
+        self._forget = forget
         self._resume(None)
 
     def sweep(self, now: float) -> None:
@@ -108,13 +112,13 @@ class RunningAttempt:
             self._doom = errors.LimitError, f"more than {self._limits.max_octets_in} octets came"
             self._operations.stop_reading()
 
-    def record(self, direction: Direction, data: bytes) -> None:
-        """Put octets on the transcript."""
-        self._recorder.record(direction, data)
+    def record(self, direction: Direction, data: bytes, channel: int = 0, *, is_whole: bool = False) -> None:
+        """Put octets on the transcript; a whole datagram is an entry of its own."""
+        self._recorder.record(direction, data, channel, is_whole=is_whole)
 
-    def note(self, text: str) -> None:
-        """Put a note on the transcript."""
-        self._recorder.note(text)
+    def note(self, text: str, channel: int | None = None) -> None:
+        """Put a note on the transcript, of a channel or of none."""
+        self._recorder.note(text, channel)
 
     def changed(self) -> None:
         """See whether the waiting operation can be answered now."""
@@ -222,8 +226,12 @@ class RunningAttempt:
             self._script.close()
         except Exception as stubborn:  # noqa: BLE001
             status, error = AttemptStatus.BUG, _where(stubborn)
-        self._operations.close()
-        self._forget(self)
+        try:
+            self._operations.end()
+        except Exception as fault:  # noqa: BLE001 -- of the surroundings
+            status, error = AttemptStatus.BUG, _where(fault)
+        if self._forget is not None:
+            self._forget(self)
         if not self.outcome.done():
             self.outcome.set_result(self._as_attempt(status, error))
 

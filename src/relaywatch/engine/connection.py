@@ -3,43 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import ssl
-from collections.abc import Iterable
-from typing import Protocol, cast
+from typing import Any, cast
 
-from relaywatch.model.errors import (
-    ConnectRefusedError,
-    ConnectTimeoutError,
-    LocalProtocolError,
-    PeerClosedError,
-    TLSFailedError,
-    UnreachableError,
-)
+from relaywatch.model.errors import ConnectRefusedError, PeerClosedError, TLSFailedError
 from relaywatch.model.evidence import Direction
-from relaywatch.model.places import Address, Endpoint
 from relaywatch.script.ops import TLSSession
 
-from .tls import TLSLayer, lenient_context
+from .failures import connect_error, words, written
+from .owner import Owner
+from .tls import TLSStack, shared_context
 
 _INBOX_OCTETS = 64 << 10
 """Unread octets beyond which we stop reading, so that the peer's own flow control holds it back."""
-
-
-class Owner(Protocol):
-    """Whom a connection tells what happens."""
-
-    def count(self, octets: int) -> None:
-        """So many octets came from the wire."""
-
-    def record(self, direction: Direction, data: bytes) -> None:
-        """Put octets on the transcript."""
-
-    def note(self, text: str) -> None:
-        """Put a note on the transcript."""
-
-    def changed(self) -> None:
-        """Something came, went out or ended."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -49,17 +25,17 @@ class Connection(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        "_buffer", "_context", "_dialling", "_dropped", "_has_input", "_is_held", "_owner", "_tls", "_transport",
+        "_buffer", "_dialling", "_dropped", "_has_input", "_is_held", "_number", "_owner", "_tls", "_transport",
         "at_eof", "error", "has_spoken", "inbox", "is_connected", "is_drained", "session", "source",
     )  # fmt: skip
 
-    def __init__(self, owner: Owner, buffer: memoryview, context: ssl.SSLContext) -> None:
+    def __init__(self, owner: Owner, buffer: memoryview, number: int = 0) -> None:
         self._owner: Owner | None = owner
         self._buffer = buffer
-        self._context = context
-        self._dialling: asyncio.Task[None] | None = None
+        self._number = number
+        self._dialling: asyncio.Task[Any] | None = None
         self._transport: asyncio.Transport | None = None
-        self._tls: TLSLayer | None = None
+        self._tls: TLSStack | None = None
         self._dropped = 0
         self._has_input = True
         self._is_held = False
@@ -72,7 +48,7 @@ class Connection(asyncio.BufferedProtocol):
         self.session: TLSSession | None = None
         self.source = ""
 
-    def follow(self, dialling: asyncio.Task[None]) -> None:
+    def follow(self, dialling: asyncio.Task[Any]) -> None:
         """Learn from the task that opens the connection whether it failed."""
         self._dialling = dialling
         dialling.add_done_callback(self._dialled)
@@ -86,6 +62,10 @@ class Connection(asyncio.BufferedProtocol):
             cast("asyncio.Transport", self._transport).resume_reading()
         return data
 
+    def peek(self) -> bytes:
+        """The unread octets, which stay."""
+        return bytes(self.inbox)
+
     def send(self, data: bytes) -> None:
         """Hand octets to the peer; ``is_drained`` says whether the kernel has taken them all."""
         if self._tls is None:
@@ -95,22 +75,24 @@ class Connection(asyncio.BufferedProtocol):
             self._tls.write(data)
         except ssl.SSLError as failure:
             self._fail(TLSFailedError(failure.reason or str(failure)))
-        self._write(self._tls.outgoing())
+        self._flush(self._tls)
 
-    def start_tls(self, server_name: str | None) -> None:
+    def start_tls(self, server_name: str | None, alpn: tuple[str, ...] = ()) -> None:
         """Begin the handshake; it ends in ``session`` or in ``error``. Unread octets are dropped.
 
-        :raises LocalProtocolError: if TLS is there already.
+        Where TLS is there already, this one goes through it: a tunnel leads on to another server.
+
+        :raises LocalProtocolError: if the handshake before isn't done.
         """
-        if self._tls is not None:
-            raise LocalProtocolError("TLS inside TLS")
+        tls = self._tls or TLSStack()
+        tls.begin(shared_context(alpn), server_name)
         self._dropped = len(self.inbox)
         self.inbox.clear()
-        self._tls = TLSLayer(self._context, server_name)
+        self._tls, self.session = tls, None
         if self.at_eof:
             self._fail(TLSFailedError("the peer closed the connection before the handshake"))
         else:
-            self._pump(self._tls)
+            self._pump(tls, b"")
 
     def close(self) -> None:
         """End the connection from our side, and hear no more of it."""
@@ -122,8 +104,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport.is_closing():
             return
         if self._tls is not None and self.session is not None:
-            self._tls.close()
-            self._write(self._tls.outgoing())
+            self._write(self._tls.close())
         if self.is_drained:
             self._transport.close()
         else:
@@ -153,7 +134,7 @@ class Connection(asyncio.BufferedProtocol):
         self.is_connected = True
         if here is not None and there is not None:  # else a reset was faster than we
             self.source = here[0]
-            self._owner.note(f"connected from {_written(here)} to {_written(there)}")
+            self._owner.note(f"connected from {written(here)} to {written(there)}", self._number)
         self._owner.changed()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
@@ -169,8 +150,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._tls is None:
             self._receive(data)
         elif self.error is None:
-            self._tls.feed(data)
-            self._pump(self._tls)
+            self._pump(self._tls, data)
         if len(self.inbox) >= _INBOX_OCTETS or self.error is not None:
             self.stop_reading()
         if self._owner is not None:
@@ -197,40 +177,48 @@ class Connection(asyncio.BufferedProtocol):
         if exc is None:
             self._end_input()
         elif self._tls is not None and self.session is None:
-            self._fail(TLSFailedError(f"the peer reset the connection during the handshake ({_words(exc)})"))
+            self._fail(TLSFailedError(f"the peer reset the connection during the handshake ({words(exc)})"))
         else:
-            self._fail(PeerClosedError(f"the peer reset the connection ({_words(exc)})"))
+            self._fail(PeerClosedError(f"the peer reset the connection ({words(exc)})"))
 
     # --- within ----------------------------------------------------------------------------------
 
-    def _dialled(self, task: asyncio.Task[None]) -> None:
+    def _dialled(self, task: asyncio.Task[Any]) -> None:
         self._dialling = None
         if not task.cancelled() and (failure := task.exception()) is not None:
-            self._fail(_connect_error(failure))
+            self._fail(connect_error(failure))
 
     def _receive(self, data: bytes) -> None:
         if data and self._owner is not None:
             self.inbox += data
             self.has_spoken = True
-            self._owner.record(Direction.SERVER, data)
+            self._owner.record(Direction.SERVER, data, self._number)
 
-    def _pump(self, tls: TLSLayer) -> None:
+    def _pump(self, tls: TLSStack, data: bytes) -> None:
         try:
-            if self.session is None and tls.handshake():
+            clear, is_over = tls.receive(data)
+            if self.session is None and tls.is_done:
                 self.session = tls.session(self._dropped)
                 self._note_session(self.session)
-            if self.session is not None:
-                data, is_over = tls.read()
-                self._receive(data)
-                self.at_eof = self.at_eof or is_over
+            self._receive(clear)
+            if is_over and self.session is None:
+                self._fail(TLSFailedError("the peer closed the connection during the handshake"))
+            self.at_eof = self.at_eof or is_over
         except ssl.SSLError as failure:
             self._fail(TLSFailedError(failure.reason or str(failure)))
-        self._write(tls.outgoing())
+        self._flush(tls)
 
     def _note_session(self, session: TLSSession) -> None:
         if self._owner is not None:
             dropped = f", {session.dropped} octets in the clear dropped" if session.dropped else ""
-            self._owner.note(f"{session.version}, {session.cipher}{dropped}")
+            agreed = f", {session.alpn}" if session.alpn else ""
+            self._owner.note(f"{session.version}, {session.cipher}{agreed}{dropped}", self._number)
+
+    def _flush(self, tls: TLSStack) -> None:
+        try:
+            self._write(tls.outgoing())
+        except ssl.SSLError as failure:  # an outer layer is over
+            self._fail(TLSFailedError(failure.reason or str(failure)))
 
     def _write(self, data: bytes) -> None:
         if data and self._transport is not None and not self._transport.is_closing():
@@ -244,7 +232,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         self.at_eof = True
         if self._owner is not None:
-            self._owner.note("closed by the peer")
+            self._owner.note("closed by the peer", self._number)
             self._owner.changed()
 
     def _fail(self, error: Exception) -> None:
@@ -252,60 +240,8 @@ class Connection(asyncio.BufferedProtocol):
             return
         self.error = error
         if self._owner is not None:
-            self._owner.note(str(error))
+            self._owner.note(str(error), self._number)
             self._owner.changed()
 
     def _can_read(self) -> bool:
         return self._transport is not None and self._has_input and not self._transport.is_closing()
-
-
-class Dialer:
-    """Opens connections, from a source address of the target's family if one is set."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, sources: Iterable[Address] = ()) -> None:
-        self._loop = loop
-        self._sources = {Endpoint(source, 0).family: source for source in sources}
-        self._buffer = memoryview(bytearray(64 << 10))
-        self._context = lenient_context()
-
-    def dial(self, endpoint: Endpoint, owner: Owner) -> Connection:
-        """Send the SYN; the owner hears what comes of it.
-
-        :raises ValueError: if there is no such port; libuv would fold it into another.
-        """
-        if not 0 < endpoint.port < 1 << 16:
-            raise ValueError(f"no such port: {endpoint.port}")
-        connection = Connection(owner, self._buffer, self._context)
-        connection.follow(self._loop.create_task(self._open(connection, endpoint)))
-        return connection
-
-    async def _open(self, connection: Connection, endpoint: Endpoint) -> None:
-        source = self._sources.get(endpoint.family)
-        await self._loop.create_connection(
-            lambda: connection,
-            str(endpoint.address),
-            endpoint.port,
-            local_addr=(str(source), 0) if source is not None else None,
-        )
-
-
-def _connect_error(failure: BaseException) -> Exception:
-    if isinstance(failure, ConnectionRefusedError):
-        return ConnectRefusedError("nobody listens there")
-    if isinstance(failure, TimeoutError):
-        return ConnectTimeoutError("nothing answered")
-    if isinstance(failure, ConnectionError):
-        return PeerClosedError(f"the peer reset the connection ({_words(failure)})")
-    if isinstance(failure, OSError):
-        return UnreachableError(_words(failure))
-    return RuntimeError(f"could not connect: {failure!r}")
-
-
-def _words(failure: BaseException) -> str:
-    number = getattr(failure, "errno", None)
-    return errno.errorcode.get(number, str(failure)) if number else (str(failure) or type(failure).__name__)
-
-
-def _written(address: tuple[str, int]) -> str:
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -9,10 +9,11 @@ from time import monotonic
 from relaywatch.model.evidence import Attempt
 from relaywatch.model.places import Address
 from relaywatch.script.brief import Brief
+from relaywatch.script.link import Link
 from relaywatch.script.probe import Probe
 
 from .attempt import RunningAttempt
-from .connection import Dialer
+from .dialing import Dialer
 from .limits import Limits
 from .surroundings import Surroundings
 
@@ -40,10 +41,14 @@ class Engine:
         """How many attempts are running."""
         return len(self._live)
 
-    def attempt(self, probe: Probe, brief: Brief, surroundings: Surroundings) -> asyncio.Future[Attempt]:
+    def attempt(
+        self, probe: Probe, brief: Brief, surroundings: Surroundings, *, link: Link | None = None
+    ) -> asyncio.Future[Attempt]:
         """Run the probe's script against the brief's endpoint; an attempt always comes back.
 
-        The connection is closed when it does. Cancelling the future ends the attempt without a result.
+        Its channels and ports are closed when it does. Cancelling the future ends it without a result.
+        ``link`` is another link than the plain one: a chain's, which connects to the brief's endpoint all the
+        same, so that this is the proxy's.
         """
         running = RunningAttempt(
             probe,
@@ -51,14 +56,14 @@ class Engine:
             surroundings,
             dialer=self._dialer,
             limits=self._limits,
-            forget=self._live.discard,
+            link=link,
         )
         self._live.add(running)
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
         if self._is_interrupted:
             running.interrupt()
-        running.begin()
+        running.begin(self._live.discard)
         return running.outcome
 
     def interrupt(self) -> None:

@@ -20,7 +20,13 @@ class Limits:
     greeting_seconds: float = 3600.0
     """How much of what its greetings took an attempt is given back, all together: servers that make talkers wait
     do so at every connection, and are no tarpits for that."""
+    port_seconds: float = 10.0
+    """How long our own sink may take to open a port."""
     max_octets_in: int = 1 << 20
     max_operations: int = 10_000
+    max_channels: int = 16
+    """Channels that are open at once."""
+    max_ports: int = 16
+    """Ports of our sink that an attempt may have opened."""
     max_transcript_octets: int = 64 << 10
     """What a transcript may hold; each entry counts 16 octets beside its own."""

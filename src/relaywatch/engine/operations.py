@@ -1,61 +1,36 @@
-"""How each operation of a script is carried out, on one connection at a time."""
+"""How each operation of a script is carried out: those on channels, those of the run, and those beside."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum, auto
-from typing import Any, ClassVar, Final
+from importlib import import_module
+from time import monotonic
+from typing import Any, ClassVar
 
 from relaywatch.model import errors
-from relaywatch.model.evidence import Arrival, Direction, Observation
+from relaywatch.model.evidence import Observation
 from relaywatch.model.places import Endpoint
+from relaywatch.model.tokens import Token
 from relaywatch.script import ops
 
-from .connection import Connection, Dialer, Owner
+from .channels import Channels
+from .dialing import Dialer
 from .limits import Limits
+from .owner import Owner
 from .surroundings import Surroundings
+from .waiting import NEVER, PENDING, Wait
 
-
-class _Pending(Enum):
-    PENDING = auto()
-
-
-PENDING: Final = _Pending.PENDING
-"""Not answered yet."""
-
-NEVER = float("inf")
-
-
-def _not_yet(_op: ops.Op[Any]) -> _Pending:
-    return PENDING
-
-
-@dataclass(slots=True)
-class Wait:
-    """An operation that can't be answered at once.
-
-    ``poll`` is asked for the answer whenever something has changed, ``late`` when ``seconds`` are over;
-    either gives the answer, `PENDING`, another `Wait`, or raises the error that is the answer.
-    While ``is_idle``, the attempt's own time stands still; what it waits for a greeting is given back to it
-    afterwards, within limits.
-    """
-
-    op: Any
-    seconds: float
-    poll: Callable[[Any], Any] = _not_yet
-    late: Callable[[Any], Any] = _not_yet
-    is_idle: bool = False
-    is_for_greeting: bool = False
+_SSH_GRACE_SECONDS = 2.0
+"""For the library to come and to go."""
 
 
 class Operations:
-    """Carries out the operations of one attempt; ``owner`` hears what the connection has to tell."""
+    """Carries out the operations of one attempt; ``owner`` hears what its channels have to tell."""
 
     __slots__ = (
-        "_arrival", "_connection", "_dialer", "_endpoint", "_limits", "_owner", "_surroundings",
-        "observations", "source",
+        "_channels", "_dialer", "_endpoint", "_future", "_limits", "_owner", "_ports", "_surroundings",
+        "observations",
     )  # fmt: skip
 
     def __init__(
@@ -63,10 +38,15 @@ class Operations:
     ) -> None:
         self._owner, self._endpoint, self._surroundings = owner, endpoint, surroundings
         self._dialer, self._limits = dialer, limits
-        self._connection: Connection | None = None
-        self._arrival: asyncio.Future[Arrival | None] | None = None
+        self._channels = Channels(owner, endpoint, surroundings, dialer, limits)
+        self._future: asyncio.Future[Any] | None = None
+        self._ports: dict[Token, None] = {}
         self.observations: list[Observation] = []
-        self.source = ""
+
+    @property
+    def source(self) -> str:
+        """The address of ours that the target has seen."""
+        return self._channels.source
 
     def start(self, op: ops.Op[Any]) -> Any:
         """Carry out an operation: gives its answer, or the `Wait` for it.
@@ -74,137 +54,57 @@ class Operations:
         :raises RelaywatchError: which is the answer too.
         :raises TypeError: if it is no operation but something foreign that the script awaited.
         """
+        on_channel = self._channels.starter(type(op))
+        if on_channel is not None:
+            return on_channel(self._channels, op)
         starter = self._starters.get(type(op))
         if starter is None:
             raise TypeError(f"the script awaited {op!r}, which is no operation")
         return starter(self, op)
 
     def stop_waiting(self) -> None:
-        """Give up on an arrival that is no longer waited for."""
-        if self._arrival is not None:
-            self._arrival.cancel()
-            self._arrival = None
+        """Give up on what is no longer waited for."""
+        if self._future is not None:
+            self._future.cancel()
+            self._future = None
 
     def stop_reading(self) -> None:
-        """Leave what else may come to the peer's own memory."""
-        if self._connection is not None:
-            self._connection.stop_reading()
+        """Leave what else may come to the peers' own memory."""
+        self._channels.stop_reading()
 
-    def close(self, _op: ops.Close | None = None) -> None:
-        """Close the connection, if there is one."""
-        if self._connection is not None:
-            if self._connection.is_connected:
-                self._owner.note("closed by us")
-            self._connection.close()
-            self._connection = None
+    def end(self) -> None:
+        """Close all channels, and all ports of our sink that were asked for."""
+        self._channels.close_all()
+        ports, self._ports = self._ports, {}
+        for token in ports:
+            self._surroundings.close_port(token)
 
-    # --- opening ---------------------------------------------------------------------------------
-
-    def _connect(self, op: ops.Connect) -> Wait:
-        self.close()
-        delay = self._surroundings.admit(self._endpoint.address)
-        if delay > 0:
-            return Wait(op, delay, late=self._dial, is_idle=True)
-        return self._dial(op)
-
-    def _dial(self, op: ops.Connect) -> Wait:
-        self._connection = self._dialer.dial(self._endpoint, self._owner)
-        return Wait(op, self._limits.connect_seconds, self._connected, self._not_connected)
-
-    def _connected(self, _op: ops.Connect) -> _Pending | None:
-        connection = self._sound_connection()
-        if not connection.is_connected:
-            return PENDING
-        self.source = connection.source or self.source
-        return None
-
-    def _not_connected(self, _op: ops.Connect) -> None:
-        text = f"nothing answered in {self._limits.connect_seconds:g} s"
-        self._owner.note(text)
-        self.close()
-        raise errors.ConnectTimeoutError(text)
-
-    def _start_tls(self, op: ops.StartTLS) -> Wait:
-        self._sound_connection().start_tls(op.server_name)
-        self._sound_connection()
-        return Wait(op, self._limits.tls_seconds, self._has_tls, self._no_tls)
-
-    def _has_tls(self, _op: ops.StartTLS) -> ops.TLSSession | _Pending:
-        session = self._open_connection().session
-        if session is None:
-            self._sound_connection()
-            return PENDING
-        return session
-
-    def _no_tls(self, _op: ops.StartTLS) -> None:
-        text = f"no end of the handshake in {self._limits.tls_seconds:g} s"
-        self._owner.note(text)
-        raise errors.TLSFailedError(text)
-
-    # --- octets ----------------------------------------------------------------------------------
-
-    def _send(self, op: ops.Send) -> Wait | None:
-        connection = self._sound_connection()
-        self._owner.record(Direction.CLIENT, op.data)
-        connection.send(op.data)
-        if self._sent(op) is PENDING:
-            return Wait(op, self._limits.send_seconds, self._sent, self._not_sent)
-        return None
-
-    def _sent(self, _op: ops.Send) -> _Pending | None:
-        return None if self._sound_connection().is_drained else PENDING
-
-    def _not_sent(self, _op: ops.Send) -> None:
-        raise self._timed_out(f"the peer took no more octets for {self._limits.send_seconds:g} s")
-
-    def _receive(self, op: ops.Receive) -> bytes | Wait:
-        answer = self._received(op)
-        if answer is PENDING:
-            awaits_greeting = not self._open_connection().has_spoken
-            return Wait(
-                op, self._patience(op), self._received, self._not_received, is_for_greeting=awaits_greeting
-            )
-        return answer
-
-    def _received(self, op: ops.Receive) -> bytes | _Pending:
-        connection = self._open_connection()
-        if connection.inbox:
-            return connection.take(op.max_bytes)
-        if connection.at_eof:
-            return b""
-        self._sound_connection()
-        return PENDING
-
-    def _not_received(self, op: ops.Receive) -> None:
-        raise self._timed_out(f"the peer was silent for {self._patience(op):g} s")
-
-    def _patience(self, op: ops.Receive) -> float:
-        return self._limits.receive_seconds if op.within is None else op.within
-
-    def _peek(self, op: ops.Peek) -> bytes | Wait:
-        if self._connection is None or self._connection.inbox:
-            return self._unread()
-        # What the kernel holds already reaches us in the loop's next turn, which the second call follows.
-        turns = _Turns(self._owner)
-        return Wait(op, NEVER, lambda _op: self._unread() if turns.are_over else PENDING)
-
-    def _unread(self) -> bytes:
-        return bytes(self._connection.inbox) if self._connection is not None else b""
-
-    # --- the run ---------------------------------------------------------------------------------
+    # --- time ------------------------------------------------------------------------------------
 
     def _pause(self, op: ops.Pause) -> Wait | None:
         if op.seconds <= 0:
             return None
         return Wait(op, op.seconds, late=_nothing, is_idle=True)
 
-    def _await_arrival(self, op: ops.AwaitArrival) -> Arrival | Wait | None:
+    def _now(self, _op: ops.Now) -> float:
+        return monotonic()
+
+    # --- the run ---------------------------------------------------------------------------------
+
+    def _await_arrival(self, op: ops.AwaitArrival) -> Any:
         arrival = self._surroundings.await_arrival(op.tokens)
-        if arrival.done():
-            return arrival.result()
-        self._arrival = arrival
-        arrival.add_done_callback(lambda _arrival: self._owner.changed())
-        return Wait(op, NEVER, lambda _op: _outcome(arrival), is_idle=True)
+        return self._wait_for(arrival, Wait(op, NEVER, is_idle=True))
+
+    def _open_port(self, op: ops.OpenPort) -> Any:
+        self._ports[op.token] = None
+        if len(self._ports) > self._limits.max_ports:
+            del self._ports[op.token]
+            raise errors.LimitError(f"more than {self._limits.max_ports} ports of our sink")
+        port = self._surroundings.open_port(op.token, self._endpoint.family)
+        return self._wait_for(port, Wait(op, self._limits.port_seconds, late=self._no_port))
+
+    def _no_port(self, _op: ops.OpenPort) -> None:
+        self._owner.note(f"our sink opened no port in {self._limits.port_seconds:g} s")
 
     def _may_send(self, _op: ops.MaySend) -> bool:
         return self._surroundings.may_send()
@@ -213,57 +113,64 @@ class Operations:
         self.observations.append(op.observation)
         self._surroundings.observed(op.observation)
 
+    # --- SSH -------------------------------------------------------------------------------------
+
+    def _forward_by_ssh(self, op: ops.ForwardBySSH) -> Any:
+        if not self._surroundings.is_canary(op.to):
+            text = f"SSH is to lead to {op.to}, which is no canary of ours"
+            self._owner.note(text)
+            raise errors.NotPermittedError(text)
+        delay = self._surroundings.admit(self._endpoint.address)
+        if delay > 0:
+            return Wait(op, delay, late=self._forward, is_idle=True)
+        return self._forward(op)
+
+    def _forward(self, op: ops.ForwardBySSH) -> Any:
+        task = asyncio.get_running_loop().create_task(self._by_ssh(op))
+        return self._wait_for(task, Wait(op, op.within + _SSH_GRACE_SECONDS, late=self._no_forwarding))
+
+    async def _by_ssh(self, op: ops.ForwardBySSH) -> ops.SSHForwarding:
+        # Late, and not in the loop: importing the library takes longer than checking a host.
+        await asyncio.get_running_loop().run_in_executor(None, import_module, "asyncssh")
+        from .ssh import Forwarding  # noqa: PLC0415
+
+        forwarding = Forwarding(op, self._endpoint, self._dialer, self._owner)
+        answer = await forwarding.run()
+        self._channels.source = forwarding.source or self._channels.source
+        return answer
+
+    def _no_forwarding(self, op: ops.ForwardBySSH) -> ops.SSHForwarding:
+        text = f"no end after {op.within:g} s"
+        self._owner.note(f"SSH: {text}")
+        return ops.SSHForwarding(identification="", error=text)
+
     # --- within ----------------------------------------------------------------------------------
 
-    def _open_connection(self) -> Connection:
-        if self._connection is None:
-            raise errors.LocalProtocolError("there is no connection")
-        return self._connection
-
-    def _sound_connection(self) -> Connection:
-        connection = self._open_connection()
-        if connection.error is not None:
-            # Anew, since an error that is raised twice drags its first traceback along.
-            raise type(connection.error)(*connection.error.args)
-        return connection
-
-    def _timed_out(self, text: str) -> errors.ReadTimeoutError:
-        self._owner.note(text)
-        return errors.ReadTimeoutError(text)
+    def _wait_for(self, future: asyncio.Future[Any], wait: Wait) -> Any:
+        """What the future gives, if it is there already; else the wait for it."""
+        if future.done():
+            return future.result()
+        self._future = future
+        future.add_done_callback(lambda _future: self._owner.changed())
+        wait.poll = lambda _op: _outcome(future)
+        return wait
 
     _starters: ClassVar[dict[type[Any], Callable[[Operations, Any], Any]]] = {
-        ops.Connect: _connect,
-        ops.Send: _send,
-        ops.Receive: _receive,
-        ops.Peek: _peek,
-        ops.StartTLS: _start_tls,
-        ops.Close: close,
         ops.Pause: _pause,
+        ops.Now: _now,
         ops.AwaitArrival: _await_arrival,
         ops.MaySend: _may_send,
         ops.Report: _report,
+        ops.OpenPort: _open_port,
+        ops.ForwardBySSH: _forward_by_ssh,
     }
-
-
-class _Turns:
-    """Two turns of the event loop, after which the owner hears that something has changed."""
-
-    def __init__(self, owner: Owner) -> None:
-        self.are_over = False
-        self._owner = owner
-        loop = asyncio.get_running_loop()
-        loop.call_soon(loop.call_soon, self._end)
-
-    def _end(self) -> None:
-        self.are_over = True
-        self._owner.changed()
 
 
 def _nothing(_op: ops.Pause) -> None:
     return None
 
 
-def _outcome(arrival: asyncio.Future[Arrival | None]) -> Arrival | _Pending | None:
-    if not arrival.done():
+def _outcome(future: asyncio.Future[Any]) -> Any:
+    if not future.done():
         return PENDING
-    return None if arrival.cancelled() else arrival.result()
+    return None if future.cancelled() else future.result()
