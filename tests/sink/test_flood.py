@@ -82,7 +82,7 @@ def test_a_flood_leaves_memory_and_journal_small(run, tmp_path, octets, count, r
 
 
 def test_connections_that_only_sit_there_keep_nobody_out_for_long(run, monkeypatch):
-    monkeypatch.setattr("relaywatch.sink.mailbox._SWEEP", 0.05)
+    monkeypatch.setattr("relaywatch.sink.doorkeeper._SWEEP", 0.05)
     arrivals = []
     limits = Limits(connections=100, connections_per_source=100, idle_when_busy=0.3)
 

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 import pytest
 from tests.sink.loopback import IPV4, IPV6, connect, deliver_async, make_sink, token, until
 
+from relaywatch.sink import doorkeeper as doorkeeper_module
 from relaywatch.sink import mailbox as mailbox_module
 from relaywatch.sink.settings import Limits
 
@@ -20,7 +21,7 @@ ENVELOPE = f"EHLO relay.test\r\nMAIL FROM:<>\r\nRCPT TO:<{token()}@sink.test>\r\
 @pytest.fixture
 def quick_sweep(monkeypatch):
     """Looks at the clock often."""
-    monkeypatch.setattr(mailbox_module, "_SWEEP", 0.05)
+    monkeypatch.setattr(doorkeeper_module, "_SWEEP", 0.05)
 
 
 async def still_works(sink, arrivals):
@@ -236,11 +237,11 @@ def test_too_many_connections_in_all_are_turned_away(run):
 
 
 def test_one_ipv6_customer_counts_as_one_source():
-    sources = {mailbox_module._source(ip_address(text)) for text in ("2001:db8::1", "2001:db8::ffff:1")}
+    sources = {doorkeeper_module.source_of(ip_address(text)) for text in ("2001:db8::1", "2001:db8::ffff:1")}
 
     assert {"2001:db8::/64"} == sources
-    assert "2001:db8:0:1::/64" == mailbox_module._source(ip_address("2001:db8:0:1::1"))
-    assert "192.0.2.1" == mailbox_module._source(ip_address("192.0.2.1"))
+    assert "2001:db8:0:1::/64" == doorkeeper_module.source_of(ip_address("2001:db8:0:1::1"))
+    assert "192.0.2.1" == doorkeeper_module.source_of(ip_address("192.0.2.1"))
 
 
 # --- TLS ---------------------------------------------------------------------------------------

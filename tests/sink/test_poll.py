@@ -46,7 +46,7 @@ def test_a_long_poll_is_answered_by_the_next_arrival(run, tmp_path):
     async def scene():
         async with make_sink(journal=tmp_path) as sink, poll_server(sink) as server:
             waiting = asyncio.create_task(get(server, "/v1/arrivals?after=0&wait=20"))
-            await until(lambda: sink._listeners)
+            await until(lambda: sink._notebook._listeners)
             await asyncio.sleep(0.1)
             assert not waiting.done()
             await arrive(sink, 7)

@@ -284,7 +284,7 @@ def test_settings_default_to_port_25_of_both_families():
 
 
 def test_counting_repeats_takes_bounded_memory(run, monkeypatch):
-    monkeypatch.setattr("relaywatch.sink.server._TOKENS_COUNTED", 4)
+    monkeypatch.setattr("relaywatch.sink.notebook._TOKENS_COUNTED", 4)
     arrivals = []
 
     async def scene():
@@ -292,7 +292,7 @@ def test_counting_repeats_takes_bounded_memory(run, monkeypatch):
             everybody = [f"{token(number)}@sink.test" for number in range(8)]
             for recipient in (*everybody, everybody[-1]):
                 await deliver_async(sink.addresses[0], [recipient])
-            return len(sink._seen), sink.counters.repeated
+            return len(sink._notebook._seen), sink.counters.repeated
 
     counted, repeated = run(scene())
 

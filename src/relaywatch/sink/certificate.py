@@ -6,7 +6,7 @@ import hashlib
 import os
 import ssl
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -36,7 +36,7 @@ class Certificate:
         first = x509.load_pem_x509_certificates(self.chain)[0]
         return hashlib.sha256(first.public_bytes(serialization.Encoding.DER)).hexdigest()
 
-    def server_context(self, *, takes_old_tls: bool = False) -> ssl.SSLContext:
+    def server_context(self, *, takes_old_tls: bool = False, alpn: Sequence[str] = ()) -> ssl.SSLContext:
         """A context for a server that shows this certificate.
 
         With ``takes_old_tls`` it also speaks what an old relay speaks, which else would not deliver.
@@ -44,6 +44,9 @@ class Certificate:
         :raises KeyFileError: if the private key isn't the certificate's.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.options |= ssl.OP_NO_RENEGOTIATION  # a stranger could have us compute for ever
+        if alpn:
+            context.set_alpn_protocols(list(alpn))
         if takes_old_tls:
             context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
             context.set_ciphers("DEFAULT:@SECLEVEL=0")

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from relaywatch.model.tokens import Token
+
 from .recipients import Admit, Recipient
 
 COMMAND_LIMIT = 2048
@@ -60,7 +62,14 @@ class Take:
     message: Message
 
 
-Step = Say | BeginTLS | Take
+@dataclass(frozen=True, slots=True)
+class AnswerFor:
+    """Note that the token was said here, and then answer it; no step comes before that."""
+
+    token: Token
+
+
+Step = Say | BeginTLS | Take | AnswerFor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +82,8 @@ class House:
     admit: Admit
     refused: Callable[[], None]
     """Called for each forward-path that is refused."""
+    find_token: Callable[[str], Token | None] = lambda _text: None
+    """Finds a token of ours; whoever verifies one (``VRFY``) is answered as a canary answers."""
     offers_tls: bool = True
     message_limit: int = 131_072
     recipients_limit: int = 100
@@ -219,7 +230,9 @@ class Dialogue:
     def _noop_command(self, _: str) -> Step:
         return Say(_reply(250, "2.0.0 OK"))
 
-    def _vrfy_command(self, _: str) -> Step:
+    def _vrfy_command(self, argument: str) -> Step:
+        if token := self._house.find_token(argument):
+            return AnswerFor(token)
         return Say(_reply(252, "2.5.0 Send it and see"))  # RFC 5321 section 7.3: tells nothing
 
     def _help_command(self, _: str) -> Step:

@@ -53,12 +53,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """From 1, without gaps; 0 until it is written."""
     at: datetime
     token: Token
-    """The first one in the forward-path."""
+    """The first one in the forward-path, or the one that was said to a canary."""
     kind: ArrivalKind
     source_address: str
     source_port: int
+    port: int = 0
+    """The port of ours that was reached; 0 in journals of before there were canaries."""
     tls: str = ""
-    """The version, if the relay used STARTTLS."""
+    """The version, if the relay used STARTTLS, or the canary was reached by TLS."""
     helo: str = ""
     reverse_path: str = ""
     """Empty for the null reverse-path."""
@@ -67,7 +69,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     received: tuple[str, ...] = ()
     """Outermost first."""
     fields: tuple[tuple[str, str], ...] = ()
-    """Other header fields, the first ones."""
+    """Other header fields, the first ones; of an HTTP request behind ``:method`` and ``:path``."""
     is_report: bool = False
     """It is a multipart/report or an automatic answer."""
     header_token: Token | None = None
@@ -86,6 +88,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             kind=self.kind,
             at=self.at,
             came_from=Endpoint(parse_address(self.source_address), self.source_port),
+            port=self.port,
             reverse_path=self.reverse_path,
             forward_path=self.forward_path,
             helo=self.helo,

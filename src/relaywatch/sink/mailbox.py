@@ -15,30 +15,31 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from ipaddress import ip_network
 from typing import Any, cast
 
-from relaywatch.model.places import Address, Endpoint, parse_address
+from relaywatch.model.places import Endpoint, parse_address
+from relaywatch.model.tokens import Token
 
-from .counters import Counters
-from .dialogue import BeginTLS, Dialogue, House, Message, Say, Step, Take
-from .settings import Limits
+from .dialogue import AnswerFor, BeginTLS, Dialogue, House, Message, Say, Step, Take
+from .doorkeeper import Doorkeeper, Refusal
 
-_SWEEP = 1.0
-"""Seconds between looks at the clock, for all connections at once."""
 _HANDSHAKE = 20.0
 _UNSENT = 16_384
 """Octets of replies that a peer may leave unread before we stop reading from it."""
+_REFUSALS = {
+    Refusal.TOO_MANY: b"421 4.3.2 Too many connections, try later\r\n",
+    Refusal.TOO_MANY_FROM_YOU: b"421 4.7.0 Too many connections from you, try later\r\n",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a message came from; ``tls`` is the version, or empty."""
+    """Where a message came from and which port of ours it reached; ``tls`` is the version, or empty."""
 
     peer: Endpoint
+    port: int
     tls: str
 
 
@@ -46,87 +47,23 @@ TakeMessage = Callable[[Message, Origin], Awaitable[bytes]]
 """Writes a message down and gives the reply; never raises."""
 
 
-class Mailbox:
-    """All connections of the sink: who may come in, for how long."""
+AnswerToken = Callable[[Token, Origin], Awaitable[bytes]]
+"""Notes that a token was said here and gives the reply; never raises."""
 
-    def __init__(
-        self,
-        house: House,
-        take: TakeMessage,
-        *,
-        limits: Limits,
-        counters: Counters,
-        tls: ssl.SSLContext | None,
-    ) -> None:
-        self.house = house
-        self.take = take
-        self.tls = tls
-        self._limits = limits
-        self._counters = counters
-        self._connections: set[Connection] = set()
-        self._sources: Counter[str] = Counter()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._sweeper: asyncio.TimerHandle | None = None
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mailbox:
+    """What all connections of the SMTP server share."""
+
+    house: House
+    take: TakeMessage
+    answer: AnswerToken
+    doorkeeper: Doorkeeper
+    tls: ssl.SSLContext | None
 
     def connection(self) -> Connection:
         """Make the protocol of a new connection."""
         return Connection(self)
-
-    def start(self) -> None:
-        """Begin to watch the clock."""
-        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP, self._sweep)
-
-    async def stop(self) -> None:
-        """Drop all connections, and wait for what is being written down."""
-        if self._sweeper:
-            self._sweeper.cancel()
-        for connection in list(self._connections):
-            connection.drop()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-
-    def enter(self, connection: Connection, peer: Address) -> bytes | None:
-        """Let a connection in, or say why not."""
-        self._counters.connections += 1
-        source = _source(peer)
-        if len(self._connections) >= self._limits.connections:
-            refusal = b"421 4.3.2 Too many connections, try later\r\n"
-        elif self._sources[source] >= self._limits.connections_per_source:
-            refusal = b"421 4.7.0 Too many connections from you, try later\r\n"
-        else:
-            self._connections.add(connection)
-            self._sources[source] += 1
-            self._counters.open_connections = len(self._connections)
-            return None
-        self._counters.turned_away += 1
-        return refusal
-
-    def leave(self, connection: Connection, peer: Address) -> None:
-        """Forget a connection; those that were never let in are none."""
-        if connection not in self._connections:
-            return
-        self._connections.remove(connection)
-        source = _source(peer)
-        self._sources[source] -= 1
-        if not self._sources[source]:
-            del self._sources[source]
-        self._counters.open_connections = len(self._connections)
-
-    def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Carry on work that a connection waits for, even if the connection goes."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        is_busy = len(self._connections) > self._limits.connections / 2
-        idle = self._limits.idle_when_busy if is_busy else self._limits.idle
-        for connection in list(self._connections):
-            if connection.is_overdue(loop.time(), idle=idle, session=self._limits.session):
-                self._counters.timed_out += 1
-                connection.time_out()
-        self._sweeper = loop.call_later(_SWEEP, self._sweep)
 
 
 class Connection(asyncio.Protocol):
@@ -137,6 +74,7 @@ class Connection(asyncio.Protocol):
         self._dialogue = Dialogue(mailbox.house)
         self._transport: asyncio.Transport | None = None
         self._peer: Endpoint | None = None
+        self._port = 0
         self._tls_version = ""
         self._is_waiting = False
         """A message is being written down, or TLS negotiated: no step till then."""
@@ -157,11 +95,12 @@ class Connection(asyncio.Protocol):
             return
         self._transport = transport
         self._peer = peer = Endpoint(parse_address(peername[0].partition("%")[0]), peername[1])
+        self._port = transport.get_extra_info("sockname")[1]
         transport.set_write_buffer_limits(_UNSENT)
-        refusal = self._mailbox.enter(self, peer.address)
+        refusal = self._mailbox.doorkeeper.enter(self, peer.address)
         if refusal:
             self._is_waiting = True
-            transport.write(refusal)
+            transport.write(_REFUSALS[refusal])
             transport.close()
         else:
             transport.write(self._dialogue.greeting)
@@ -170,7 +109,7 @@ class Connection(asyncio.Protocol):
         """Forget the connection."""
         self._transport = None
         if self._peer:
-            self._mailbox.leave(self, self._peer.address)
+            self._mailbox.doorkeeper.leave(self, self._peer.address)
 
     def data_received(self, data: bytes) -> None:
         """Go on with the dialogue."""
@@ -208,7 +147,9 @@ class Connection(asyncio.Protocol):
             case Say(reply, hang_up):
                 self._say(reply, hang_up=hang_up)
             case Take(message):
-                self._wait_for(self._take(message, cast("Endpoint", self._peer)))
+                self._wait_for(self._reply_with(self._mailbox.take(message, self._origin())))
+            case AnswerFor(token):
+                self._wait_for(self._reply_with(self._mailbox.answer(token, self._origin())))
             case BeginTLS(reply):
                 self._wait_for(self._begin_tls(reply))
 
@@ -223,11 +164,13 @@ class Connection(asyncio.Protocol):
     def _wait_for(self, work: Coroutine[Any, Any, None]) -> None:
         self._is_waiting = True
         self._read(wanted=False)
-        self._mailbox.run(work)
+        self._mailbox.doorkeeper.run(work)
 
-    async def _take(self, message: Message, peer: Endpoint) -> None:
-        reply = await self._mailbox.take(message, Origin(peer, self._tls_version))
-        self._say(reply)
+    def _origin(self) -> Origin:
+        return Origin(cast("Endpoint", self._peer), self._port, self._tls_version)
+
+    async def _reply_with(self, reply: Awaitable[bytes]) -> None:
+        self._say(await reply)
         self._go_on()
 
     async def _begin_tls(self, reply: bytes) -> None:
@@ -291,7 +234,3 @@ class Connection(asyncio.Protocol):
         """Drop the connection at once."""
         if self._transport:
             self._transport.abort()
-
-
-def _source(address: Address) -> str:
-    return str(ip_network((address, 64), strict=False)) if address.version == 6 else str(address)

@@ -48,7 +48,7 @@ def read_message(key: bytes, data: bytes) -> MessageFacts:
     return MessageFacts(
         subject=_first(everything, "subject"),
         received=tuple(value for name, value in everything if name.lower() == "received")[:_RECEIVED],
-        fields=_bound(
+        fields=bound_fields(
             [(name, value) for name, value in everything if name.lower() not in {"received", "subject"}]
         ),
         is_report=_is_report(everything),
@@ -77,7 +77,8 @@ def _first(fields: list[Field], name: str) -> str:
     return next((value for field, value in fields if field.lower() == name), "")
 
 
-def _bound(fields: list[Field]) -> tuple[Field, ...]:
+def bound_fields(fields: list[Field]) -> tuple[Field, ...]:
+    """Keep the first fields, few and small enough to be written down."""
     kept: list[Field] = []
     size = 0
     for name, value in fields[:_FIELDS]:

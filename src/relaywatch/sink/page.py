@@ -22,22 +22,33 @@ section + section {{ border-top: 1px solid; margin-top: 2rem }}
 <section lang="en">
 <h1>You found us in your log</h1>
 <p>This host, <b>{domain}</b>, belongs to {operator}. It receives the test messages of <i>relaywatch</i>,
-a tool that looks for mail servers which relay for strangers, before spammers find them.</p>
+a tool that looks for mail servers and proxies which serve strangers, before spammers find them.</p>
 <p>A check asks your server whether it would relay one short message to this host. Nothing is sent to
 anybody else, no password is tried, and this host relays nothing.</p>
+<p>A check of a proxy asks it to lead here, and nowhere else: if one line of ours reaches this host through
+your server, then anybody could reach anything through it, mail servers above all.</p>
 <p>{contact_en}</p>
 </section>
 <section lang="ko">
 <h1>로그에서 저희를 보셨습니까?</h1>
-<p>이 호스트 <b>{domain}</b> 는 {operator} 이(가) 운영합니다. 외부인의 메일을 중계하는 서버를
+<p>이 호스트 <b>{domain}</b> 는 {operator} 이(가) 운영합니다. 외부인에게 열려 있는 메일 서버와 프록시를
 스패머보다 먼저 찾아내는 도구인 <i>relaywatch</i> 의 시험 메일을 받는 곳입니다.</p>
 <p>점검은 귀하의 서버가 짧은 메일 한 통을 이 호스트로 중계하는지만 확인합니다. 다른 사람에게는 아무것도
 보내지 않고, 암호를 시도하지 않으며, 이 호스트는 어떤 메일도 중계하지 않습니다.</p>
+<p>프록시 점검은 프록시에게 이 호스트로만 연결해 달라고 요청합니다. 저희의 한 줄이 귀하의 서버를 거쳐
+이 호스트에 도착한다면, 누구든 그 서버를 거쳐 어디로든, 특히 메일 서버로 연결할 수 있다는 뜻입니다.</p>
 <p>{contact_ko}</p>
 </section>
 </body>
 </html>
 """
+
+
+def render_notice(settings: SinkSettings) -> str:
+    """Say in one line who runs this and whom to ask."""
+    contact = f" Questions: {settings.contact}" if settings.contact else ""
+    text = f"Takes only its own test messages, relays nothing. Run by {settings.operator}.{contact}"
+    return " ".join(text.split())[:400]
 
 
 def render_page(settings: SinkSettings) -> str:

@@ -1,72 +1,100 @@
-"""The sink as a whole: listeners, mailbox, journal, and whoever wants to know of arrivals."""
+"""The sink as a whole: mailbox, canaries and name server, and the notebook behind them."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
-from collections import Counter
+import socket
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Self
 
-from relaywatch.model.evidence import Arrival, ArrivalKind
+from relaywatch.model.errors import UsageError
+from relaywatch.model.evidence import ArrivalKind
 from relaywatch.model.places import Address, Endpoint
-from relaywatch.model.tokens import Token
+from relaywatch.model.tokens import Token, verify_token
 from relaywatch.script.brief import CanaryPlaces
 
-from .certificate import make_certificate
+from .answering import Answerer, Circumstances
+from .canaries import Canaries
+from .certificate import Certificate, make_certificate
 from .counters import Counters
-from .dialogue import House, Message
-from .journal import GroupCommit, Journal, Record
-from .listening import endpoints, listen
+from .datagrams import DatagramPort, React, Turnstile, answer_words
+from .dialogue import House
+from .doorkeeper import Doorkeeper
+from .errors import ListenError
+from .journal import Journal
+from .listening import (
+    datagram_endpoints,
+    endpoints,
+    hold_port,
+    listen,
+    listen_where_possible,
+    take_datagrams_where_possible,
+)
+from .mail import MailDesk
 from .mailbox import Mailbox, Origin
-from .message import MessageFacts, read_message
-from .people import PeopleMail
-from .recipients import Recipient, admit_recipients
+from .name_server import NameServer
+from .notebook import Notebook, OnArrival
+from .own_ports import OwnPorts
+from .page import render_notice, render_page
+from .places import at_each
+from .recipients import admit_recipients, find_token
 from .settings import SinkSettings
+from .zone import Zone
 
-OnArrival = Callable[[Arrival], object]
-
-_log = logging.getLogger(__name__)
-_TOKENS_COUNTED = 200_000
-"""Tokens whose arrivals are counted; beyond, the oldest half is forgotten."""
-
-_NOTED = b"250 2.0.0 Noted\r\n"
-_TRY_LATER = b"451 4.3.0 Can't write it down now, try later\r\n"
-_NO_ROOM = b"452 4.2.2 Nobody has read the mail here for long, try later\r\n"
+_UNWRITTEN = b"451 4.3.0 Can't write it down now, try later\r\n"
 
 
 class Sink:
-    """Receives our own test messages for as long as it is entered.
+    """Receives our own test messages, and whoever says our tokens, for as long as it is entered.
 
     ::
 
         async with Sink(settings, key, on_arrival=board.note) as sink: ...
 
     Works in the running event loop, asyncio's or uvloop's. Each of ``on_arrival`` is called in that loop
-    after the arrival is in the journal and before the relay hears 250.
+    after the arrival is in the journal and before the sender hears an answer.
     """
 
     def __init__(
         self, settings: SinkSettings, key: bytes, *, on_arrival: OnArrival | Iterable[OnArrival] = ()
     ) -> None:
+        """Listen nowhere yet.
+
+        :raises UsageError: if the zone is no domain, or the name server is to listen without one.
+        """
         self.settings = settings
         self.counters = Counters()
-        self.journal: Journal | None = None
-        self._key = key
-        self._listeners: list[OnArrival] = [on_arrival] if callable(on_arrival) else list(on_arrival)
-        self._seen: Counter[Token] = Counter()
+        self._find: Callable[[str], Token | None] = partial(verify_token, key)
+        listeners = [on_arrival] if callable(on_arrival) else list(on_arrival)
+        self._notebook = Notebook(limits=settings.limits, counters=self.counters, listeners=listeners)
+        self._mail = MailDesk(settings, key, self._notebook, self.counters)
+        self._answerer = Answerer(key, self._notebook)
+        self._mail_door = Doorkeeper(settings.limits.of_mail, self.counters)
+        self._canary_door = Doorkeeper(settings.limits.of_canaries, self.counters)
+        certificate = settings.certificate or make_certificate([settings.domain])
+        self._mailbox = self._make_mailbox(key, certificate)
+        self._canaries = self._make_canaries(certificate)
+        self._name_server = self._make_name_server()
+        self._own_ports = OwnPorts(self._answerer, self._canary_door)
         self._servers: list[asyncio.Server] = []
-        self._mailbox = self._make_mailbox()
-        self._commit: GroupCommit | None = None
-        self._people: PeopleMail | None = None
-        self._opened = contextlib.ExitStack()
+        self._canary_servers: list[asyncio.Server] = []
+        self._name_servers: list[asyncio.Server] = []
+        self._datagram_ports: list[asyncio.DatagramTransport] = []
+        self._name_ports: list[asyncio.DatagramTransport] = []
+        self._dead_ports: dict[tuple[Address, ...], int] = {}
+        self._held: list[socket.socket] = []
+        self._left_out: list[str] = []
+
+    @property
+    def journal(self) -> Journal | None:
+        """The journal, if it keeps one and is entered."""
+        return self._notebook.journal
 
     @property
     def addresses(self) -> tuple[Endpoint, ...]:
-        """Where it listens, with the ports that it got."""
+        """Where it takes mail, with the ports that it got."""
         return endpoints(self._servers)
 
     async def __aenter__(self) -> Self:
@@ -75,13 +103,21 @@ class Sink:
         :raises ListenError: if an address and port can't be had.
         :raises JournalError: if the journal can't be opened.
         """
+        settings = self.settings
         try:
-            self._open_files()
-            self._servers = await listen(self.settings.listen, self._mailbox.connection)
+            self._mail.open()
+            if settings.journal:
+                self._notebook.open(settings.journal)
+            await self.listen_at(settings.listen)
+            await self.listen_smtp_also_at(settings.smtp_also)
+            await self.listen_canaries_at(settings.canary_listen)
+            await self.listen_datagrams_at(settings.canary_udp)
+            await self._answer_names_at(settings.dns_listen)
         except BaseException:
             await self._close()
             raise
-        self._mailbox.start()
+        self._mail_door.start()
+        self._canary_door.start()
         return self
 
     async def __aexit__(
@@ -90,44 +126,66 @@ class Sink:
         await self._close()
 
     async def listen_at(self, where: Iterable[Endpoint]) -> None:
-        """Listen there as well.
+        """Take mail there as well.
 
         :raises ListenError: if an address and port can't be had.
         """
         self._servers += await listen(where, self._mailbox.connection)
+
+    def subscribe(self, on_arrival: OnArrival) -> Callable[[], None]:
+        """Call this at each arrival too, until the function that comes back is called."""
+        return self._notebook.subscribe(on_arrival)
 
     # --- canaries, behind which proxies are proven ---------------------------------------------
 
     @property
     def canary_endpoints(self) -> tuple[Endpoint, ...]:
         """Where canaries wait over TCP, in the order in which they were wanted."""
-        raise NotImplementedError
+        return endpoints(self._canary_servers)
+
+    @property
+    def datagram_endpoints(self) -> tuple[Endpoint, ...]:
+        """Where canaries wait over UDP."""
+        return datagram_endpoints(self._datagram_ports)
+
+    @property
+    def name_server_endpoints(self) -> tuple[Endpoint, ...]:
+        """Where names of the zone are answered over UDP."""
+        return datagram_endpoints(self._name_ports)
 
     @property
     def left_out(self) -> tuple[str, ...]:
         """Where it was to listen and can't, with the reason, for people."""
-        raise NotImplementedError
+        return tuple(self._left_out)
 
     async def listen_canaries_at(self, where: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
         """Have canaries wait there too, over TCP: those that could be had.
 
         :raises ListenError: if none can be had.
         """
-        raise NotImplementedError
+        servers, failures = await listen_where_possible(where, self._canaries.connection)
+        self._leave_out(failures)
+        self._canary_servers += servers
+        return endpoints(servers)
 
     async def listen_datagrams_at(self, where: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
         """Have canaries wait there too, over UDP: those that could be had.
 
         :raises ListenError: if none can be had.
         """
-        raise NotImplementedError
+        ports = await self._take_datagrams(where, answer_words(self._find, self._answerer))
+        self._datagram_ports += ports
+        return datagram_endpoints(ports)
 
     async def listen_smtp_also_at(self, where: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
         """Take mail there too, like `listen_at`: those that could be had.
 
         :raises ListenError: if none can be had.
         """
-        raise NotImplementedError
+        servers, failures = await listen_where_possible(where, self._mailbox.connection)
+        self._leave_out(failures)
+        self._servers += servers
+        return endpoints(servers)
 
     def reserve_dead_port(self, *addresses: Address) -> int:
         """Hold a port at which nobody answers at any of these addresses while the sink is up, TCP and UDP.
@@ -136,11 +194,28 @@ class Sink:
 
         :raises ListenError: if there is none.
         """
-        raise NotImplementedError
+        if addresses not in self._dead_ports:
+            port, held = hold_port(addresses)
+            self._held += held
+            self._dead_ports[addresses] = port
+        return self._dead_ports[addresses]
 
     def canary_places(self, *addresses: Address, name: str | None = None) -> CanaryPlaces:
-        """What waits at each of these addresses of ours, with the dead port if one was reserved there."""
-        raise NotImplementedError
+        """What waits at each of these addresses of ours, with the dead port if one was reserved there.
+
+        Those of ``canary_addresses`` may be translated to whatever we listen at.
+        """
+        at = partial(at_each, addresses, translated=self.settings.canary_addresses)
+        dead = at([Endpoint(address, port) for held, port in self._dead_ports.items() for address in held])
+        return CanaryPlaces(
+            addresses=addresses,
+            ports=at(self.canary_endpoints),
+            smtp_ports=at(self.addresses),
+            udp_port=next(iter(at(self.datagram_endpoints)), None),
+            dead_port=next(iter(dead), None),
+            name=name,
+            zone=self.settings.canary_zone or None if self._name_ports else None,
+        )
 
     async def open_port(self, token: Token, address: Address) -> Endpoint:
         """Listen on a port of the token's own: any connection there is an arrival of its.
@@ -149,166 +224,104 @@ class Sink:
 
         :raises ListenError: if it can't be had, or too many are open.
         """
-        raise NotImplementedError
+        return await self._own_ports.open(token, address)
 
     def close_port(self, token: Token) -> None:
         """Close the token's own port, if it has one."""
-        raise NotImplementedError
-
-    def subscribe(self, on_arrival: OnArrival) -> Callable[[], None]:
-        """Call this at each arrival too, until the function that comes back is called."""
-        self._listeners.append(on_arrival)
-        return lambda: self._listeners.remove(on_arrival)
+        self._own_ports.close(token)
 
     # --- opening and closing -------------------------------------------------------------------
 
-    def _make_mailbox(self) -> Mailbox:
+    def _make_mailbox(self, key: bytes, certificate: Certificate) -> Mailbox:
         settings, limits = self.settings, self.settings.limits
         people_at = (settings.domain, *settings.human_domains) if settings.human_maildir else ()
-        certificate = settings.certificate or make_certificate([settings.domain])
         house = House(
             domain=settings.domain,
-            notice=_notice(settings),
-            admit=admit_recipients(self._key, people_at=people_at),
+            notice=render_notice(settings),
+            admit=admit_recipients(key, people_at=people_at),
             refused=self._count_refused,
+            find_token=partial(find_token, key),
             message_limit=limits.message,
             recipients_limit=limits.recipients,
             errors_limit=limits.errors,
             commands_limit=limits.commands,
         )
         return Mailbox(
-            house,
-            self._take,
-            limits=limits,
-            counters=self.counters,
+            house=house,
+            take=self._mail.take,
+            answer=self._answer_verify,
+            doorkeeper=self._mail_door,
             tls=certificate.server_context(takes_old_tls=True),
         )
 
-    def _open_files(self) -> None:
-        settings, limits = self.settings, self.settings.limits
-        if settings.human_maildir:
-            self._people = PeopleMail(settings.human_maildir, room=limits.human_messages)
-        if settings.journal:
-            self.journal = Journal(
-                settings.journal,
-                segment_octets=limits.journal_segment,
-                segments=limits.journal_segments,
-            )
-            self._opened.callback(self.journal.close)
-            self._commit = GroupCommit(self.journal)
-            self._opened.callback(self._commit.close)
-            self._seen = Counter(record.token for record in self.journal.read_all())
+    def _make_canaries(self, certificate: Certificate) -> Canaries:
+        return Canaries(
+            find=self._find,
+            answerer=self._answerer,
+            doorkeeper=self._canary_door,
+            tls=certificate.server_context(takes_old_tls=True, alpn=("http/1.1",)),
+            notice=render_notice(self.settings),
+            page=partial(render_page, self.settings),
+        )
+
+    def _make_name_server(self) -> NameServer | None:
+        settings = self.settings
+        if not settings.canary_zone:
+            if settings.dns_listen:
+                raise UsageError("a name server needs a zone to answer for")
+            return None
+        server = None if settings.domain.startswith("[") else settings.domain
+        try:
+            zone = Zone(settings.canary_zone, settings.canary_addresses, server=server)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        return NameServer(zone=zone, find=self._find, answerer=self._answerer, doorkeeper=self._canary_door)
+
+    async def _answer_names_at(self, where: tuple[Endpoint, ...]) -> None:
+        if self._name_server is None:
+            return
+        self._name_ports += await self._take_datagrams(where, self._name_server.react)
+        over_tcp = datagram_endpoints(self._name_ports)
+        servers, failures = await listen_where_possible(over_tcp, self._name_server.connection)
+        self._leave_out(failures)
+        self._name_servers += servers
+
+    async def _take_datagrams(
+        self, where: Iterable[Endpoint], react: React
+    ) -> list[asyncio.DatagramTransport]:
+        turnstile = Turnstile(self.settings.limits)
+        ports, failures = await take_datagrams_where_possible(
+            where, lambda: DatagramPort(react, self._canary_door, turnstile)
+        )
+        self._leave_out(failures)
+        return ports
+
+    def _leave_out(self, failures: Iterable[ListenError]) -> None:
+        self._left_out += map(str, failures)
 
     async def _close(self) -> None:
-        for server in self._servers:
+        servers = [*self._servers, *self._canary_servers, *self._name_servers]
+        for server in servers:
             server.close()
-        await self._mailbox.stop()
-        for server in self._servers:
+        for port in (*self._datagram_ports, *self._name_ports):
+            port.close()
+        self._own_ports.close_all()
+        for held in self._held:
+            held.close()
+        await self._mail_door.stop()
+        await self._canary_door.stop()
+        for server in servers:
             await server.wait_closed()
-        self._servers.clear()
-        self._opened.close()
+        for opened in (self._servers, self._canary_servers, self._name_servers):
+            opened.clear()
+        self._notebook.close()
 
-    # --- a message -----------------------------------------------------------------------------
+    # --- what the mailbox asks -----------------------------------------------------------------
 
     def _count_refused(self) -> None:
         self.counters.unknown_recipients += 1
 
-    async def _take(self, message: Message, origin: Origin) -> bytes:
-        """Write down what a message proves; the reply tells whether that is done."""
-        self.counters.messages += 1
-        records = self._records(message, origin)
-        try:
-            await self._note(records)
-        except Exception:  # noqa: BLE001  whatever it is, 250 would be a lie
-            self.counters.failures += 1
-            self._seen.subtract(record.token for record in records)
-            _log.exception("an arrival can't be written down; the relay is told to try later")
-            return _TRY_LATER
-        if any(recipient.token is None for recipient in message.recipients):
-            return await self._keep_for_people(message, origin)
-        return _NOTED
-
-    def _records(self, message: Message, origin: Origin) -> list[Record]:
-        paths = self._worth_noting(message.recipients)
-        if not paths:
-            return []  # a flood of repeats isn't worth reading
-        facts = read_message(self._key, message.data)
-        return [_record(message, token, path, facts=facts, origin=origin) for token, path in paths.items()]
-
-    def _worth_noting(self, recipients: Iterable[Recipient]) -> dict[Token, str]:
-        """Each token with its first forward-path, without those that have come often enough."""
-        paths: dict[Token, str] = {}
-        for recipient in recipients:
-            if recipient.token:
-                paths.setdefault(recipient.token, recipient.forward_path)
-        most = self.settings.limits.arrivals_per_token
-        kept = {token: path for token, path in paths.items() if self._seen[token] < most}
-        self.counters.repeated += len(paths) - len(kept)
-        self._seen.update(kept.keys())
-        self._forget_oldest()
-        return kept
-
-    def _forget_oldest(self) -> None:
-        if len(self._seen) > _TOKENS_COUNTED:
-            for token in list(self._seen)[: _TOKENS_COUNTED // 2]:
-                del self._seen[token]
-
-    async def _note(self, records: list[Record]) -> None:
-        if not records:
-            return
-        if self._commit:
-            records = await self._commit.append(records)
-        self.counters.arrivals += len(records)
-        for record in records:
-            self._tell(record.arrival())
-
-    def _tell(self, arrival: Arrival) -> None:
-        for listener in tuple(self._listeners):
-            try:
-                listener(arrival)
-            except Exception:  # noqa: BLE001  a listener's fault must not cost the relay its 250
-                _log.exception("a listener failed at an arrival")
-
-    async def _keep_for_people(self, message: Message, origin: Origin) -> bytes:
-        self.counters.for_people += 1
-        now = datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S +0000")
-        trace = (
-            f"Return-Path: <{_printable(message.reverse_path)}>\r\n"
-            f"Received: from {_printable(message.helo) or 'unknown'} ({origin.peer})\r\n"
-            f"\tby {self.settings.domain} with SMTP; {now}\r\n"
-        )
-        is_kept = self._people is not None and await self._people.keep(trace, message.data)
-        return _NOTED if is_kept else _NO_ROOM
-
-
-def _record(
-    message: Message, token: Token, forward_path: str, *, facts: MessageFacts, origin: Origin
-) -> Record:
-    is_bounce = facts.is_report and not message.reverse_path
-    return Record(
-        at=datetime.now(UTC),
-        token=token,
-        kind=ArrivalKind.BOUNCE if is_bounce else ArrivalKind.MAIL,
-        source_address=str(origin.peer.address),
-        source_port=origin.peer.port,
-        tls=origin.tls,
-        helo=message.helo,
-        reverse_path=message.reverse_path,
-        forward_path=forward_path,
-        subject=facts.subject,
-        received=facts.received,
-        fields=facts.fields,
-        is_report=facts.is_report,
-        header_token=facts.header_token,
-        octets=len(message.data),
-    )
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text)
-
-
-def _notice(settings: SinkSettings) -> str:
-    contact = f" Questions: {settings.contact}" if settings.contact else ""
-    text = f"Takes only its own test messages, relays nothing. Run by {settings.operator}.{contact}"
-    return " ".join(text.split())[:400]
+    async def _answer_verify(self, token: Token, origin: Origin) -> bytes:
+        how = Circumstances(kind=ArrivalKind.TCP, peer=origin.peer, port=origin.port, tls=origin.tls)
+        answer = await self._answerer.answer(token, how)
+        return f"252 2.0.0 {answer}\r\n".encode("ascii") if answer else _UNWRITTEN

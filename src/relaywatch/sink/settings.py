@@ -14,6 +14,17 @@ ANY_ADDRESS_25 = (Endpoint(IPv4Address("0.0.0.0"), 25), Endpoint(IPv6Address("::
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """How many connections of one kind there may be, and for how long; see `Limits`."""
+
+    connections: int
+    per_source: int
+    idle: float
+    idle_when_busy: float
+    session: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What one stranger, and all of them together, may take. Times in seconds, sizes in octets."""
 
@@ -34,13 +45,45 @@ class Limits:
     """A message; RFC 5321 section 4.5.3.1.8 asks for 100."""
     message: int = 131_072
     """Ours have 2 KiB; a bounce brings ours back within its own."""
+    canary_connections: int = 300
+    """At once, in all, beside those for mail, so that neither keeps the other out."""
+    canary_idle: float = 15.0
+    """Until the words are complete; a proxy has had its time before it connects."""
+    canary_idle_when_busy: float = 5.0
+    canary_session: float = 60.0
+    datagrams_per_source: int = 50
+    """A second; resolvers ask for many. Those beyond get no answer."""
+    datagrams: int = 1000
+    """A second, in all."""
     arrivals_per_token: int = 10
-    """Further arrivals of the same token are answered alike and not written down."""
+    """Further arrivals of the same token and kind are answered alike and not written down."""
     journal_segment: int = 16 * 1024 * 1024
     journal_segments: int = 8
     """The oldest is deleted when there would be more."""
     human_messages: int = 1000
     """Kept in the Maildir for postmaster; further ones are deferred until somebody reads it."""
+
+    @property
+    def of_mail(self) -> Quota:
+        """What holds for SMTP connections."""
+        return Quota(
+            connections=self.connections,
+            per_source=self.connections_per_source,
+            idle=self.idle,
+            idle_when_busy=self.idle_when_busy,
+            session=self.session,
+        )
+
+    @property
+    def of_canaries(self) -> Quota:
+        """What holds for connections to canaries and to the DNS server."""
+        return Quota(
+            connections=self.canary_connections,
+            per_source=self.connections_per_source,
+            idle=self.canary_idle,
+            idle_when_busy=self.canary_idle_when_busy,
+            session=self.canary_session,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
