@@ -237,7 +237,19 @@ def _read_ssh(said: str) -> tuple[Reach, str]:
 
 
 def _turn_udp(asked: Errand) -> tuple[list[str], bytes]:
-    command = ["turnutils_uclient", "-c", "-n", "2", "-m", "1", "-l", "100", "-p", str(asked.request.port)]
+    command = [
+        "turnutils_uclient",
+        "-v",
+        "-c",
+        "-n",
+        "2",
+        "-m",
+        "1",
+        "-l",
+        "100",
+        "-p",
+        str(asked.request.port),
+    ]
     command += ["-e", asked.destination, "-r", str(asked.port)]
     if asked.request.transport == "tls":
         command += ["-t", "-S"]

@@ -32,6 +32,7 @@ class Outcome(StrEnum):
     KEPT = "kept"  # accepted, and nothing arrives
     STOPPED = "stopped"  # refused or kept
     BOUNCED = "bounced"  # accepted, and only a bounce arrives, at the reverse-path
+    UNREACHABLE = "unreachable"  # no mail server answers on that way
 
 
 class Reach(StrEnum):
@@ -64,9 +65,10 @@ class Protocol(StrEnum):
 
 
 class Via(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The HTTP proxy through which an envelope goes: this case's own, by CONNECT."""
+    """The proxy through which an envelope goes: this case's own."""
 
     port: int
+    protocol: Literal["http", "socks4", "socks5"] = "http"
     destination: str = "127.0.0.1"  # filled in like an address
 
 

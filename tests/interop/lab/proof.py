@@ -117,7 +117,7 @@ def _send(case: Case, envelope: Envelope, inside: list[str]) -> _Sent:
 def _settle(sent: _Sent, journal: Journal) -> Finding:
     patience = _ARRIVES if sent.envelope.outcome in {Outcome.DELIVERED, Outcome.BOUNCED} else _SILENT
     arrived = journal.wait(sent.token, sent.at + (patience if sent.answer.accepted else 0))
-    outcome: str = arrived or (Outcome.KEPT if sent.answer.accepted else Outcome.REFUSED)
+    outcome: str = arrived or sent.answer.outcome
     if sent.envelope.retry_after and not sent.deferred:
         outcome += ", never deferred"
     return Finding(sent.envelope, outcome, sent.answer.reply, sent.answer.dialogue)

@@ -5,21 +5,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import plan
-from .cases import Case, Envelope
+from .cases import Case, Envelope, Outcome
 from .errors import LabError
 from .shell import tail
 
 _REFUSED = frozenset({22, 23, 24, 25, 26})  # EHLO, MAIL, RCPT, DATA, message: see swaks, "EXIT CODES"
+_UNREACHABLE = frozenset({2, 6, 21})  # no connection, lost before a greeting, no greeting
 _PATIENCE = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Whether the server took the message, its last refusing reply ("" if none), and the dialogue."""
+    """What the server made of the message, its last refusing reply ("" if none), and the dialogue."""
 
-    accepted: bool
+    outcome: Outcome  # KEPT, REFUSED or UNREACHABLE: what arrives isn't known here
     reply: str
     dialogue: str
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the server took the message."""
+        return self.outcome is Outcome.KEPT
 
 
 def send(inside: Sequence[str], case: Case, envelope: Envelope, token: str) -> Answer:
@@ -34,12 +40,15 @@ def send(inside: Sequence[str], case: Case, envelope: Envelope, token: str) -> A
         check=False,
     )
     dialogue = done.stdout + done.stderr
+    if done.returncode in _UNREACHABLE and envelope.outcome is Outcome.UNREACHABLE:
+        return Answer(Outcome.UNREACHABLE, "", dialogue)
     if done.returncode not in _REFUSED | {0}:
         raise LabError(f"{case.name}: swaks ended with {done.returncode}:\n{tail(dialogue, 30)}")
     refusals = [
         line.split(maxsplit=1)[1] for line in dialogue.splitlines() if line.startswith(("<** ", "<~* "))
     ]
-    return Answer(done.returncode == 0, refusals[-1] if refusals else "", dialogue)
+    outcome = Outcome.REFUSED if done.returncode else Outcome.KEPT
+    return Answer(outcome, refusals[-1] if refusals else "", dialogue)
 
 
 def command(case: Case, envelope: Envelope, token: str) -> list[str]:
@@ -69,7 +78,7 @@ def _way(case: Case, envelope: Envelope, server: str) -> list[str]:
     if not envelope.via:
         return ["--server", server, "--port", str(envelope.port)]
     destination = fill(envelope.via.destination, case, "")
-    tunnel = ["ncat", "--proxy-type", "http", "--proxy", f"{server}:{envelope.via.port}"]
+    tunnel = ["ncat", "--proxy-type", envelope.via.protocol, "--proxy", f"{server}:{envelope.via.port}"]
     return ["--pipe", " ".join([*tunnel, destination, str(envelope.port)])]
 
 

@@ -69,7 +69,11 @@ class _Caller(socketserver.BaseRequestHandler):
         said = _read(link)
         answer = self._note(transport, said).encode()
         if b" HTTP/1" in said.split(b"\n", 1)[0]:
-            head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nCache-Control: no-store\r\n"
+            # As web servers do: a tunnel is not to be had here, whoever passed the request on.
+            status = (
+                b"200 OK" if said.startswith((b"GET ", b"HEAD ", b"POST ")) else b"405 Method Not Allowed"
+            )
+            head = b"HTTP/1.1 %s\r\nContent-Type: text/plain\r\nCache-Control: no-store\r\n" % status
             answer = head + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % (len(answer) + 1) + answer
         link.sendall(answer + b"\n")
 
