@@ -7,7 +7,7 @@ from relaywatch.model.places import Address, Endpoint
 
 from .brief import Brief
 from .link import Link
-from .tunnels import Answer, Destination, OpenTunnel, open_link
+from .tunnels import Destination, OpenTunnel, open_link
 
 
 class ChainedLink(Link):
@@ -33,11 +33,13 @@ class ChainedLink(Link):
 
         :raises ConnectRefusedError: if the proxy leads no further, as if nobody listened there.
         """
+        self._buffer.clear()
         plain = Link()
         await open_link(plain, self._proxy)
         token = self._proxy.token(f"chain {self._destination}")
         opening = await self._tunnel(plain, self._proxy, self._destination, token)
-        self._buffer.clear()
         self._buffer += plain.taken()
-        if opening.answer is not Answer.YES:
+        if (
+            opening.stream is not plain
+        ):  # our own operations go through a tunnel that is the connection itself
             raise ConnectRefusedError(f"the proxy doesn't lead to {self._destination}: {opening.reply}")

@@ -12,8 +12,10 @@ from .tunnels import Answer, Destination, Opening
 
 MAX_BODY = 8192
 """Octets of a body that are read; our canary's answer is shorter."""
-_FAILED = frozenset({502, 503, 504})
-"""Status codes of a proxy that tried and could not connect (RFC 9110 sections 15.6.3 to 15.6.5)."""
+_FAILED = frozenset({500, 502, 503, 504})
+"""Status codes of a proxy that tried and could not connect (RFC 9110 section 15.6); tinyproxy says 500."""
+_TOO_MANY_REQUESTS = 429
+"""RFC 6585 section 4."""
 _CREDENTIALS = frozenset({401, 407})
 
 
@@ -73,15 +75,16 @@ async def exchange_with(
 def read_tunnel(link: Link, exchange: Exchange, head: ResponseHead, command: str) -> Opening:
     """What the answer to CONNECT says; with a yes, the link is the tunnel.
 
-    A 2xx with a length is no tunnel but a page: an answer to CONNECT has no content (RFC 9110 section 9.3.6).
+    A 2xx that announces content is a page, unless our canary says otherwise: an answer to CONNECT has none, and
+    what it says of any must be ignored (RFC 9110 section 9.3.6).
     """
     answer = classify(head)
-    if answer is Answer.YES and has_content(head):
-        return Opening(answer=Answer.PAGE, reply=str(head), command=command)
-    if answer is Answer.YES:
-        link.unread(exchange.rest())
-        return Opening(answer=answer, reply=str(head), command=command, stream=link)
-    return Opening(answer=answer, reply=str(head), command=command)
+    if answer is not Answer.YES:
+        return Opening(answer=answer, reply=str(head), command=command)
+    link.unread(exchange.rest())
+    if has_content(head):
+        answer = Answer.PAGE
+    return Opening(answer=answer, reply=str(head), command=command, stream=link)
 
 
 def classify(head: ResponseHead) -> Answer:
@@ -90,6 +93,8 @@ def classify(head: ResponseHead) -> Answer:
         return Answer.YES
     if head.status_code in _CREDENTIALS:
         return Answer.CREDENTIALS
+    if head.status_code == _TOO_MANY_REQUESTS:
+        return Answer.TOO_MANY
     return Answer.FAILED if head.status_code in _FAILED else Answer.NO
 
 

@@ -8,56 +8,41 @@ is always a canary of ours (or the dead one). The rest is here, so that every pr
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from relaywatch.model import errors
-from relaywatch.model.canary import MAX_ANSWER, canary_words, read_canary_answer
+from relaywatch.model.canary import read_canary_answer
 from relaywatch.model.evidence import Fact, Observation
 from relaywatch.model.places import Address, Family, Transport
 from relaywatch.model.tokens import Token
 
+from .asking import CanaryKind, Destination, as_text, ask_canary
 from .brief import Brief, CanaryPlaces, Depth
 from .link import Link, Stream
 
+__all__ = [
+    "Answer",
+    "CanaryKind",
+    "Destination",
+    "OpenTunnel",
+    "Opening",
+    "Way",
+    "as_text",
+    "ask_canary",
+    "dead_destination",
+    "destinations",
+    "open_link",
+    "survey",
+]
+
 SHOWN_OCTETS = 300
 """Octets of what came instead of an answer that are worth keeping."""
-_DATAGRAMS = 3
-"""How often the words are said where they may get lost."""
 _STANDARD_PORTS = 4
 """Destination ports that are asked of a door that has let none through."""
-
-
-class CanaryKind(StrEnum):
-    """What waits at the destination."""
-
-    WORDS = "words"
-    """Takes ``relaywatch TOKEN``, HTTP or TLS."""
-    SMTP = "smtp"
-    """Our SMTP server: greets, and answers ``VRFY TOKEN``."""
-    DATAGRAMS = "datagrams"
-    NOTHING = "nothing"
-    """The dead canary: a port at which nobody listens, or a name that can't exist."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Destination:
-    """Where a proxy is asked to lead: an address of ours, or with ``name`` whatever that resolves to."""
-
-    address: Address
-    port: int
-    kind: CanaryKind
-    name: str | None = None
-
-    @property
-    def host(self) -> str:
-        """The host as a URI writes it: the name, or the address, in brackets if need be (RFC 3986)."""
-        if self.name is not None:
-            return self.name
-        return f"[{self.address}]" if self.address.version == 6 else str(self.address)
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+_PAGE = (b"http/1.", b"<!doctype html", b"<html")
+"""How a web server begins to answer, in lower case."""
 
 
 class Answer(StrEnum):
@@ -70,6 +55,8 @@ class Answer(StrEnum):
     CREDENTIALS = "credentials"
     FAILED = "failed"
     """It tried, and could not connect."""
+    TOO_MANY = "too-many"
+    """It says that we ask too much, and decides nothing."""
     FOREIGN = "foreign"
     """It doesn't speak this protocol."""
 
@@ -100,7 +87,7 @@ class Way:
     """One way to ask: a row of a probe's table. Its cases are called ``NAME-PORT``.
 
     ``by_name`` asks for our canary's name instead of its address; ``to`` is the family of the destination,
-    that of the door if none; ``kind`` is what has to wait there; ``ports`` is how many destination ports
+    that of the door if none and if we have one; ``kind`` is what has to wait there; ``ports`` is how many destination ports
     are tried at most where none is let through.
     """
 
@@ -115,67 +102,12 @@ class Way:
     """Whether SMTP ports are destinations too."""
 
 
-async def ask_canary(
-    stream: Stream, brief: Brief, destination: Destination, token: Token
-) -> tuple[Address | None, bytes]:
-    """Say the token through an open tunnel: from where our canary was reached, if it was, and what was heard."""
-    if destination.kind is CanaryKind.DATAGRAMS:
-        return await _ask_by_datagrams(stream, brief, token)
-    if destination.kind is CanaryKind.SMTP:
-        heard = await _listen(stream, lambda text: text.startswith("220") and "\n" in text, brief)
-        if not heard.startswith(b"220"):
-            return None, heard
-        await stream.send(b"VRFY " + token.encode() + b"\r\n")
-    else:
-        await stream.send(canary_words(token) + b"\r\n")
-
-    def is_answered(text: str) -> bool:
-        return read_canary_answer(brief.mint.key, token, text) is not None
-
-    heard = await _listen(stream, is_answered, brief)
-    return read_canary_answer(brief.mint.key, token, as_text(heard)), heard
-
-
-async def _listen(stream: Stream, is_enough: Callable[[str], bool], brief: Brief) -> bytes:
-    """What comes, until it is enough, is too much, or nothing more comes."""
-    heard = bytearray()
-    while len(heard) < MAX_ANSWER and not is_enough(as_text(bytes(heard))):
-        try:
-            data = await stream.read_some(within=brief.patience.canary)
-        except (errors.PeerClosedError, errors.ReadTimeoutError):
-            break
-        if not data:
-            break
-        heard += data
-    return bytes(heard)
-
-
-async def _ask_by_datagrams(stream: Stream, brief: Brief, token: Token) -> tuple[Address | None, bytes]:
-    heard = b""
-    for _ in range(_DATAGRAMS):
-        await stream.send(canary_words(token))
-        try:
-            heard = await stream.read_some(within=brief.patience.datagram)
-        except errors.ReadTimeoutError:
-            continue
-        reached_from = read_canary_answer(brief.mint.key, token, as_text(heard))
-        if reached_from is not None:
-            return reached_from, heard
-    return None, heard
-
-
-def as_text(octets: bytes) -> str:
-    """Octets of a peer as text; what is no UTF-8 stays as surrogates."""
-    return octets.decode("utf-8", "surrogateescape")
-
-
 def destinations(brief: Brief, way: Way) -> tuple[Destination, ...]:
     """The destinations of a way, likeliest to be let through first; none if our sink has no such canary."""
-    places = brief.canaries
-    address = places.address_of(way.to or brief.door.family)
+    places, address = brief.canaries, _address(brief, way)
     name = _name(places) if way.by_name else None
-    if address is None or (way.by_name and name is None) or way.to is brief.door.family:
-        return ()  # of the door's own family another way asks
+    if address is None or (way.by_name and name is None):
+        return ()
     if way.kind is CanaryKind.DATAGRAMS:
         ports = (places.udp_port,) if places.udp_port is not None else ()
         return tuple(Destination(address=address, port=port, kind=way.kind, name=name) for port in ports)
@@ -193,14 +125,26 @@ def _interleaved(ports: Sequence[int], smtp: Sequence[int]) -> Iterable[tuple[in
     return (*words[:3], *mail[:1], *mail[1:], *words[3:])
 
 
+def _address(brief: Brief, way: Way) -> Address | None:
+    """Our canary's address of the door's family, or of the one that we have; of another if a way wants that.
+
+    A way that wants what the ways without a wish ask for already has none.
+    """
+    places = brief.canaries
+    usual = places.address_of(brief.door.family) or next(iter(places.addresses), None)
+    if way.to is None:
+        return usual
+    wanted = places.address_of(way.to)
+    return wanted if wanted != usual else None
+
+
 def _name(places: CanaryPlaces) -> str | None:
     return places.name or places.zone
 
 
 def dead_destination(brief: Brief, way: Way) -> Destination | None:
     """Where nothing of ours or anybody's can answer, for the negative control; of datagrams nobody could tell."""
-    places = brief.canaries
-    address = places.address_of(way.to or brief.door.family)
+    places, address = brief.canaries, _address(brief, way)
     if address is None or places.dead_port is None or way.kind is CanaryKind.DATAGRAMS:
         return None
     name = f"{brief.mint.random_local_part('dead')}.invalid" if way.by_name else None
@@ -230,7 +174,12 @@ class _Course:
     brief: Brief
     open_link: OpenLink
     has_talked: bool = False
+    is_foreign: bool = False
+    """What came was no word of this protocol."""
     is_reached: bool = False
+    silence: errors.ReadTimeoutError | None = None
+    unheard: list[Observation] = field(default_factory=list)
+    """What came of cases before it ever spoke, should it do so after all."""
     accepted: list[Token] = field(default_factory=list)
     """Canaries of tunnels that were granted and through which nothing came back."""
     pretending: Way | None = None
@@ -254,7 +203,7 @@ async def survey(link: Link, brief: Brief, ways: Sequence[Way], *, opener: OpenL
         if await _ask_way(course, way, where):
             break
         if not course.has_talked:
-            await link.report(Observation(fact=Fact.NOT_THIS_PROTOCOL))
+            await _report_stranger(course)
             break
     if not course.is_reached and course.pretending is not None:
         await _ask_dead_canary(course, course.pretending)
@@ -272,9 +221,19 @@ async def _ask_way(course: _Course, way: Way, where: Sequence[Destination]) -> b
         if number >= way.ports and not (is_open or exhaustive):
             break
         is_open = await _ask(course, way, destination) or is_open
-        if not course.has_talked:
+        if course.is_foreign:
             return False
     return is_open and not exhaustive
+
+
+async def _report_stranger(course: _Course) -> None:
+    """Say that it doesn't speak the protocol, unless it may just have been slow to reach us, wherever we were.
+
+    :raises ReadTimeoutError: if it was silent.
+    """
+    if course.silence is not None and not course.is_foreign:
+        raise course.silence
+    await course.link.report(Observation(fact=Fact.NOT_THIS_PROTOCOL))
 
 
 async def _ask(course: _Course, way: Way, destination: Destination) -> bool:
@@ -285,39 +244,56 @@ async def _ask(course: _Course, way: Way, destination: Destination) -> bool:
     about = Observation(
         fact=Fact.UNANSWERED, case=case, advisory=way.advisory, token=token, destination=str(destination)
     )
-    opening = await _open(course, way, destination, token)
+    opening = await _open(course, way, destination, about)
     if opening is None:
-        await link.report(about)
         return False
     about = replace(about, reply=opening.reply, detail=opening.detail, command=opening.command)
     if opening.answer is Answer.FOREIGN:
+        course.is_foreign = not course.has_talked
         return False
     if not course.has_talked:
-        await link.report(Observation(fact=Fact.TALKS, reply=opening.reply))
         course.has_talked = True
+        await link.report(Observation(fact=Fact.TALKS, reply=opening.reply))
+        for seen in course.unheard:
+            await link.report(seen)
     is_open = await _report(course, way, destination, opening, about)
-    if opening.release is not None:
-        await opening.release()
+    await _release(opening)
     return is_open
 
 
-async def _open(course: _Course, way: Way, destination: Destination, token: Token) -> Opening | None:
-    """Connect and ask; nothing if the target is silent.
+async def _open(course: _Course, way: Way, destination: Destination, about: Observation) -> Opening | None:
+    """Connect and ask; nothing if the target doesn't answer, which is then reported.
 
-    Whoever hangs up instead of answering has refused, if it ever spoke the protocol; at the first question it
-    may just as well not know it.
+    Whoever hangs up instead of answering has refused, if it speaks the protocol at all: another destination
+    tells that. Whoever is silent may be trying to reach us at a port that something on the way swallows.
     """
     await course.open_link(course.link, course.brief)
     try:
-        return await way.ask(course.link, course.brief, destination, token)
-    except errors.ReadTimeoutError:
-        if not course.has_talked:
-            raise
-        return None
-    except (errors.PeerClosedError, errors.RemoteProtocolError) as error:
+        return await way.ask(course.link, course.brief, destination, course.brief.token(about.case))
+    except errors.ReadTimeoutError as error:
+        course.silence = error
+        await _report_unheard(course, about)
+    except errors.PeerClosedError as error:
+        await _report_unheard(course, replace(about, fact=Fact.REFUSED, detail=str(error)))
+    except errors.RemoteProtocolError as error:
         if not course.has_talked:
             return Opening(answer=Answer.FOREIGN)
         return Opening(answer=Answer.NO, detail=str(error))
+    return None
+
+
+async def _report_unheard(course: _Course, seen: Observation) -> None:
+    if course.has_talked:
+        await course.link.report(seen)
+    else:
+        course.unheard.append(seen)
+
+
+async def _release(opening: Opening) -> None:
+    """Give back what the target holds for us, if it still listens."""
+    if opening.release is not None:
+        with suppress(errors.NetworkError):
+            await opening.release()
 
 
 async def _report(
@@ -328,11 +304,16 @@ async def _report(
     match opening.answer:
         case Answer.YES:
             return await _try(course, way, destination, opening, about)
+        case Answer.PAGE if opening.stream is not None:  # our canary can tell better than the page's head
+            return await _try(course, way, destination, opening, about)
         case Answer.CREDENTIALS:
             await link.report(replace(about, fact=Fact.REFUSED, detail="credentials"))
             await link.report(Observation(fact=Fact.AUTH_REQUIRED, reply=opening.reply))
         case Answer.FAILED:
             await link.report(replace(about, fact=Fact.FAILED))
+        case Answer.TOO_MANY:
+            await link.report(replace(about, fact=Fact.DEFERRED))
+            await link.report(Observation(fact=Fact.RATE_LIMITED, reply=opening.reply))
         case Answer.PAGE:
             await link.report(replace(about, fact=Fact.REFUSED, detail=opening.detail or "page"))
             await link.report(Observation(fact=Fact.NOTE, advisory="RW-2031", detail="answers with a page"))
@@ -349,8 +330,8 @@ async def _try(
     token = brief.token(about.case)
     try:
         reached_from, heard = await _hear(brief, destination, opening, token)
-    except errors.NetworkError as error:
-        reached_from, heard = None, str(error).encode()
+    except (errors.NetworkError, errors.RemoteProtocolError):
+        reached_from, heard = None, b""
     except errors.RelaywatchError:  # we are told to stop: the yes is kept
         await link.report(replace(about, fact=Fact.ACCEPTED))
         raise
@@ -358,8 +339,9 @@ async def _try(
         course.is_reached = True
         await link.report(replace(about, fact=Fact.CANARY_REACHED, exit_address=str(reached_from)))
         return True
-    if heard.startswith(b"HTTP/1."):  # it took our words for the next request: no tunnel
-        page = Opening(answer=Answer.PAGE, reply=opening.reply, detail="page")
+    if opening.answer is Answer.PAGE or heard.lstrip().lower().startswith(_PAGE):
+        # It gave us a page, or took our words for the next request: no tunnel.
+        page = Opening(answer=Answer.PAGE, reply=opening.reply)
         return await _report(course, way, destination, page, about)
     detail = about.detail if brief.canaries.is_proved else "sink-unproved"
     await link.report(replace(about, fact=Fact.ACCEPTED, detail=detail))
@@ -388,11 +370,11 @@ async def _ask_dead_canary(course: _Course, way: Way) -> None:
     if destination is None:
         return
     try:
-        opening = await _open(course, way, destination, course.brief.token("dead"))
-    except errors.NetworkError:
+        await course.open_link(course.link, course.brief)
+        opening = await way.ask(course.link, course.brief, destination, course.brief.token("dead"))
+    except (errors.NetworkError, errors.RemoteProtocolError):
         return
-    if opening is not None and opening.answer is Answer.YES:
+    if opening.answer is Answer.YES:
         yes = Observation(fact=Fact.DECEPTIVE, reply=opening.reply, command=opening.command)
         await course.link.report(replace(yes, destination=str(destination)))
-    if opening is not None and opening.release is not None:
-        await opening.release()
+    await _release(opening)
