@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from ipaddress import ip_address
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import aiohttp
 import msgspec
@@ -16,13 +16,15 @@ from yarl import URL
 
 from relaywatch.model.errors import UsageError
 from relaywatch.model.evidence import Arrival
+from relaywatch.model.places import parse_address
 from relaywatch.script.brief import CanaryPlaces
 
-from .errors import SinkError
+from .errors import NoCanariesError, SinkError
 from .keys import SinkKeys
-from .poll import ArrivalsPage
+from .poll import ArrivalsPage, CanariesPage
 
 OnArrival = Callable[[Arrival], object]
+P = TypeVar("P", ArrivalsPage, CanariesPage)
 
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE = 1.0
@@ -113,7 +115,17 @@ class RemoteSink:
         :raises NoCanariesError: if it has none, or is too old to have any.
         :raises SinkError: if it doesn't answer, or isn't ours.
         """
-        raise NotImplementedError
+        status, body = await self._get("v1/canaries", {}, wait=0)
+        if status == 404:
+            raise NoCanariesError(
+                "the sink is of a version that has no canaries, so that proxies can't be proven; renew it"
+            )
+        page = _decode(status, body, CanariesPage)
+        if not page.ports:
+            raise NoCanariesError("the sink runs without canaries, so that proxies can't be proven")
+        if not page.addresses:
+            raise NoCanariesError("the sink doesn't know its public address; start it with --public-address")
+        return _places(page)
 
     def _new_session(self) -> aiohttp.ClientSession:
         fingerprint = bytes.fromhex(self._keys.certificate_sha256)
@@ -166,32 +178,61 @@ class RemoteSink:
 
         :raises SinkError: with words for whatever went wrong.
         """
+        status, body = await self._get(
+            "v1/arrivals", {"after": str(after), "limit": str(limit), "wait": str(wait)}, wait=wait
+        )
+        return _read_page(status, body)
+
+    async def _get(self, path: str, query: Mapping[str, str], *, wait: float) -> tuple[int, bytes]:
         if self._session is None:
             raise SinkError("not entered")
         try:
             async with self._session.get(
-                self._url / "v1/arrivals",
-                params={"after": str(after), "limit": str(limit), "wait": str(wait)},
+                self._url / path,
+                params=query,
                 timeout=aiohttp.ClientTimeout(total=wait + _SLACK, connect=_SLACK),
                 allow_redirects=False,
             ) as response:
-                return _read_page(response.status, await response.read())
+                return response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise SinkError(f"{self._url}: {_explain(error)}") from error
 
 
 def _read_page(status: int, body: bytes) -> ArrivalsPage:
+    page = _decode(status, body, ArrivalsPage)
+    try:
+        for record in page.records:
+            record.arrival()
+    except ValueError as error:
+        raise SinkError(f"the sink's answer can't be read: {error}") from error
+    return page
+
+
+def _places(page: CanariesPage) -> CanaryPlaces:
+    try:
+        addresses = tuple(map(parse_address, page.addresses))
+    except ValueError as error:
+        raise SinkError(f"the sink's answer can't be read: {error}") from error
+    return CanaryPlaces(
+        addresses=addresses,
+        ports=page.ports,
+        smtp_ports=page.smtp_ports,
+        udp_port=page.udp_port,
+        dead_port=page.dead_port,
+        name=page.name,
+        zone=page.zone,
+    )
+
+
+def _decode(status: int, body: bytes, kind: type[P]) -> P:
     if status == 401:
         raise SinkError("the sink refuses the poll key; is the key file the sink's own?")
     if status != 200:
         raise SinkError(f"the sink answers {status}")
     try:
-        page = msgspec.json.decode(body, type=ArrivalsPage)
-        for record in page.records:
-            record.arrival()
+        return msgspec.json.decode(body, type=kind)
     except ValueError as error:  # msgspec's errors are ones too
         raise SinkError(f"the sink's answer can't be read: {error}") from error
-    return page
 
 
 def _explain(error: Exception) -> str:

@@ -149,6 +149,8 @@ def _open_possible(
         try:
             opened.append(_open(endpoint) if kind == socket.SOCK_STREAM else _bind(endpoint, kind))
         except OSError as error:
+            if opened and _is_dispensable(endpoint, error):
+                continue
             failures.append(_error(endpoint, error))
     if failures and not opened:
         raise failures[0]

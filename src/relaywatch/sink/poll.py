@@ -4,6 +4,8 @@
     With ``Authorization: Bearer`` and the poll key: a page of the journal (`ArrivalsPage`) above sequence
     number N; if there is none yet, the answer waits for up to S seconds. ``limit=0`` only tells where the
     journal stands.
+``GET /v1/canaries``
+    With the same key: where the canaries are that proxies are led to (`CanariesPage`).
 ``GET /v1/health``
     Counters; for anybody, nothing secret.
 ``GET /``
@@ -57,6 +59,21 @@ class ArrivalsPage(msgspec.Struct, frozen=True, kw_only=True):
     last: int
     next_after: int
     records: tuple[Record, ...]
+
+
+class CanariesPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a sink's canaries are, as a checker gets it; see `CanaryPlaces`."""
+
+    schema: Literal["relaywatch.canaries/1"] = "relaywatch.canaries/1"
+    addresses: tuple[str, ...] = ()
+    """Public ones."""
+    ports: tuple[int, ...] = ()
+    """Those that take words, HTTP or TLS."""
+    smtp_ports: tuple[int, ...] = ()
+    udp_port: int | None = None
+    dead_port: int | None = None
+    name: str | None = None
+    zone: str | None = None
 
 
 class PollServer:
@@ -136,6 +153,7 @@ class PollServer:
         application.router.add_get("/v1/health", self._health)
         if self._poll_key:
             application.router.add_get("/v1/arrivals", self._arrivals)
+            application.router.add_get("/v1/canaries", self._canaries)
         application.on_response_prepare.append(_secure)
         return application
 
@@ -147,11 +165,7 @@ class PollServer:
 
     async def _arrivals(self, request: web.Request) -> web.Response:
         if not self._is_authorised(request):
-            return web.json_response(
-                {"error": "the poll key is missing or wrong"},
-                status=401,
-                headers={"WWW-Authenticate": "Bearer"},
-            )
+            return _unauthorised()
         try:
             after = _number(request, "after", most=2**63)
             limit = int(_number(request, "limit", default=100, most=LARGEST_PAGE))
@@ -159,6 +173,23 @@ class PollServer:
         except ValueError as error:
             return web.json_response({"error": str(error)}, status=400)
         return await self._answer(after=int(after), limit=limit, wait=wait)
+
+    async def _canaries(self, request: web.Request) -> web.Response:
+        if not self._is_authorised(request):
+            return _unauthorised()
+        settings = self._sink.settings
+        name = None if settings.domain.startswith("[") else settings.domain
+        places = self._sink.canary_places(*settings.canary_addresses, name=name)
+        page = CanariesPage(
+            addresses=tuple(map(str, places.addresses)),
+            ports=places.ports,
+            smtp_ports=places.smtp_ports,
+            udp_port=places.udp_port,
+            dead_port=places.dead_port,
+            name=places.name,
+            zone=places.zone,
+        )
+        return web.Response(body=msgspec.json.encode(page), content_type="application/json")
 
     async def _answer(self, *, after: int, limit: int, wait: float) -> web.Response:
         journal = self._sink.journal
@@ -235,6 +266,12 @@ class _HangUp(asyncio.Protocol):
 async def _secure(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(_SECURITY_FIELDS)
     response.headers["Server"] = "relaywatch"
+
+
+def _unauthorised() -> web.Response:
+    return web.json_response(
+        {"error": "the poll key is missing or wrong"}, status=401, headers={"WWW-Authenticate": "Bearer"}
+    )
 
 
 def _encode(journal: Journal, page: Page) -> bytes:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
+import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from relaywatch.model.errors import UsageError
-from relaywatch.model.places import Endpoint
+from relaywatch.model.places import Address, Endpoint, parse_address
+from relaywatch.script.brief import CanaryPlaces
 
 from .certificate import read_certificate
+from .errors import ListenError
 from .keys import certificate_path, read_keys
 from .poll import PollServer
 from .server import Sink
@@ -26,6 +30,7 @@ if sys.platform != "win32":
 
 ANY_ADDRESS_8443 = (Endpoint(IPv4Address("0.0.0.0"), 8443), Endpoint(IPv6Address("::"), 8443))  # noqa: S104
 _FILES = 4096
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +52,8 @@ class ServedSink:
     sink: Sink
     poll: PollServer
     page_addresses: tuple[Endpoint, ...]
+    places: CanaryPlaces
+    """Where proxies are to be led, as strangers see it."""
 
 
 @asynccontextmanager
@@ -64,22 +71,72 @@ async def open_sink(settings: ServeSettings) -> AsyncIterator[ServedSink]:
             f"{settings.key_file} names another certificate than the one given; checkers would refuse it"
         )
     raise_file_limit()
+    sink_settings = replace(
+        _without_taken_ports(settings),
+        certificate=certificate,
+        canary_addresses=settings.sink.canary_addresses or await _public_addresses(settings.sink),
+    )
     async with contextlib.AsyncExitStack() as stack:
-        sink = await stack.enter_async_context(
-            Sink(replace(settings.sink, certificate=certificate), keys.canary_key)
-        )
+        sink = await stack.enter_async_context(Sink(sink_settings, keys.canary_key))
+        _hold_dead_port(sink)
         poll = await stack.enter_async_context(
             PollServer(sink, keys.poll_key, settings.poll_listen, certificate=certificate)
         )
         page = await stack.enter_async_context(PollServer(sink, None, settings.page_listen, certificate=None))
-        yield ServedSink(sink, poll, page.addresses)
+        yield ServedSink(sink, poll, page.addresses, sink.canary_places(*sink_settings.canary_addresses))
 
 
-async def serve_sink(settings: ServeSettings) -> None:
+async def serve_sink(
+    settings: ServeSettings, *, opened: Callable[[ServedSink], None] = lambda _served: None
+) -> None:
     """Run a sink until SIGTERM or SIGINT, or until it is cancelled; raises what `open_sink` does."""
     with _until_told_to_stop() as stop:
-        async with open_sink(settings):
+        async with open_sink(settings) as served:
+            opened(served)
             await stop.wait()
+
+
+def _without_taken_ports(settings: ServeSettings) -> SinkSettings:
+    """Leave to the mailbox, to checkers and to the page the ports that they were given."""
+    named = (*settings.sink.listen, *settings.poll_listen, *settings.page_listen)
+    taken = {endpoint.port for endpoint in named} - {0}
+    sink = settings.sink
+    return replace(
+        sink,
+        canary_listen=tuple(one for one in sink.canary_listen if one.port not in taken),
+        smtp_also=tuple(one for one in sink.smtp_also if one.port not in taken),
+    )
+
+
+async def _public_addresses(settings: SinkSettings) -> tuple[Address, ...]:
+    """Where strangers find us: the addresses that we were told to listen on, or those of our name."""
+    wanted = dict.fromkeys(endpoint.address for endpoint in settings.canary_listen)
+    if not any(address.is_unspecified for address in wanted):
+        return _one_of_each_family(wanted)
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(settings.domain, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        _log.warning("%s leads nowhere (%s): proxies can't be led here", settings.domain, error)
+        return ()
+    return _one_of_each_family(parse_address(str(name[0]).partition("%")[0]) for *_, name in found)
+
+
+def _one_of_each_family(addresses: Iterable[Address]) -> tuple[Address, ...]:
+    first: dict[int, Address] = {}
+    for address in addresses:
+        first.setdefault(address.version, address)
+    return tuple(first.values())
+
+
+def _hold_dead_port(sink: Sink) -> None:
+    """Hold a port at which nobody answers, beside the canaries."""
+    addresses = dict.fromkeys(endpoint.address for endpoint in sink.canary_endpoints)
+    if not addresses:
+        return
+    try:
+        sink.reserve_dead_port(*addresses)
+    except ListenError as error:
+        _log.warning("%s: proxies that say yes to everything are told by other signs alone", error)
 
 
 @contextmanager

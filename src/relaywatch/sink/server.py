@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -38,7 +39,7 @@ from .name_server import NameServer
 from .notebook import Notebook, OnArrival
 from .own_ports import OwnPorts
 from .page import render_notice, render_page
-from .places import at_each
+from .places import Listening
 from .recipients import admit_recipients, find_token
 from .settings import SinkSettings
 from .zone import Zone
@@ -60,10 +61,7 @@ class Sink:
     def __init__(
         self, settings: SinkSettings, key: bytes, *, on_arrival: OnArrival | Iterable[OnArrival] = ()
     ) -> None:
-        """Listen nowhere yet.
-
-        :raises UsageError: if the zone is no domain, or the name server is to listen without one.
-        """
+        """Listen nowhere yet."""
         self.settings = settings
         self.counters = Counters()
         self._find: Callable[[str], Token | None] = partial(verify_token, key)
@@ -76,7 +74,6 @@ class Sink:
         certificate = settings.certificate or make_certificate([settings.domain])
         self._mailbox = self._make_mailbox(key, certificate)
         self._canaries = self._make_canaries(certificate)
-        self._name_server = self._make_name_server()
         self._own_ports = OwnPorts(self._answerer, self._canary_door)
         self._servers: list[asyncio.Server] = []
         self._canary_servers: list[asyncio.Server] = []
@@ -85,6 +82,7 @@ class Sink:
         self._name_ports: list[asyncio.DatagramTransport] = []
         self._dead_ports: dict[tuple[Address, ...], int] = {}
         self._held: list[socket.socket] = []
+        self._zone: str | None = None
         self._left_out: list[str] = []
 
     @property
@@ -102,6 +100,7 @@ class Sink:
 
         :raises ListenError: if an address and port can't be had.
         :raises JournalError: if the journal can't be opened.
+        :raises UsageError: if the zone is no domain.
         """
         settings = self.settings
         try:
@@ -112,7 +111,9 @@ class Sink:
             await self.listen_smtp_also_at(settings.smtp_also)
             await self.listen_canaries_at(settings.canary_listen)
             await self.listen_datagrams_at(settings.canary_udp)
-            await self._answer_names_at(settings.dns_listen)
+            await self.answer_names_at(
+                settings.dns_listen, zone=settings.canary_zone, addresses=settings.canary_addresses
+            )
         except BaseException:
             await self._close()
             raise
@@ -187,6 +188,32 @@ class Sink:
         self._servers += servers
         return endpoints(servers)
 
+    async def answer_names_at(
+        self, where: Iterable[Endpoint], *, zone: str, addresses: Sequence[Address]
+    ) -> tuple[Endpoint, ...]:
+        """Answer for the zone there, over UDP and TCP, so that its names lead to these addresses of ours.
+
+        :raises ListenError: if none can be had.
+        :raises UsageError: if the zone is no domain.
+        """
+        wanted = tuple(where)
+        if not wanted:
+            return ()
+        server = NameServer(
+            zone=self._read_zone(zone, addresses),
+            find=self._find,
+            answerer=self._answerer,
+            doorkeeper=self._canary_door,
+        )
+        ports = await self._take_datagrams(wanted, server.react)
+        self._name_ports += ports
+        self._zone = zone
+        got = datagram_endpoints(ports)
+        servers, failures = await listen_where_possible(got, server.connection)
+        self._leave_out(failures)
+        self._name_servers += servers
+        return got
+
     def reserve_dead_port(self, *addresses: Address) -> int:
         """Hold a port at which nobody answers at any of these addresses while the sink is up, TCP and UDP.
 
@@ -203,19 +230,18 @@ class Sink:
     def canary_places(self, *addresses: Address, name: str | None = None) -> CanaryPlaces:
         """What waits at each of these addresses of ours, with the dead port if one was reserved there.
 
-        Those of ``canary_addresses`` may be translated to whatever we listen at.
+        Addresses at which no canary waits are left out. Those of ``canary_addresses`` may be translated to whatever we listen at.
         """
-        at = partial(at_each, addresses, translated=self.settings.canary_addresses)
-        dead = at([Endpoint(address, port) for held, port in self._dead_ports.items() for address in held])
-        return CanaryPlaces(
-            addresses=addresses,
-            ports=at(self.canary_endpoints),
-            smtp_ports=at(self.addresses),
-            udp_port=next(iter(at(self.datagram_endpoints)), None),
-            dead_port=next(iter(dead), None),
-            name=name,
-            zone=self.settings.canary_zone or None if self._name_ports else None,
+        listening = Listening(
+            canaries=self.canary_endpoints,
+            smtp=self.addresses,
+            datagrams=self.datagram_endpoints,
+            dead=tuple(
+                Endpoint(address, port) for held, port in self._dead_ports.items() for address in held
+            ),
         )
+        places = listening.places(addresses, translated=self.settings.canary_addresses)
+        return replace(places, name=name, zone=self._zone) if places.addresses else places
 
     async def open_port(self, token: Token, address: Address) -> Endpoint:
         """Listen on a port of the token's own: any connection there is an arrival of its.
@@ -264,27 +290,12 @@ class Sink:
             page=partial(render_page, self.settings),
         )
 
-    def _make_name_server(self) -> NameServer | None:
-        settings = self.settings
-        if not settings.canary_zone:
-            if settings.dns_listen:
-                raise UsageError("a name server needs a zone to answer for")
-            return None
-        server = None if settings.domain.startswith("[") else settings.domain
+    def _read_zone(self, name: str, addresses: Sequence[Address]) -> Zone:
+        domain = self.settings.domain
         try:
-            zone = Zone(settings.canary_zone, settings.canary_addresses, server=server)
+            return Zone(name, addresses, server=None if domain.startswith("[") else domain)
         except ValueError as error:
             raise UsageError(str(error)) from error
-        return NameServer(zone=zone, find=self._find, answerer=self._answerer, doorkeeper=self._canary_door)
-
-    async def _answer_names_at(self, where: tuple[Endpoint, ...]) -> None:
-        if self._name_server is None:
-            return
-        self._name_ports += await self._take_datagrams(where, self._name_server.react)
-        over_tcp = datagram_endpoints(self._name_ports)
-        servers, failures = await listen_where_possible(over_tcp, self._name_server.connection)
-        self._leave_out(failures)
-        self._name_servers += servers
 
     async def _take_datagrams(
         self, where: Iterable[Endpoint], react: React

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -11,6 +12,13 @@ from relaywatch.model.places import Address, Endpoint
 from .certificate import Certificate
 
 ANY_ADDRESS_25 = (Endpoint(IPv4Address("0.0.0.0"), 25), Endpoint(IPv6Address("::"), 25))  # noqa: S104
+
+CANARY_PORTS = (443, 80, 40025, 587, 23, 6667)
+"""Where canaries wait by default, likeliest to be let through first: Squid and Apache httpd open tunnels to 443
+as they come, forward proxies fetch from 80, a high one needs no privilege; 23 and 6667 are what abusers of open
+proxies ask for beside mail. 587 is SMTP, as 25 is."""
+DATAGRAM_PORTS = (443, 40025)
+_SMTP_PORTS = frozenset({25, 587})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,3 +126,23 @@ class SinkSettings:
     canary_addresses: tuple[Address, ...] = ()
     """This host's public addresses, which the zone's names lead to."""
     limits: Limits = field(default_factory=Limits)
+
+
+def with_canaries(
+    settings: SinkSettings, ports: Sequence[int], *, zone: str | None = None, dns_port: int = 53
+) -> SinkSettings:
+    """Add canaries on these ports, wherever mail is taken; SMTP on 25 and 587, and a name server for a zone."""
+    addresses = tuple(dict.fromkeys(endpoint.address for endpoint in settings.listen))
+    listened = {endpoint.port for endpoint in settings.listen}
+
+    def at(wanted: Sequence[int]) -> tuple[Endpoint, ...]:
+        return tuple(Endpoint(address, port) for port in wanted for address in addresses)
+
+    return replace(
+        settings,
+        canary_listen=at([port for port in ports if port not in _SMTP_PORTS]),
+        canary_udp=at(DATAGRAM_PORTS),
+        smtp_also=at([port for port in ports if port in _SMTP_PORTS - listened]),
+        canary_zone=zone or "",
+        dns_listen=at([dns_port]) if zone else (),
+    )

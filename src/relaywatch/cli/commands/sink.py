@@ -8,13 +8,15 @@ from typing import Any
 
 import click
 
-from relaywatch.cli.language import N_
-from relaywatch.cli.options import DIRECTORY, FILE, NAME
+from relaywatch.cli.language import N_, Words
+from relaywatch.cli.options import ADDRESS, DIRECTORY, FILE, NAME
 from relaywatch.cli.speaking import SpokenGroup, command, option, words_of
+from relaywatch.cli.untrusted import neutralise
+from relaywatch.model.errors import UsageError
 from relaywatch.model.places import Address, Endpoint, parse_address
 from relaywatch.sink.keys import certificate_path, generate_keys
-from relaywatch.sink.serve import ANY_ADDRESS_8443, ServeSettings, serve_sink
-from relaywatch.sink.settings import ANY_ADDRESS_25, SinkSettings
+from relaywatch.sink.serve import ANY_ADDRESS_8443, ServedSink, ServeSettings, serve_sink
+from relaywatch.sink.settings import ANY_ADDRESS_25, CANARY_PORTS, SinkSettings, with_canaries
 
 
 class EndpointType(click.ParamType[Endpoint]):
@@ -83,6 +85,37 @@ def sink() -> None:
     default="",
     help=N_("Mail or web address that answers questions and takes opt-outs."),
 )
+@option(
+    "--public-address",
+    type=ADDRESS,
+    multiple=True,
+    help=N_(
+        "Address by which proxies reach this host; by default where it listens, or where its name leads."
+    ),
+)
+@option(
+    "--canary-port",
+    type=click.IntRange(1, 65535),
+    multiple=True,
+    help=N_(
+        "Port that proxies are led to, may be repeated; by default 443, 80, 40025, 587, 23, 6667. "
+        "SMTP on 25 and 587. Those that can't be had are left out."
+    ),
+)
+@option("--no-canaries", is_flag=True, help=N_("Receive mail only; open proxies can't be proven then."))
+@option(
+    "--dns-zone",
+    type=NAME,
+    metavar="ZONE",
+    help=N_("Domain that is delegated to this host: answer for it, and note who looks up its names."),
+)
+@option(
+    "--dns-port",
+    type=click.IntRange(1, 65535),
+    default=53,
+    show_default=True,
+    help=N_("Where to answer for that domain."),
+)
 @click.pass_context
 def serve(
     ctx: click.Context,
@@ -96,15 +129,25 @@ def serve(
     journal: Path,
     operator: str,
     contact: str,
+    public_address: tuple[Address, ...],
+    canary_port: tuple[int, ...],
+    no_canaries: bool,
+    dns_zone: str | None,
+    dns_port: int,
 ) -> None:
     """Serve until told to stop."""
+    if no_canaries and (canary_port or dns_zone):
+        raise UsageError("--no-canaries goes with neither --canary-port nor --dns-zone")
     settings = SinkSettings(
         domain=domain,
         listen=listen or ANY_ADDRESS_25,
         journal=journal,
         contact=contact,
         operator=operator,
+        canary_addresses=public_address,
     )
+    if not no_canaries:
+        settings = with_canaries(settings, canary_port or CANARY_PORTS, zone=dns_zone, dns_port=dns_port)
     words = words_of(ctx)
     click.echo(words("Receiving mail for {domain}.", domain=domain), err=True)
     asyncio.run(
@@ -114,8 +157,32 @@ def serve(
                 key_file=key_file,
                 poll_listen=poll_listen or ANY_ADDRESS_8443,
                 page_listen=page_listen,
-            )
+            ),
+            opened=lambda served: _tell(served, words, wants_canaries=not no_canaries),
         )
+    )
+
+
+def _tell(served: ServedSink, words: Words, *, wants_canaries: bool) -> None:
+    """Say where canaries wait, and what was to be listened on and can't."""
+    for why in served.sink.left_out:
+        click.echo(words("Left out: {why}", why=neutralise(why)), err=True)
+    places = served.places
+    if not wants_canaries:
+        return
+    if not places.addresses:
+        click.echo(
+            words("No public address is known to lead proxies to; name one with --public-address."), err=True
+        )
+        return
+    click.echo(
+        words(
+            "Canaries wait at {addresses}, ports {ports}; SMTP on {smtp}.",
+            addresses=", ".join(map(str, places.addresses)),
+            ports=", ".join(map(str, places.ports)),
+            smtp=", ".join(map(str, places.smtp_ports)),
+        ),
+        err=True,
     )
 
 
