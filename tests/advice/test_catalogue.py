@@ -64,6 +64,16 @@ def test_surroundings_are_named_once_when_they_are_asked_for():
     assert len(remedies) == len(set(remedies))
 
 
+def test_a_proxy_gets_its_own_remedies_and_what_stands_around_it():
+    assert ["squid", "docker"] == software_of("RW-2001", "squid")
+    assert [GENERIC, "docker"] == software_of("RW-2001", "postfix")
+
+
+def test_a_chain_is_mended_on_either_side():
+    assert ["postfix", "docker", "firewall"] == software_of("RW-2020", "postfix")
+    assert ["dante", "docker", "firewall"] == software_of("RW-2020", "danted")
+
+
 def test_a_guide_serves_its_other_names():
     assert CATALOGUE.remedies("RW-1005", "qmail") == CATALOGUE.remedies("RW-1005", "notqmail") != ()
 
@@ -110,6 +120,9 @@ def test_there_is_always_advice_and_only_for_what_was_asked(advisory_id: str, so
         ("VU#176972", "RW-1011"),
         ("abused now", "RW-1034"),
         ("지금 악용", "RW-1034"),
+        ("socks5 bind", "RW-2009"),
+        ("VU#150227", "RW-2001"),
+        ("연쇄 릴레이", "RW-2020"),
     ],
 )
 def test_search_finds_by_title_first_in_both_languages(text: str, first: str):

@@ -19,6 +19,7 @@ popularity = "rare"
 impact = ["reputation"]
 root_cause = "by-design"
 references = ["RFC 5321 section 7.9"]
+dialogue = ["C: GET / HTTP/1.1", "C:", "S: HTTP/1.1 200 OK"]
 [en]
 title = "A sample"
 summary = "It is a sample."
@@ -75,6 +76,7 @@ def test_a_right_tree_is_read(tmp_path: Path):
     catalogue = read_catalogue(tree(tmp_path))
     assert ["RW-9001"] == list(catalogue.advisories)
     assert ["samplemta"] == [r.software for r in catalogue.remedies("RW-9001", "samplemta")]
+    assert "C:" == catalogue.advisory("RW-9001").dialogue[1]  # an empty line is a line that is typed
 
 
 @pytest.mark.parametrize(
@@ -96,6 +98,10 @@ def test_a_right_tree_is_read(tmp_path: Path):
         ("RFC 5321 section 7.9", "rfc5321", "at `$.references[0]`"),
         ("RFC 5321 section 7.9", "CVE-99-1", "at `$.references[0]`"),
         ("RFC 5321 section 7.9", "http://plain.example/", "at `$.references[0]`"),
+        ('"C:"', '"C: "', "at `$.dialogue[1]`"),
+        ('"C:"', '"C:GET"', "at `$.dialogue[1]`"),
+        ('"C:"', '"GET"', "at `$.dialogue[1]`"),
+        ('"C:"', '""', "at `$.dialogue[1]`"),
         ('id = "RW-9001"', 'id = "RW-9002"', "RW-9001.toml: `id` is 'RW-9002', which is not the file's name"),
         ('id = "RW-9001"', "id = RW-9001", "RW-9001.toml: not TOML: Invalid value (at line 2, column 6)"),
     ],

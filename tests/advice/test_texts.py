@@ -12,12 +12,19 @@ import pytest
 from relaywatch.advice.catalogue import GENERIC, load_catalogue
 from relaywatch.advice.records import Advisory, Guide, Record
 from relaywatch.advice.references import link_of
-from relaywatch.advice.vocabulary import Kind, Language, Phase, Role, Standing
+from relaywatch.advice.vocabulary import Kind, Language, Phase, Role, Standing, Weakness
 
 CATALOGUE = load_catalogue()
 ADVISORIES = [pytest.param(a, id=a.id) for a in CATALOGUE.advisories.values()]
 GUIDES = [pytest.param(g, id=g.software) for g in CATALOGUE.guides.values()]
-WINDOWS = {"exchange", "exchange-5.5", "iis-smtp", "domino"}
+WINDOWS = {"exchange", "exchange-5.5", "iis-smtp", "domino", "wingate", "ccproxy"}
+HOLES = [a for a in CATALOGUE.advisories.values() if a.kind is Kind.HOLE]
+#: Holes of mail servers; the last one is theirs and the proxy's together.
+MAIL_HOLES = [pytest.param(a, id=a.id) for a in HOLES if a.weakness is Weakness.OPEN_RELAY]
+PROXY_HOLES = [pytest.param(a, id=a.id) for a in HOLES if a.id.startswith("RW-2")]
+PROXIES = [pytest.param(g, id=g.software) for g in CATALOGUE.guides.values() if g.role is Role.PROXY]
+#: Proxy protocols that a hand can type.
+TYPED = {"RW-2001", "RW-2002", "RW-2005", "RW-2006", "RW-2012", "RW-2013", "RW-2020"}
 HANGUL = re.compile("[\uac00-\ud7a3]")
 
 
@@ -71,11 +78,31 @@ def test_korean_sentences_are_formal(record: Advisory | Guide):
     assert [] == plain
 
 
-@pytest.mark.parametrize("advisory", ADVISORIES)
+@pytest.mark.parametrize("advisory", MAIL_HOLES)
 def test_every_hole_says_what_to_type_and_which_reply_decides(advisory: Advisory):
-    if advisory.kind is Kind.HOLE:
-        assert advisory.dialogue[-1].startswith("S: 2")
-        assert any("RCPT" in line or "XCLIENT" in line or "PROXY" in line for line in advisory.dialogue)
+    assert advisory.dialogue[-1].startswith("S: 2")
+    assert any("RCPT" in line or "XCLIENT" in line or "PROXY" in line for line in advisory.dialogue)
+
+
+@pytest.mark.parametrize("advisory", PROXY_HOLES)
+def test_a_hole_of_proxies_is_typed_or_shown_with_a_tool(advisory: Advisory):
+    tools = r"\b(curl|ncat|openssl s_client|ssh -|turnutils_uclient|relaywatch check)"
+    assert (advisory.id in TYPED) == bool(advisory.dialogue)
+    for language in Language:
+        assert re.search(tools, " ".join(advisory.text(language).verify))
+
+
+@pytest.mark.parametrize("advisory", PROXY_HOLES)
+def test_a_yes_of_a_proxy_never_decides(advisory: Advisory):
+    # Web servers say 200 to anything: what comes from beyond the proxy is what counts.
+    if advisory.dialogue:
+        assert advisory.dialogue[-1].startswith("S: ")
+        assert not advisory.dialogue[-1].startswith("S: HTTP/")
+
+
+@pytest.mark.parametrize("advisory", PROXY_HOLES)
+def test_a_hole_of_proxies_tells_what_looks_like_it(advisory: Advisory):
+    assert advisory.en.false_alarms
 
 
 @pytest.mark.parametrize("advisory", ADVISORIES)
@@ -93,13 +120,31 @@ def test_generic_advice_covers_every_advisory(advisory: Advisory):
     )
 
 
-@pytest.mark.parametrize("software", ["postfix", "sendmail", "exim"])
-@pytest.mark.parametrize("advisory", ADVISORIES)
-def test_the_common_servers_have_a_remedy_or_a_reason(advisory: Advisory, software: str):
+def has_one_of_both(advisory: Advisory, software: str) -> bool:
+    """Tell whether the software has either a remedy of its own or a reason why it needs none."""
     own = [r for r in CATALOGUE.remedies(advisory.id, software) if r.software == software]
-    exempt = CATALOGUE.not_applicable(advisory.id, software)
-    if advisory.kind is Kind.HOLE:
-        assert bool(own) != (exempt is not None)
+    return bool(own) != (CATALOGUE.not_applicable(advisory.id, software) is not None)
+
+
+@pytest.mark.parametrize("software", ["postfix", "sendmail", "exim"])
+@pytest.mark.parametrize("advisory", MAIL_HOLES)
+def test_the_common_servers_have_a_remedy_or_a_reason(advisory: Advisory, software: str):
+    assert has_one_of_both(advisory, software)
+
+
+@pytest.mark.parametrize("guide", PROXIES)
+@pytest.mark.parametrize("advisory", PROXY_HOLES)
+def test_every_proxy_has_a_remedy_or_a_reason(advisory: Advisory, guide: Guide):
+    assert has_one_of_both(advisory, guide.software)
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_mail_servers_are_told_of_mail_and_proxies_of_proxies(guide: Guide):
+    told = {a for part in (*guide.remedy, *guide.not_applicable) for a in part.advisories}
+    if guide.role in {Role.SERVER, Role.HISTORY}:
+        assert {Weakness.OPEN_RELAY} == {CATALOGUE.advisory(a).weakness for a in told}
+    if guide.role is Role.PROXY:
+        assert all(a.startswith("RW-2") for a in told)
 
 
 @pytest.mark.parametrize("guide", GUIDES)
@@ -120,7 +165,9 @@ def test_a_documented_remedy_names_where_it_is_written(guide: Guide):
 
 @pytest.mark.parametrize("guide", GUIDES)
 def test_software_in_use_names_the_versions_that_were_looked_at(guide: Guide):
-    if guide.role is Role.SERVER and any(r.standing is not Standing.UNVERIFIED for r in guide.remedy):
+    if guide.role in {Role.SERVER, Role.PROXY} and any(
+        r.standing is not Standing.UNVERIFIED for r in guide.remedy
+    ):
         assert guide.checked_with
 
 
@@ -175,6 +222,14 @@ def test_the_software_of_the_issue_is_there():
     assert [] == [name for name in wanted.split() if CATALOGUE.guide(name) is None]
 
 
-def test_the_advisories_of_the_issue_are_there():
-    numbers = [*range(1001, 1025), *range(1030, 1035)]
+def test_the_proxies_of_the_issue_are_there():
+    wanted = """
+        squid apache nginx haproxy tinyproxy privoxy dante 3proxy microsocks trafficserver varnish envoy caddy
+        coturn sniproxy openssh mikrotik wingate ccproxy vsftpd proftpd pure-ftpd
+    """
+    assert sorted(wanted.split()) == sorted(g.values[0].software for g in PROXIES)
+
+
+def test_the_advisories_of_the_issues_are_there():
+    numbers = [*range(1001, 1025), *range(1030, 1035), *range(2001, 2022), 2030, 2031]
     assert [f"RW-{number}" for number in numbers] == list(CATALOGUE.advisories)

@@ -25,7 +25,7 @@ from relaywatch.advice.vocabulary import (
 
 Text: TypeAlias = Annotated[str, Meta(pattern=r"\A\S([\s\S]*\S)?\Z")]
 CodeLine: TypeAlias = Annotated[str, Meta(pattern=r"\A[^\r\n]*\S[^\r\n]*\Z")]
-DialogueLine: TypeAlias = Annotated[str, Meta(pattern=r"\A[CS]: [^\r\n]+\Z")]
+DialogueLine: TypeAlias = Annotated[str, Meta(pattern=r"\A[CS]:( [^\r\n]+)?\Z")]  # "C:" is an empty line
 Slug: TypeAlias = Annotated[str, Meta(pattern=r"\A[a-z0-9]+([.-][a-z0-9]+)*\Z")]
 AdvisoryId: TypeAlias = Annotated[str, Meta(pattern=r"\ARW-[0-9]{4}\Z")]
 Reference: TypeAlias = Annotated[
@@ -101,7 +101,7 @@ class Step(Bilingual, frozen=True, kw_only=True):
     - any other line goes right `under` or `above` the first line that begins so, else where a removed line
       stood, else to the end; one that stands there already isn't repeated.
 
-    The commands are those of the server's own system: a shell, or PowerShell on Windows.
+    The commands are those of the server's own system: a shell, PowerShell on Windows, a router's console.
     """
 
     file: CodeLine | None = None

@@ -13,8 +13,8 @@ class Language(StrEnum):
 class Kind(StrEnum):
     """What sort of thing an advisory describes."""
 
-    HOLE = "hole"  # a way to relay for strangers
-    BEHAVIOUR = "behaviour"  # not relaying, but harmful or misleading
+    HOLE = "hole"  # a way to relay mail, or to carry connections, for strangers
+    BEHAVIOUR = "behaviour"  # no way for strangers, but harmful or misleading
     INCIDENT = "incident"  # abuse in progress
 
 
@@ -63,7 +63,7 @@ class Popularity(StrEnum):
 class Impact(StrEnum):
     """What is damaged."""
 
-    ACCOUNTABILITY = "accountability"  # others' mail bears our name
+    ACCOUNTABILITY = "accountability"  # others' mail and connections bear our name and address
     AVAILABILITY = "availability"
     CONFIDENTIALITY = "confidentiality"
     INTEGRITY = "integrity"
@@ -82,9 +82,10 @@ class RootCause(StrEnum):
 
 
 class Role(StrEnum):
-    """What the software of a guide is to the mail that passes."""
+    """What the software of a guide is to the mail and the connections that pass."""
 
-    SERVER = "server"
+    SERVER = "server"  # takes mail: the advisories of mail servers, RW-1..., are its own
+    PROXY = "proxy"  # carries connections or requests, on purpose or by mistake: RW-2... are its own
     SURROUNDINGS = "surroundings"  # what stands around any server: containers, gateways
     HISTORY = "history"  # no longer maintained; replace it
     GENERIC = "generic"  # advice for software that isn't known
