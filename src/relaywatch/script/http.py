@@ -7,7 +7,7 @@ from relaywatch.model.places import Transport
 from relaywatch.wire.http1 import Exchange, ResponseHead
 
 from .brief import Brief
-from .link import Link
+from .link import Deadline, Link
 from .tunnels import Answer, Destination, Opening
 
 MAX_BODY = 8192
@@ -28,7 +28,7 @@ def own_fields(brief: Brief) -> list[tuple[str, str]]:
 
 def own_authority(brief: Brief) -> str:
     """How the target itself is named in a Host field: its port too, unless that is the scheme's own."""
-    default = 443 if brief.door.transport is Transport.TLS else 80
+    default = 443 if brief.door.transport in {Transport.TLS, Transport.QUIC} else 80
     address = brief.endpoint.address
     host = f"[{address}]" if address.version == 6 else str(address)
     name = next(iter(brief.target_names), host)
@@ -43,11 +43,13 @@ def connect_exchange(destination: Destination, brief: Brief) -> Exchange:
 async def read_head(link: Link, exchange: Exchange, *, within: float) -> ResponseHead:
     """Read until the answer's head is there.
 
+    :raises ReadTimeoutError: if the peer is silent for so long, or not done in twice that time.
     :raises RemoteProtocolError: if what comes is no HTTP.
     :raises PeerClosedError: if the peer closes first.
     """
+    deadline = await Deadline.after(2 * within)
     while exchange.head is None:
-        data = await link.read_some(within=within)
+        data = await link.read_some(within=min(within, await deadline.rest()))
         if not data:
             raise PeerClosedError("the peer closed the connection")
         exchange.feed(data)
@@ -59,8 +61,9 @@ async def read_body(link: Link, exchange: Exchange, *, within: float) -> str:
 
     :raises RemoteProtocolError: if its framing is broken.
     """
+    deadline = await Deadline.after(2 * within)
     while not exchange.is_complete and len(exchange.body) < MAX_BODY:
-        exchange.feed(await link.read_some(within=within))
+        exchange.feed(await link.read_some(within=min(within, await deadline.rest())))
     return exchange.body[:MAX_BODY].decode("utf-8", "surrogateescape")
 
 

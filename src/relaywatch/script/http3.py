@@ -14,12 +14,11 @@ from relaywatch.model.errors import (
     ReadTimeoutError,
     RemoteProtocolError,
 )
-from relaywatch.model.places import Transport
 from relaywatch.wire.http1 import ResponseHead
 
 from . import ops
 from .brief import Brief
-from .http import classify, own_fields
+from .http import classify, has_content, own_fields
 from .link import DatagramLink
 from .tunnels import Answer, Destination, Opening
 
@@ -43,10 +42,9 @@ class Http3:
     async def open(cls, brief: Brief) -> Http3:
         """Connect, and wait for the server's settings; any certificate will do.
 
-        :raises ConnectTimeoutError: if nothing answers.
+        :raises ConnectTimeoutError: if nothing answers, or not as far as that.
         :raises ConnectRefusedError: if ICMP says that nobody listens there.
-        :raises PeerClosedError: if it will not speak HTTP/3 with us.
-        :raises RemoteProtocolError: if what answers isn't QUIC.
+        :raises RemoteProtocolError: if what answers isn't QUIC, or won't speak HTTP/3 with us.
         """
         from relaywatch.wire.http3 import Http3Client  # noqa: PLC0415 -- takes a tenth of a second
 
@@ -56,10 +54,12 @@ class Http3:
         self = cls(link, Http3Client(brief.endpoint, name, await ops.Now()))
         client = self.client
         within = brief.patience.connect or brief.patience.canary
-        if not await self.run(lambda: client.settings is not None, within=within):
-            if not client.has_heard:
-                raise self._silence()
-            raise ReadTimeoutError("QUIC was answered, HTTP/3 was not")
+        try:
+            is_open = await self.run(lambda: client.settings is not None, within=within)
+        except PeerClosedError as error:
+            raise RemoteProtocolError(f"no HTTP/3: {error}") from error
+        if not is_open:
+            raise self._silence()
         return self
 
     async def run(self, is_enough: Callable[[], bool], *, within: float) -> bool:
@@ -122,9 +122,11 @@ class Http3:
         for datagram in self.client.datagrams_to_send(now):
             await self._link.send(datagram)
 
-    def _silence(self) -> NetworkError:
+    def _silence(self) -> NetworkError | RemoteProtocolError:
+        if self.client.has_heard:
+            return ConnectTimeoutError("QUIC was answered, HTTP/3 was not")
         if self._received:
-            return PeerClosedError("what answers isn't QUIC")
+            return RemoteProtocolError("what answers isn't QUIC")
         return ConnectTimeoutError("nothing answered")
 
 
@@ -190,11 +192,14 @@ async def ask_for_tunnel(
             await connection.close()
             return Opening(answer=Answer.FOREIGN, detail="no extended CONNECT", command=command), None
         tunnel = await connection.ask([*fields, *_lower(own_fields(brief))], within=brief.patience.tunnel)
+    except PeerClosedError as error:  # it spoke HTTP/3 until then: that is a no
+        await connection.close()
+        return Opening(answer=Answer.NO, detail=str(error), command=command), None
     except (NetworkError, ProtocolError):
         await connection.close()
         raise
     opening = _read_answer(tunnel, connection, command)
-    return opening, tunnel if opening.answer is Answer.YES else None
+    return opening, tunnel if opening.answer in {Answer.YES, Answer.PAGE} else None
 
 
 async def open_tunnel(brief: Brief, destination: Destination) -> Opening:
@@ -202,14 +207,6 @@ async def open_tunnel(brief: Brief, destination: Destination) -> Opening:
     fields = [(":method", "CONNECT"), (":authority", str(destination))]
     opening, tunnel = await ask_for_tunnel(brief, fields, f"CONNECT {destination} HTTP/3")
     return opening if tunnel is None else replace(opening, stream=tunnel)
-
-
-def authority(brief: Brief) -> str:
-    """The door's own authority, as a URI to it says (RFC 9110 section 4.2)."""
-    name = next(iter(brief.target_names), None)
-    host, port = name or str(brief.endpoint).rpartition(":")[0], brief.door.port
-    usual = 80 if brief.door.transport is Transport.PLAIN else 443
-    return host if port == usual else f"{host}:{port}"
 
 
 def _read_answer(tunnel: Http3Tunnel, connection: Http3, command: str) -> Opening:
@@ -220,8 +217,8 @@ def _read_answer(tunnel: Http3Tunnel, connection: Http3, command: str) -> Openin
         words = f"stream reset, error {tunnel.reset_code or 0:#x}"
         return Opening(answer=answer, reply=words, command=command, release=release)
     answer = classify(head)
-    if answer is Answer.YES and head.field("content-length") not in {None, "0"}:
-        answer = Answer.PAGE  # a tunnel has no length (RFC 9110 section 9.3.6)
+    if answer is Answer.YES and has_content(head):
+        answer = Answer.PAGE
     return Opening(answer=answer, reply=str(head), command=command, release=release)
 
 

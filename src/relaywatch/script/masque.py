@@ -25,7 +25,7 @@ from relaywatch.wire.ip import UDP, UDPPacket, encode_packet, read_packet
 
 from . import http3
 from .brief import Brief
-from .http import classify, exchange_with, own_fields
+from .http import classify, exchange_with, own_authority, own_fields
 from .link import Link
 from .tunnels import Answer, Destination, Opening
 
@@ -33,7 +33,7 @@ _MAX_CAPSULES = 50
 """Capsules and datagrams that may come before the one that is awaited."""
 _SOURCE_PORT = 49_200
 """Ours, within the tunnel."""
-_CAPSULES = ("capsule-protocol", "?1")
+_CAPSULES = ("Capsule-Protocol", "?1")
 """RFC 9297 section 3.4."""
 
 
@@ -175,13 +175,14 @@ async def _ask(link: Link, brief: Brief, protocol: str, path: str) -> tuple[Open
     if brief.door.transport is not Transport.QUIC:
         return await _upgrade(link, brief, protocol, path)
     fields = [(":method", "CONNECT"), (":protocol", protocol), (":scheme", "https")]
-    fields += [(":authority", http3.authority(brief)), (":path", path), _CAPSULES]
+    fields += [(":authority", own_authority(brief)), (":path", path)]
+    fields.append((_CAPSULES[0].lower(), _CAPSULES[1]))
     return await http3.ask_for_tunnel(brief, fields, f"CONNECT {protocol} {path} HTTP/3", extended=True)
 
 
 async def _upgrade(link: Link, brief: Brief, protocol: str, path: str) -> tuple[Opening, Carrier | None]:
     """Ask an HTTP/1.1 server to switch (RFC 9298 section 3.2); who answers otherwise, 200 too, doesn't."""
-    fields = [("Host", http3.authority(brief)), ("Connection", "Upgrade"), ("Upgrade", protocol)]
+    fields = [("Host", own_authority(brief)), ("Connection", "Upgrade"), ("Upgrade", protocol)]
     exchange = Exchange("GET", path, [*fields, _CAPSULES, *own_fields(brief)])
     head = await exchange_with(link, exchange, brief)
     command = f"GET {path} HTTP/1.1, Upgrade: {protocol}"

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Protocol
 
 from relaywatch.model.errors import (
     ConnectTimeoutError,
     NetworkError,
+    PeerClosedError,
     ProtocolError,
     ReadTimeoutError,
     RemoteProtocolError,
@@ -55,6 +58,9 @@ _ANSWERS = {
 """What error codes say (RFC 8656 section 19, RFC 6062 section 6.3); any other is a no.
 
 So is 300, which names another server: that one is not our target."""
+
+
+Release = Callable[[], Awaitable[None]]
 
 
 class _Carrier(Protocol):
@@ -113,9 +119,9 @@ class TurnClient:
     """Requests and their responses over one carrier; transactions are named after the token."""
 
     def __init__(self, carrier: _Carrier, brief: Brief, token: Token) -> None:
-        self._carrier, self._token = carrier, token
-        self._is_lossy = carrier.tries > 1
-        self._within = brief.patience.datagram if self._is_lossy else brief.patience.tunnel
+        self._carrier, self.token = carrier, token
+        self._patience = brief.patience
+        self._within = brief.patience.datagram if carrier.tries > 1 else brief.patience.canary
         self._number = 0
         self._has_answered = False
         self._indications: deque[Message] = deque()
@@ -128,9 +134,10 @@ class TurnClient:
         :raises RemoteProtocolError: if what came is no STUN.
         """
         transaction, message = self._encode(method, MessageClass.REQUEST, attributes)
+        within = self._patience.tunnel if method is Method.CONNECT else self._within
         for _ in range(self._carrier.tries):
             await self._carrier.send(message)
-            if (response := await self._read_response(transaction)) is not None:
+            if (response := await self._read_response(transaction, within)) is not None:
                 self._has_answered = True
                 return response
         raise ReadTimeoutError("silence") if self._has_answered else self._carrier.silence()
@@ -172,16 +179,16 @@ class TurnClient:
         attributes: tuple[tuple[Attribute, bytes | Endpoint], ...],
     ) -> tuple[bytes, bytes]:
         self._number += 1
-        transaction = hashlib.sha256(f"{self._token} {self._number}".encode()).digest()[:12]
+        transaction = hashlib.sha256(f"{self.token} {self._number}".encode()).digest()[:12]
         written = [
             (attribute, encode_address(value, transaction) if isinstance(value, Endpoint) else value)
             for attribute, value in attributes
         ]
         return transaction, encode_message(method, kind, transaction, written)
 
-    async def _read_response(self, transaction: bytes) -> Message | None:
+    async def _read_response(self, transaction: bytes, within: float) -> Message | None:
         for _ in range(_MAX_OTHERS):
-            octets = await self._carrier.read(within=self._within)
+            octets = await self._carrier.read(within=within)
             if octets is None:
                 return None
             message = parse_message(octets)
@@ -220,24 +227,20 @@ async def relay_datagrams(link: Link, brief: Brief, destination: Destination, to
     allocated = await client.request(Method.ALLOCATE, *_wanted(_UDP, peer))
     if allocated.is_error:
         return _refusal("Allocate UDP", allocated)
-    try:
-        return await _permit(client, allocated, peer)
-    except (NetworkError, ProtocolError):
-        await client.release()
-        raise
+    return await _or_release(_permit(client, allocated, peer), allocated, client.release)
 
 
 async def _permit(client: TurnClient, allocated: Message, peer: Endpoint) -> Opening:
     """Ask for leave to exchange datagrams with the peer (RFC 8656 section 9)."""
     permitted = await client.request(Method.CREATE_PERMISSION, (Attribute.XOR_PEER_ADDRESS, peer))
     if permitted.is_error:
-        return _refusal(f"CreatePermission {peer.address}", permitted, client)
+        return _refusal(f"CreatePermission {peer.address}", permitted)
+    relayed = allocated.address(Attribute.XOR_RELAYED_ADDRESS)
     return Opening(
         answer=Answer.YES,
-        reply=_allocation(allocated),
+        reply=_with_software(f"relayed address {relayed}", allocated),
         command=f"Allocate UDP, CreatePermission {peer.address}",
         stream=_Relay(client, peer),
-        release=client.release,
     )
 
 
@@ -246,43 +249,51 @@ async def relay_connection(link: Link, brief: Brief, destination: Destination, t
 
     RFC 6062 sections 4.1, 4.3 and 4.4.
     """
-    client = TurnClient(_Octets(link), brief, token)
+    client, beside = TurnClient(_Octets(link), brief, token), link.beside(1)
     peer = Endpoint(destination.address, destination.port)
     allocated = await client.request(Method.ALLOCATE, *_wanted(_TCP, peer))
     if allocated.is_error:
         return _refusal("Allocate TCP", allocated)
-    try:
-        connected = await client.request(Method.CONNECT, (Attribute.XOR_PEER_ADDRESS, peer))
-        if connected.is_error:
-            return _refusal(f"Connect {peer}", connected, client)
-        return await _bind(link.beside(1), brief, client, connected, token)
-    except (NetworkError, ProtocolError):
-        await client.release()
-        raise
-
-
-async def _bind(beside: Link, brief: Brief, client: TurnClient, connected: Message, token: Token) -> Opening:
-    connection_id = connected.attributes.get(Attribute.CONNECTION_ID)
-    if connection_id is None:
-        raise RemoteProtocolError("a connection without an id")
-    await open_link(beside, brief)
-    binder = TurnClient(_Octets(beside), brief, Token(f"{token} data"))
-    bound = await binder.request(Method.CONNECTION_BIND, (Attribute.CONNECTION_ID, connection_id))
 
     async def release() -> None:
         await beside.close()
         await client.release()
 
+    return await _or_release(_connect(client, beside, brief, peer), allocated, release)
+
+
+async def _connect(client: TurnClient, beside: Link, brief: Brief, peer: Endpoint) -> Opening:
+    """Have the relay connect to the peer, and bind that to a connection beside ours."""
+    connected = await client.request(Method.CONNECT, (Attribute.XOR_PEER_ADDRESS, peer))
+    if connected.is_error:
+        return _refusal(f"Connect {peer}", connected)
+    connection_id = connected.attributes.get(Attribute.CONNECTION_ID)
+    if connection_id is None:
+        raise RemoteProtocolError("a connection without an id")
+    await open_link(beside, brief)
+    binder = TurnClient(_Octets(beside), brief, Token(f"{client.token} data"))
+    bound = await binder.request(Method.CONNECTION_BIND, (Attribute.CONNECTION_ID, connection_id))
     if bound.is_error:
-        await beside.close()
-        return _refusal("ConnectionBind", bound, client)
+        return _refusal("ConnectionBind", bound)
+    command = f"Allocate TCP, Connect {peer}, ConnectionBind"
     return Opening(
-        answer=Answer.YES,
-        reply=_with_software("connected", connected),
-        command="Allocate TCP, Connect, ConnectionBind",
-        stream=beside,
-        release=release,
+        answer=Answer.YES, reply=_with_software("connected", connected), command=command, stream=beside
     )
+
+
+async def _or_release(asking: Awaitable[Opening], allocated: Message, release: Release) -> Opening:
+    """What came of asking within the allocation, which is given back afterwards, or at once if nothing did.
+
+    Whoever hangs up or talks nonsense here has spoken TURN before: that is a no.
+    """
+    try:
+        return replace(await asking, release=release)
+    except (PeerClosedError, ProtocolError) as error:
+        await release()
+        return Opening(answer=Answer.NO, reply=_with_software("allocated", allocated), detail=str(error))
+    except NetworkError:
+        await release()
+        raise
 
 
 def _wanted(transport: bytes, peer: Endpoint) -> list[tuple[Attribute, bytes]]:
@@ -292,18 +303,10 @@ def _wanted(transport: bytes, peer: Endpoint) -> list[tuple[Attribute, bytes]]:
     return wanted
 
 
-def _refusal(command: str, response: Message, client: TurnClient | None = None) -> Opening:
+def _refusal(command: str, response: Message) -> Opening:
     code, reason = response.error()
-    return Opening(
-        answer=_ANSWERS.get(code, Answer.NO),
-        reply=_with_software(f"{code} {reason}".rstrip(), response),
-        command=command,
-        release=client.release if client is not None else None,
-    )
-
-
-def _allocation(allocated: Message) -> str:
-    return _with_software(f"relayed address {allocated.address(Attribute.XOR_RELAYED_ADDRESS)}", allocated)
+    reply = _with_software(f"{code} {reason}".rstrip(), response)
+    return Opening(answer=_ANSWERS.get(code, Answer.NO), reply=reply, command=command)
 
 
 def _with_software(words: str, response: Message) -> str:
