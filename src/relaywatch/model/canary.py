@@ -15,7 +15,8 @@ from .places import Address, parse_address
 from .tokens import TOKEN_PATTERN, Token
 
 _MAC_OCTETS = 10
-_ANSWER = re.compile(r"relaywatch ([a-z2-7]{16}) ([0-9a-f.:]{2,45})", re.IGNORECASE)
+_ANSWER = re.compile(r"relaywatch ([a-z2-7]{16}) ([0-9a-f.:]{1,44}[0-9a-f:])", re.IGNORECASE | re.ASCII)
+"""A full stop behind the address belongs to whoever quotes it."""
 CANARY_PATH = "/c/"
 """Where an HTTP canary's paths begin: the token follows, or stands in the body of a POST."""
 MAX_ANSWER = 4096
@@ -46,7 +47,7 @@ def read_canary_answer(key: bytes, token: Token, text: str) -> Address | None:
 
 def find_token_words(text: str) -> str | None:
     """What may be a token among the words that were said to a canary; whether it is ours, its key tells."""
-    found = re.search(rf"relaywatch ({TOKEN_PATTERN.pattern})", text, re.IGNORECASE)
+    found = re.search(rf"relaywatch ({TOKEN_PATTERN.pattern})", text, re.IGNORECASE | re.ASCII)
     return found[1] if found else None
 
 

@@ -19,7 +19,7 @@ Token = NewType("Token", str)
 _NONCE_OCTETS = 10
 _MAC_OCTETS = 10
 TOKEN_LENGTH = 32
-TOKEN_PATTERN = re.compile(r"(?<![a-z2-7])[a-z2-7]{32}(?![a-z2-7])", re.IGNORECASE)
+TOKEN_PATTERN = re.compile(r"(?<![a-z2-7])[a-z2-7]{32}(?![a-z2-7])", re.IGNORECASE | re.ASCII)
 """Finds what may be a token in text of any case."""
 
 

@@ -11,9 +11,8 @@ from relaywatch.model.canary import MAX_ANSWER, canary_words, read_canary_answer
 from relaywatch.model.places import Address
 from relaywatch.model.tokens import Token
 
-from . import ops
 from .brief import Brief
-from .link import Stream
+from .link import Deadline, Stream
 
 _DATAGRAMS = 3
 """How often the words are said where they may get lost."""
@@ -79,15 +78,12 @@ def _is_greeting(said: bytes) -> bool:
 async def listen(
     stream: Stream, is_enough: Callable[[bytes], bool], *, within: float, limit: int = MAX_ANSWER
 ) -> bytes:
-    """What comes, until it is enough, is too much, nothing more comes, or it has taken twice that time.
-
-    So whoever gives an octet at a time holds us no longer than whoever is silent.
-    """
+    """What comes, until it is enough, is too much, nothing more comes, or it has taken twice that time."""
     heard = bytearray()
-    until = await ops.Now() + 2 * within
-    while len(heard) < limit and not is_enough(bytes(heard)) and (rest := until - await ops.Now()) > 0:
+    deadline = await Deadline.after(2 * within)
+    while len(heard) < limit and not is_enough(bytes(heard)):
         try:
-            data = await stream.read_some(within=min(within, rest))
+            data = await stream.read_some(within=min(within, await deadline.rest()))
         except (errors.PeerClosedError, errors.ReadTimeoutError):
             break
         if not data:

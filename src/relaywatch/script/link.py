@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
-from relaywatch.model.errors import PeerClosedError, RemoteProtocolError
+from relaywatch.model.errors import PeerClosedError, ReadTimeoutError, RemoteProtocolError
 from relaywatch.model.evidence import Arrival, Observation
 from relaywatch.model.places import Address, Endpoint
 from relaywatch.model.tokens import Token
@@ -23,6 +24,31 @@ class Stream(Protocol):
 
         :raises ReadTimeoutError: if nothing comes within so many seconds.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """When several reads together must be done, by the engine's clock.
+
+    So whoever gives an octet at a time holds us hardly longer than whoever is silent.
+    """
+
+    at: float
+
+    @classmethod
+    async def after(cls, seconds: float) -> Deadline:
+        """The deadline so many seconds from now."""
+        return cls(await ops.Now() + seconds)
+
+    async def rest(self) -> float:
+        """The seconds that are left.
+
+        :raises ReadTimeoutError: if none are.
+        """
+        rest = self.at - await ops.Now()
+        if rest <= 0:
+            raise ReadTimeoutError("octets came, but too slowly")
+        return rest
 
 
 class Link:

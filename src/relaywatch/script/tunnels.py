@@ -333,7 +333,8 @@ async def _try(
     except (errors.NetworkError, errors.RemoteProtocolError):
         reached_from, heard = None, b""
     except errors.RelaywatchError:  # we are told to stop: the yes is kept
-        await link.report(replace(about, fact=Fact.ACCEPTED))
+        if opening.answer is Answer.YES:
+            await link.report(replace(about, fact=Fact.ACCEPTED))
         raise
     if reached_from is not None:
         course.is_reached = True
