@@ -43,8 +43,7 @@ async def _ask(link: Link, brief: Brief, forms: list[Form]) -> None:
     await link.report(Observation(fact=Fact.PLANNED, count=len(forms)))
     await link.report(Observation(fact=Fact.TALKS))
     for form in forms:
-        about = Observation(fact=Fact.UNANSWERED, case=form.name, advisory=_BOUNCE)
-        seen = await bounce.ask(link, brief, form, about)
+        seen = await bounce.ask(link, brief, form, _BOUNCE)
         await link.report(seen)
         if seen.token is not None and await link.await_arrival(seen.token) is not None:
             break

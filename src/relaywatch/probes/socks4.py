@@ -6,23 +6,20 @@ name; we run none and name no user.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from relaywatch.model.evidence import Weakness
-from relaywatch.model.places import Family, Service, Transport
+from relaywatch.model.places import Service, Transport
 from relaywatch.script import socks4
 from relaywatch.script.brief import Brief
 from relaywatch.script.link import Link
 from relaywatch.script.probe import Probe
 from relaywatch.script.tunnels import Way, survey
 
-ADDRESS = Way(name="address", advisory="RW-2007", ask=socks4.connect)
+ADDRESS = Way(name="address", advisory="RW-2007", ask=socks4.connect, ports=2)
 
 
 async def script(link: Link, brief: Brief) -> None:
-    """Ask for tunnels to our canary's IPv4 address, whatever family the door has."""
-    to = Family.IPV4 if brief.door.family is Family.IPV6 else None
-    await survey(link, brief, (replace(ADDRESS, to=to),))
+    """Ask for tunnels to our canary's IPv4 address."""
+    await survey(link, socks4.with_ipv4_alone(brief), (ADDRESS,))
 
 
 PROBE = Probe(

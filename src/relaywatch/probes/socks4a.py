@@ -5,23 +5,20 @@ Asked apart from SOCKS4, since rules that name addresses may not hold what comes
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from relaywatch.model.evidence import Weakness
-from relaywatch.model.places import Family, Service, Transport
+from relaywatch.model.places import Service, Transport
 from relaywatch.script import socks4
 from relaywatch.script.brief import Brief
 from relaywatch.script.link import Link
 from relaywatch.script.probe import Probe
 from relaywatch.script.tunnels import Way, survey
 
-NAME = Way(name="name", advisory="RW-2007", ask=socks4.connect, by_name=True, ports=2)
+NAME = Way(name="name", advisory="RW-2007", ask=socks4.connect, by_name=True, ports=1)
 
 
 async def script(link: Link, brief: Brief) -> None:
     """Ask for tunnels to our canary's name, which leads to an IPv4 address."""
-    to = Family.IPV4 if brief.door.family is Family.IPV6 else None
-    await survey(link, brief, (replace(NAME, to=to),))
+    await survey(link, socks4.with_ipv4_alone(brief), (NAME,))
 
 
 PROBE = Probe(

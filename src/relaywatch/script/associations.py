@@ -14,7 +14,7 @@ from relaywatch.wire.socks5 import Command
 from . import socks5
 from .brief import Brief
 from .link import DatagramLink, Link
-from .tunnels import Answer, CanaryKind, Destination, Opening, Way, ask_canary, destinations, open_link
+from .tunnels import Answer, Destination, Opening, Way, ask_canary, destinations, open_link
 
 _CLIENT, _STRANGER = 1, 2
 """Channels of datagrams beside the connection, which must stay open as long as the association is wanted."""
@@ -66,12 +66,7 @@ class Relay:
 
 
 async def associate(link: Link, brief: Brief, destination: Destination, token: Token) -> Opening:
-    """Ask for an association, whose datagrams go to the destination.
-
-    The request names neither us nor where they are to go, so that it says nothing of a dead destination.
-    """
-    if destination.kind is CanaryKind.NOTHING:
-        return Opening(answer=Answer.NO, detail="an association is for no destination")
+    """Ask for an association, whose datagrams go to the destination; the request itself names none."""
     reply = await socks5.request(link, brief, Command.UDP_ASSOCIATE, socks5.anywhere(brief), 0)
     if reply.bound is None:
         return reply.opening("UDP ASSOCIATE")
@@ -101,7 +96,7 @@ async def ask_as_stranger(link: Link, brief: Brief, way: Way) -> None:
         advisory=way.advisory,
         token=brief.token(case),
         destination=str(where[0]),
-        detail="nothing that a stranger to the session says comes back",
+        detail="nothing came back",
     )
     try:
         reached_from = await _hear_stranger(link, brief, where[0], case)
@@ -126,7 +121,9 @@ async def _hear_stranger(link: Link, brief: Brief, destination: Destination, cas
     relay = opening.stream
     if not isinstance(relay, Relay):
         return None
-    await ask_canary(relay, brief, destination, brief.token(f"{case} client"))
+    reached_from, _ = await ask_canary(relay, brief, destination, brief.token(f"{case} client"))
+    if reached_from is None:
+        return None
     await relay.bring_stranger(brief.canaries.second_source)
     reached_from, _ = await ask_canary(relay, brief, destination, brief.token(case))
     return reached_from

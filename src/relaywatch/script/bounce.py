@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 from relaywatch.model.evidence import Fact, Observation
 from relaywatch.model.places import Address, Endpoint, Family, parse_address
-from relaywatch.model.smtp import Reply
 
 from . import ftp
 from .brief import Brief
@@ -49,14 +48,19 @@ def outside_source(brief: Brief) -> tuple[Address | None, bool]:
     return (second if second != sink else None), True
 
 
-async def ask(link: Link, brief: Brief, form: Form, about: Observation) -> Observation:
+async def ask(link: Link, brief: Brief, form: Form, advisory: str) -> Observation:
     """Ask both questions in one form, and tell what came of them."""
     foreign = form.argument(_NOBODYS[brief.door.family])
     reply = await ftp.command(link, brief, form.verb, foreign)
-    about = replace(about, reply=str(reply), command=f"{form.verb} {foreign}")
+    about = Observation(
+        fact=Fact.ACCEPTED,
+        case=form.name,
+        advisory=advisory,
+        reply=str(reply),
+        command=f"{form.verb} {foreign}",
+    )
     if not reply.is_positive:
-        return replace(about, fact=_no(reply))
-    about = replace(about, fact=Fact.ACCEPTED)
+        return replace(about, fact=Fact.DEFERRED if reply.is_transient else Fact.REFUSED)
     if not outside_source(brief)[1]:
         return replace(about, detail="not proven: our sink may share the address that we come from")
     token = brief.token(about.case)
@@ -77,7 +81,3 @@ async def _send_listing(
     about = replace(about, command=f"{form.verb} {form.argument(port)}")
     reply = await ftp.command(link, brief, "LIST")
     return replace(about, reply=str(reply), fact=_LISTING.get(reply.code, Fact.ACCEPTED))
-
-
-def _no(reply: Reply) -> Fact:
-    return Fact.DEFERRED if reply.is_transient else Fact.REFUSED

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
-from relaywatch.model.canary import MAX_ANSWER, canary_words
+from relaywatch.model.canary import canary_words
 from relaywatch.model.errors import NetworkError, RemoteProtocolError, UnreachableError
 from relaywatch.model.evidence import Fact, Observation
 from relaywatch.model.places import Address, Endpoint
 from relaywatch.wire.socks5 import BoundAddress, Command
 
 from . import socks5
+from .asking import listen
 from .brief import Brief
 from .link import Link
 from .tunnels import Answer, open_link
@@ -80,17 +82,11 @@ async def _cross(link: Link, beside: Link, brief: Brief, about: Observation) -> 
     for label, here, there in ("out", link, beside), ("in", beside, link):
         words = canary_words(brief.token(f"{about.case} {label}"))
         await here.send(words + b"\r\n")
-        if not await _hears(there, words, within=brief.patience.canary):
+        heard = await listen(there, partial(_holds, words), within=brief.patience.canary)
+        if words not in heard:
             return replace(about, fact=Fact.ACCEPTED, detail=_UNHEARD)
     return replace(about, fact=Fact.CANARY_REACHED)
 
 
-async def _hears(link: Link, words: bytes, *, within: float) -> bool:
-    """Whether the words come out there, amid no more octets than an answer may have."""
-    heard = bytearray()
-    while words not in heard and len(heard) < MAX_ANSWER:
-        data = await link.read_some(within=within)
-        if not data:
-            return False
-        heard += data
-    return words in heard
+def _holds(words: bytes, said: bytes) -> bool:
+    return words in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv6Address
 
 from relaywatch.model.tokens import Token
@@ -17,6 +18,12 @@ _DETAILS = {
     ReplyCode.NO_IDENTD: "asks for an identd on the client",
     ReplyCode.OTHER_USER: "the client's identd names another user",
 }
+
+
+def with_ipv4_alone(brief: Brief) -> Brief:
+    """The same brief without the canaries that SOCKS4 can't name, whatever family the door has."""
+    addresses = tuple(address for address in brief.canaries.addresses if address.version == 4)
+    return replace(brief, canaries=replace(brief.canaries, addresses=addresses))
 
 
 async def connect(link: Link, brief: Brief, destination: Destination, token: Token) -> Opening:

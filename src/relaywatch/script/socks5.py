@@ -70,8 +70,10 @@ async def negotiate(link: Link, brief: Brief) -> Reply:
     version, method = choice = await link.read_exactly(2, within=brief.patience.reply)
     if version != wire.VERSION:
         raise RemoteProtocolError("no SOCKS5 method selection", choice)
-    is_ours = method == wire.NO_AUTHENTICATION_REQUIRED
-    return Reply(answer=Answer.YES if is_ours else Answer.CREDENTIALS, text=f"METHOD 0x{method:02x}")
+    text = f"METHOD 0x{method:02x}"
+    if method == wire.NO_AUTHENTICATION_REQUIRED:
+        return Reply(answer=Answer.YES, text=text)
+    return Reply(answer=Answer.CREDENTIALS, text=text, detail="credentials")
 
 
 async def lets_in(link: Link, brief: Brief, advisory: str) -> bool:

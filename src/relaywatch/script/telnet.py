@@ -6,7 +6,6 @@ Nothing tells where a prompt ends, so that everything is read until the peer has
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from enum import Enum, auto
 
 from relaywatch.model.canary import read_canary_answer
@@ -15,6 +14,7 @@ from relaywatch.model.evidence import Fact, Observation
 from relaywatch.model.tokens import Token
 from relaywatch.wire import telnet as wire
 
+from .asking import listen
 from .brief import Brief
 from .entry import report_no_entry
 from .link import Link
@@ -91,14 +91,13 @@ class TelnetStream:
         return b""
 
     async def read_until_quiet(self, *, within: float, quiet: float) -> str:
-        """Read all that comes: the first of it within so many seconds, the rest without a longer pause than that.
+        """Read all that comes: the first of it within so many seconds, the rest until it is quiet.
 
         :raises ReadTimeoutError: if nothing comes at all.
         """
         text = await self.read_some(within=within)
-        with suppress(ReadTimeoutError, PeerClosedError):
-            while len(text) < MAX_TEXT and not self.is_over:
-                text += await self.read_some(within=quiet)
+        if not self.is_over:
+            text += await listen(self, _never, within=quiet, limit=MAX_TEXT - len(text))
         return as_text(text)
 
     def unread(self, text: str) -> None:
@@ -110,6 +109,10 @@ class TelnetStream:
         self._refusals_left -= count
         if count:
             await self._link.send(refusals[: 3 * count])
+
+
+def _never(_said: bytes) -> bool:
+    return False
 
 
 async def read_prompt(stream: TelnetStream, brief: Brief) -> tuple[Prompt, str]:
