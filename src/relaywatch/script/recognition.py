@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import re
 
-from relaywatch.model.errors import (
-    NetworkError,
-    PeerClosedError,
-    ReadTimeoutError,
-)
+from relaywatch.model.errors import NetworkError
 from relaywatch.model.evidence import Fact, Observation, Weakness
 from relaywatch.model.places import Service
 
+from .asking import as_text, listen
 from .brief import Brief
 from .link import Link
 from .probe import Probe
-from .tunnels import as_text
 
 ALPN = ("h2", "http/1.1")
 _SOCKS5_GREETING = b"\x05\x01\x00"
 """One method: no authentication (RFC 1928 section 3)."""
+_SOCKS5_METHODS = (b"\x05\x00", b"\x05\x02", b"\x05\xff")
+"""No authentication; a user's name, though nobody offered that; none of these. An echo says 05 01."""
+_READ = 2048
+"""Octets of an answer that are looked at: Apache httpd says far down in a page that it wants TLS."""
 _SHOWN = 300
+_PAUSE = 1.0
+"""Seconds without a word after which we take it that all has been said."""
 _INTERPRET_AS_COMMAND = b"\xff"
 """Telnet's IAC (RFC 854)."""
 _TLS_ALERT = b"\x15\x03"
@@ -32,24 +34,33 @@ _TLS_WANTED = re.compile(
     rb"plain http request|speaking plain http|http request to an https|SSL-enabled", re.IGNORECASE
 )
 """What web servers say on a TLS port to whom talks in the clear; they say it in the clear."""
+_WHOLE_GREETING = re.compile(rb"SSH-[^\n]*\n|([245][0-9]{2})(?: |-.*?\n\1 )[^\n]*\n", re.DOTALL)
+"""Behind these nothing more comes until we speak (RFC 4253 section 4.2, RFC 5321 section 4.2.1)."""
 _PROMPT = re.compile(rb"(?:[>#$%:]\s*|wingate.*)\Z", re.IGNORECASE | re.DOTALL)
+_LATE = frozenset({Service.SSH, Service.SMTP, Service.FTP})
+"""Those who may take their time before they greet, and greet then whatever we have said meanwhile."""
 
 
 async def recognise(link: Link, brief: Brief) -> None:
-    """Report each service that the door is found to speak; `Service.MUTE` if it answers nothing at all."""
+    """Report each service that the door is found to speak; `Service.MUTE` if it answers nothing at all.
+
+    :raises NetworkError: if there is no connection to be had.
+    """
     await link.connect(within=brief.patience.connect)
     greeting = await _read(link, brief.patience.first_words)
     if greeting:
         await _report(link, classify_greeting(greeting, brief.door.port), greeting)
         return
-    answers = [
-        await _ask_for_page(link, brief),
-        await _greet_as_socks5(link, brief),
-        await _say_hello(link, brief),
+    answers: list[bytes] = []
+    services = [
+        service
+        for ask in (_ask_for_page, _greet_as_socks5, _say_hello)
+        if (service := await ask(link, brief, answers)) is not None
     ]
-    services = {service for found in answers for service in found}
-    if not services:
-        await _report(link, Service.MUTE, b"")
+    if services:
+        return
+    words = next(filter(None, answers), b"")
+    await _report(link, Service.OTHER if words else Service.MUTE, words)
 
 
 def classify_greeting(greeting: bytes, port: int) -> Service:
@@ -66,57 +77,69 @@ def classify_greeting(greeting: bytes, port: int) -> Service:
     return Service.TELNET if _PROMPT.search(greeting) else Service.OTHER
 
 
-async def _ask_for_page(link: Link, brief: Brief) -> set[Service]:
+async def _ask_for_page(link: Link, brief: Brief, answers: list[bytes]) -> Service | None:
     """Ask for its own page, on the connection on which it had nothing to say."""
     request = f"GET / HTTP/1.1\r\nHost: {brief.endpoint}\r\nConnection: close\r\n\r\n"
     try:
         await link.send(request.encode())
-        answer = await _read(link, brief.patience.canary)
     except NetworkError:
-        return set()
-    found: set[Service] = set()
-    if answer.startswith(b"HTTP/"):
-        found.add(Service.HTTP)
-    if answer.startswith(_TLS_ALERT) or _TLS_WANTED.search(answer):
-        found = {Service.TLS}
-    for service in found:
+        return None
+    answer = await _read(link, brief.patience.canary)
+    answers.append(answer)
+    service = _classify_page(answer, brief.door.port)
+    if service is not None:
         await _report(link, service, answer)
-    return found
+    return service
 
 
-async def _greet_as_socks5(link: Link, brief: Brief) -> set[Service]:
+def _classify_page(answer: bytes, port: int) -> Service | None:
+    if answer.startswith(_TLS_ALERT):
+        return None  # the hello will tell
+    if answer.upper().startswith(b"HTTP/"):
+        return None if _TLS_WANTED.search(answer) else Service.HTTP
+    late = classify_greeting(answer, port)
+    return late if late in _LATE else None
+
+
+async def _greet_as_socks5(link: Link, brief: Brief, answers: list[bytes]) -> Service | None:
     try:
         await link.connect(within=brief.patience.connect)
         await link.send(_SOCKS5_GREETING)
-        answer = await _read(link, brief.patience.canary)
     except NetworkError:
-        return set()
-    if len(answer) != 2 or answer[0] != 5:
-        return set()
+        return None
+    answer = await listen(link, lambda said: len(said) >= 2, within=brief.patience.canary)
+    answers.append(answer)
+    if not answer.startswith(_SOCKS5_METHODS):
+        return None
     await _report(link, Service.SOCKS5, answer)
-    return {Service.SOCKS5}
+    return Service.SOCKS5
 
 
-async def _say_hello(link: Link, brief: Brief) -> set[Service]:
+async def _say_hello(link: Link, brief: Brief, _answers: list[bytes]) -> Service | None:
     try:
         await link.connect(within=brief.patience.connect)
         session = await link.start_tls(next(iter(brief.target_names), None), alpn=ALPN)
     except NetworkError:
-        return set()
+        return None
     await _report(link, Service.TLS, session.alpn.encode())
-    return {Service.TLS}
+    return Service.TLS
 
 
 async def _read(link: Link, within: float) -> bytes:
-    """What it says, if anything; hanging up is saying nothing."""
-    try:
-        return (await link.read_some(within=within))[:_SHOWN]
-    except (ReadTimeoutError, PeerClosedError):
+    """What it says, if anything, until it pauses; hanging up is saying nothing."""
+    first = await listen(link, bool, within=within)
+    if not first:
         return b""
+    link.unread(first)
+    said = await listen(
+        link, lambda said: _WHOLE_GREETING.match(said) is not None, within=_PAUSE, limit=_READ
+    )
+    whole = _WHOLE_GREETING.match(said)
+    return whole[0] if whole else said[:_READ]
 
 
 async def _report(link: Link, service: Service, words: bytes) -> None:
-    await link.report(Observation(fact=Fact.SPEAKS, detail=service, reply=as_text(words)))
+    await link.report(Observation(fact=Fact.SPEAKS, detail=service, reply=as_text(words[:_SHOWN])))
 
 
 RECOGNITION = Probe(
