@@ -18,6 +18,7 @@ from relaywatch.script.probe import Probe
 from relaywatch.script.tunnels import Answer, Destination, Opening, OpenTunnel, Way, survey
 
 _MISROUTING = "RW-2006"
+_NO = {Answer.PAGE: "page", Answer.FOREIGN: "no HTTP/2"}
 
 
 def _ask(*, target: str = "{path}", host: str = "{own}", field: tuple[str, str] | None = None) -> OpenTunnel:
@@ -34,7 +35,7 @@ def _ask(*, target: str = "{path}", host: str = "{own}", field: tuple[str, str] 
         exchange = fetching.request(brief, "GET", fill(target), host=fill(host), fields=fields)
         shown = "; ".join(f"{name}: {value}" for name, value in fields or [("Host", fill(host))])
         command = f"GET {fill(target)} HTTP/1.1; {shown}"
-        return _no_page(await fetching.fetch(link, brief, exchange, token, command))
+        return _plain_no(await fetching.fetch(link, brief, exchange, token, command))
 
     return ask
 
@@ -46,14 +47,14 @@ async def _ask_by_authority(link: Link, brief: Brief, destination: Destination, 
     fields = [(":method", "GET"), (":scheme", "https"), (":authority", canary), (":path", path)]
     await http2.open_http2_link(link, brief)
     command = f"GET {path} HTTP/2; :authority: {canary}"
-    return _no_page(await http2.fetch(link, brief, [*fields, *http2.own_fields(brief)], token, command))
+    return _plain_no(await http2.fetch(link, brief, [*fields, *http2.own_fields(brief)], token, command))
 
 
-def _no_page(opening: Opening) -> Opening:
-    """A page of its own is what every web server has for a name that it doesn't know: a plain no."""
-    if opening.answer is not Answer.PAGE:
+def _plain_no(opening: Opening) -> Opening:
+    """A page of its own is what every web server has for a host that it doesn't know; and HTTP/2 few offer."""
+    if opening.answer not in _NO:
         return opening
-    return replace(opening, answer=Answer.NO, detail="page")
+    return replace(opening, answer=Answer.NO, detail=_NO[opening.answer])
 
 
 def _way(name: str, ask: OpenTunnel, *, by_name: bool = False, ports: int = 1) -> Way:

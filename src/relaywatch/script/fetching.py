@@ -79,21 +79,26 @@ async def read_answer(
     answer = http.classify(head)
     if answer is Answer.YES:
         return Opening(answer=Answer.PAGE, reply=reply, command=command)
-    if _may_be_its_own(head) and await _own_status(link, brief) == head.status_code:
-        return Opening(answer=Answer.NO, reply=reply, command=command, detail="as for its own page")
+    if _may_be_its_own(head) and await _status_for_nobody(link, brief) == head.status_code:
+        return Opening(
+            answer=Answer.NO, reply=reply, command=command, detail="as for a host that isn't there"
+        )
     return Opening(answer=answer, reply=reply, command=command)
 
 
 def _may_be_its_own(head: ResponseHead) -> bool:
-    """Whether the status tells of a proxy only if its own page has another: 407 is a proxy's alone."""
-    return http.classify(head) is not Answer.NO and head.status_code != 407
+    """Whether a web server too may say so of a host that it doesn't know; 407 is a proxy's alone."""
+    return http.classify(head) is Answer.FAILED or head.status_code == 401
 
 
-async def _own_status(link: Link, brief: Brief) -> int | None:
-    """The status of the target's own page, for comparison."""
-    exchange = request(brief, "GET", "/", host=http.own_authority(brief))
+async def _status_for_nobody(link: Link, brief: Brief) -> int | None:
+    """The control: what it says to a plain request for a host that can't exist (RFC 6761 section 6.4).
+
+    A proxy that tried to reach us in vain, and refuses such requests or serves a page of its own, differs.
+    """
+    host = f"{brief.mint.random_local_part('nobody')}.invalid"
     try:
         await open_link(link, brief)
-        return (await http.exchange_with(link, exchange, brief)).status_code
+        return (await http.exchange_with(link, request(brief, "GET", "/", host=host), brief)).status_code
     except (NetworkError, RemoteProtocolError):
         return None

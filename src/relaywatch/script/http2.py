@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 
 from h2.errors import ErrorCodes
 
-from relaywatch.model.errors import PeerClosedError, ReadTimeoutError, RemoteProtocolError
+from relaywatch.model.errors import NetworkError, PeerClosedError, ReadTimeoutError, RemoteProtocolError
 from relaywatch.model.tokens import Token
 from relaywatch.wire.http1 import Exchange, ResponseHead
 from relaywatch.wire.http2 import Http2Exchange, upgrade_settings
 
 from . import fetching, http
+from .asking import listen
 from .brief import Brief
-from .link import Link
+from .link import Deadline, Link
 from .tunnels import Answer, Destination, Opening, as_text, open_link
 
 ALPN = ("h2", "http/1.1")
@@ -24,6 +24,8 @@ _BREAKS: dict[int | None, Answer] = {
     ErrorCodes.CONNECT_ERROR: Answer.FAILED,
 }
 """What breaking a stream off says (RFC 9113 section 7); any other way to do so is a no."""
+
+_ENDS = (PeerClosedError, ReadTimeoutError, RemoteProtocolError)
 
 
 async def open_http2_link(link: Link, brief: Brief) -> None:
@@ -66,46 +68,31 @@ async def read_head(link: Link, exchange: Http2Exchange, *, within: float) -> Re
 
     :raises RemoteProtocolError: if what comes is no HTTP/2.
     :raises PeerClosedError: if the peer closes first.
+    :raises ReadTimeoutError: if the peer is silent for so long, or not done in twice that time.
     """
     await link.send(exchange.outgoing())
+    deadline = await Deadline.after(2 * within)
     while exchange.head is None and not exchange.is_ended:
-        await _feed(link, exchange, within)
+        await _feed(link, exchange, min(within, await deadline.rest()))
     return exchange.head
-
-
-async def read_body(stream: Http2Stream, *, within: float) -> bytes:
-    """Read the content as far as it is of interest, whatever its end is."""
-    body = b""
-    with suppress(PeerClosedError, ReadTimeoutError):
-        while len(body) < http.MAX_BODY and (data := await stream.read_some(within=within)):
-            body += data
-    return body[: http.MAX_BODY]
 
 
 async def ask_for_tunnel(link: Link, brief: Brief, exchange: Http2Exchange, command: str) -> Opening:
     """Ask, and tell what the answer says; with a yes, the stream is the tunnel.
 
-    Whoever doesn't begin as HTTP/2 begins doesn't speak it, even if all that comes is silence: the server's
-    SETTINGS wait for nothing (RFC 9113 section 3.4).
-
     :raises ReadTimeoutError: if it speaks HTTP/2, and doesn't answer.
     """
     try:
         head = await read_head(link, exchange, within=brief.patience.tunnel)
-    except (PeerClosedError, ReadTimeoutError, RemoteProtocolError) as error:
-        if not exchange.has_spoken:
-            return Opening(answer=Answer.FOREIGN, command=command)
-        if isinstance(error, ReadTimeoutError):
-            raise
-        return Opening(answer=Answer.NO, detail=str(error), command=command)
+    except _ENDS as error:
+        return _without_answer(exchange, error, command)
     if head is None:
-        answer = _BREAKS.get(exchange.error, Answer.NO)
-        return Opening(answer=answer, reply=f"HTTP/2 {error_name(exchange)}", command=command)
+        return _broken_off(exchange, command)
     answer = http.classify(head)
     if answer is not Answer.YES:
         return Opening(answer=answer, reply=str(head), command=command)
     if http.has_content(head) or exchange.is_ended:
-        return Opening(answer=Answer.PAGE, reply=str(head), command=command)
+        answer = Answer.PAGE
     stream = Http2Stream(link, exchange, patience=brief.patience.tunnel)
     return Opening(answer=answer, reply=str(head), command=command, stream=stream)
 
@@ -115,18 +102,18 @@ async def fetch(
 ) -> Opening:
     """Ask for a page, and tell what the answer says: yes only if it is our canary's.
 
-    :raises ReadTimeoutError: if no answer comes.
+    :raises ReadTimeoutError: if it speaks HTTP/2, and doesn't answer.
     """
     exchange = Http2Exchange(fields, ends=True)
     try:
         head = await read_head(link, exchange, within=brief.patience.tunnel)
-    except (PeerClosedError, RemoteProtocolError) as error:
-        return Opening(answer=Answer.NO, detail=str(error), command=command)
+    except _ENDS as error:
+        return _without_answer(exchange, error, command)
     if head is None:
-        return Opening(answer=Answer.NO, reply=f"HTTP/2 {error_name(exchange)}", command=command)
+        return _broken_off(exchange, command)
     stream = Http2Stream(link, exchange, patience=brief.patience.tunnel)
-    body = await read_body(stream, within=brief.patience.canary)
-    return await fetching.read_answer(link, brief, head, as_text(body), token, command)
+    body = await listen(stream, lambda _: False, within=brief.patience.canary, limit=http.MAX_BODY)
+    return await fetching.read_answer(link, brief, head, as_text(body[: http.MAX_BODY]), token, command)
 
 
 def own_fields(brief: Brief) -> list[tuple[str, str]]:
@@ -134,9 +121,26 @@ def own_fields(brief: Brief) -> list[tuple[str, str]]:
     return [(name.lower(), value) for name, value in http.own_fields(brief)]
 
 
-def error_name(exchange: Http2Exchange) -> str:
-    """The error code with which the peer broke off, by the name that RFC 9113 section 7 gives it."""
-    return exchange.error.name if isinstance(exchange.error, ErrorCodes) else f"error {exchange.error}"
+def _without_answer(
+    exchange: Http2Exchange, error: NetworkError | RemoteProtocolError, command: str
+) -> Opening:
+    """What it says not to answer.
+
+    Whoever doesn't begin as HTTP/2 begins doesn't speak it, even if all that comes is silence: the server's
+    SETTINGS wait for nothing (RFC 9113 section 3.4).
+    """
+    if not exchange.has_spoken:
+        return Opening(answer=Answer.FOREIGN, command=command)
+    if isinstance(error, ReadTimeoutError):
+        raise error
+    return Opening(answer=Answer.NO, detail=str(error), command=command)
+
+
+def _broken_off(exchange: Http2Exchange, command: str) -> Opening:
+    """What it says to break the stream off, by the name that RFC 9113 section 7 gives the code."""
+    code = exchange.error
+    name = code.name if isinstance(code, ErrorCodes) else f"error {code}"
+    return Opening(answer=_BREAKS.get(code, Answer.NO), reply=f"HTTP/2 {name}", command=command)
 
 
 class Http2Stream:
@@ -151,6 +155,7 @@ class Http2Stream:
         :raises PeerClosedError: if the stream has ended.
         :raises ReadTimeoutError: if the window stays shut.
         """
+        deadline = await Deadline.after(2 * self._patience)
         while data:
             if self._exchange.is_ended:
                 raise PeerClosedError("the peer has ended the stream")
@@ -159,7 +164,7 @@ class Http2Stream:
             if sent:
                 await self._link.send(self._exchange.outgoing())
             else:
-                await self._go_on(self._patience)
+                await self._go_on(min(self._patience, await deadline.rest()))
 
     async def read_some(self, *, within: float) -> bytes:
         """Read what comes next on the stream; none at all once it has ended.
@@ -167,8 +172,9 @@ class Http2Stream:
         :raises ReadTimeoutError: if nothing comes on the connection within so many seconds.
         :raises PeerClosedError: if the peer closes the connection, or breaks the protocol.
         """
+        deadline = await Deadline.after(2 * within)
         while not self._exchange.body and not self._exchange.is_ended:
-            await self._go_on(within)
+            await self._go_on(min(within, await deadline.rest()))
         data = bytes(self._exchange.body)
         self._exchange.body.clear()
         return data
