@@ -113,7 +113,8 @@ def _drive(
         except RelaywatchError as failure:
             return stage.observations, failure
         answer = error = None
-        count += not isinstance(op, ops.Receive)  # of which chopping makes as many as there are octets
+        # Of these chopping makes as many as there are octets.
+        count += not isinstance(op, ops.Receive | ops.Now)
         try:
             answer = stage.carry_out(op)
         except RelaywatchError as refusal:

@@ -1,7 +1,7 @@
 """CONNECT of HTTP/1.x: the proxy carries TCP to wherever it is asked, mail too.
 
-Asked by address and by name, and with odd line ends, since filters have been passed by those. At a door of
-TLS the same is said within TLS.
+Asked by address, by name, by address of the other family, and with odd line ends, since filters have been
+passed by those. At a door of TLS the same is said within TLS.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ WAYS = (
     Way(name="address", advisory=_CONNECT, ask=connect),
     Way(name="name", advisory=_CONNECT, ask=connect, by_name=True, ports=2),
     Way(name="address-ipv6", advisory=_CONNECT, ask=connect, to=Family.IPV6, ports=1),
+    Way(name="address-ipv4", advisory=_CONNECT, ask=connect, to=Family.IPV4, ports=1),
     Way(name="leading-line-end", advisory=_ODD_LINE_ENDS, ask=_connect(before=b"\r\n"), ports=2),
     Way(name="extra-line-end", advisory=_ODD_LINE_ENDS, ask=_connect(after=b"\r\n"), ports=2),
 )
