@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from relaywatch.model.canary import CANARY_PATH
 from relaywatch.model.evidence import ArrivalKind
@@ -19,9 +20,9 @@ from .canary_http import Asked, Continue, HTTPRequest, Page
 
 HEARD = 4096
 """Octets that a peer may say before a token of ours is among them."""
-_NOISE = re.compile(rb"(?:[\r\n\t \0]|\xff(?:[\xfb-\xfe].|\xfa.*?\xff\xf0|[^\xfa-\xfe]))*", re.DOTALL)
+_NOISE = re.compile(rb"(?:[\r\n\t \0]|\xff(?:[\xfb-\xfe].|\xfa.*?\xff\xf0|[\xf0-\xf9\xff]))*", re.DOTALL)
 """Blank lines, NUL, and telnet commands (RFC 854), which gateways put before what they carry."""
-_TELNET = re.compile(rb"\xff(?:[\xfb-\xfe].|\xfa.*?\xff\xf0|[^\xfa-\xff])", re.DOTALL)
+_TELNET = re.compile(rb"\xff(?:[\xfb-\xfe].|\xfa.*?\xff\xf0|[\xf0-\xf9])", re.DOTALL)
 _PROXY_LINE = re.compile(rb"PROXY [^\r\n]{0,100}\r?\n")
 _PROXY_BLOCK = b"\r\n\r\n\0\r\nQUIT\n"
 """The signature of version 2 of the PROXY protocol; four octets follow, the last two are a length."""
@@ -31,7 +32,9 @@ _SIMPLE_REQUEST = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 """HTTP/0.9 (RFC 1945 section 4.1), which the oldest proxies speak."""
-_HANDSHAKE = 0x16
+_HANDSHAKE = b"\x16"
+_CANDIDATES = 10
+"""What may be tokens, of which so many are verified at most."""
 
 FindToken = Callable[[str], Token | None]
 """Finds a token of ours in a text."""
@@ -89,7 +92,7 @@ class CanaryDialogue:
             return self._read_request(self._request)
         if self._skip_proxy_header():
             head = bytes(self._buffer[self._noise() :])
-            if self._may_begin_tls and head[:1] == bytes([_HANDSHAKE]):
+            if self._may_begin_tls and head.startswith(_HANDSHAKE):
                 return BeginTLS(head)
             if request := HTTPRequest.begin(head):
                 self._request = request
@@ -122,7 +125,7 @@ class CanaryDialogue:
 
     def _words(self) -> Heard | None:
         said = _TELNET.sub(b"", bytes(self._buffer))
-        for found in _WORDS.finditer(said):
+        for found in islice(_WORDS.finditer(said), _CANDIDATES):
             if token := self._find(found[1].decode("ascii")):
                 return self._heard(token, ArrivalKind.TCP, self._say)
         simple = _SIMPLE_REQUEST.search(said)
@@ -143,7 +146,5 @@ class CanaryDialogue:
         for candidate in step.candidates:
             if token := self._find(candidate):
                 heard = self._heard(token, ArrivalKind.HTTP, step.reply)
-                return Heard(
-                    token=token, kind=heard.kind, reply=heard.reply, fields=(*heard.fields, *step.fields)
-                )
+                return replace(heard, fields=(*heard.fields, *step.fields))
         return step.otherwise

@@ -47,7 +47,7 @@ your server, then anybody could reach anything through it, mail servers above al
 def render_notice(settings: SinkSettings) -> str:
     """Say in one line who runs this and whom to ask."""
     contact = f" Questions: {settings.contact}" if settings.contact else ""
-    text = f"Takes only its own test messages, relays nothing. Run by {settings.operator}.{contact}"
+    text = f"Takes only its own tests, relays nothing. Run by {settings.operator}.{contact}"
     return " ".join(text.split())[:400]
 
 
