@@ -89,6 +89,8 @@ class Http3:
         stream = self.client.ask(fields)
         if not await self.run(lambda: stream.head is not None or stream.is_ended, within=within):
             raise ReadTimeoutError("silence")
+        if stream.head is None and self.client.closed_because is not None:
+            raise PeerClosedError(self.client.closed_because)
         return Http3Tunnel(self, stream)
 
     async def close(self) -> None:
