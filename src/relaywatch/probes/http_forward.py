@@ -8,14 +8,25 @@ have been made to send mail.
 from __future__ import annotations
 
 from relaywatch.model.canary import CANARY_PATH
+from relaywatch.model.errors import ReadTimeoutError
 from relaywatch.model.evidence import Weakness
 from relaywatch.model.places import Family, Service, Transport
 from relaywatch.model.tokens import Token
 from relaywatch.script import fetching
 from relaywatch.script.brief import Brief
 from relaywatch.script.link import Link
+from relaywatch.script.ops import OpenPort
 from relaywatch.script.probe import Probe
-from relaywatch.script.tunnels import CanaryKind, Destination, Opening, OpenTunnel, Way, survey
+from relaywatch.script.tunnels import (
+    Answer,
+    CanaryKind,
+    Destination,
+    Opening,
+    OpenTunnel,
+    Way,
+    open_link,
+    survey,
+)
 
 _FORWARD = "RW-2005"
 
@@ -35,6 +46,28 @@ def _ask(method: str, scheme: str = "http") -> OpenTunnel:
     return ask
 
 
+async def _ask_by_ftp(link: Link, brief: Brief, destination: Destination, token: Token) -> Opening:
+    """Ask for an ftp URI. A gateway that goes there waits for a greeting, which our canaries don't give.
+
+    So to whoever tries, a port of the token's own is named, where it is enough to come.
+    """
+    opening = await _fetch_by_ftp(link, brief, str(destination), token)
+    port = await OpenPort(token) if opening.answer is Answer.FAILED else None
+    if port is None:
+        return opening
+    await open_link(link, brief)
+    return await _fetch_by_ftp(link, brief, str(port), token)
+
+
+async def _fetch_by_ftp(link: Link, brief: Brief, authority: str, token: Token) -> Opening:
+    uri = f"ftp://{authority}/"
+    exchange, command = fetching.request(brief, "GET", uri, host=authority), f"GET {uri} HTTP/1.1"
+    try:
+        return await fetching.fetch(link, brief, exchange, token, command)
+    except ReadTimeoutError as error:  # it waits for a greeting, or for a connection
+        return Opening(answer=Answer.FAILED, command=command, detail=str(error))
+
+
 WAYS = (
     Way(name="address", advisory=_FORWARD, ask=_ask("GET")),
     Way(name="name", advisory=_FORWARD, ask=_ask("GET"), by_name=True, ports=1, takes_smtp=False),
@@ -42,6 +75,7 @@ WAYS = (
     Way(name="head", advisory=_FORWARD, ask=_ask("HEAD"), ports=1, takes_smtp=False),
     Way(name="post", advisory=_FORWARD, ask=_ask("POST"), ports=1),
     Way(name="https", advisory=_FORWARD, ask=_ask("GET", "https"), ports=1, takes_smtp=False),
+    Way(name="ftp", advisory=_FORWARD, ask=_ask_by_ftp, ports=1, takes_smtp=False),
 )
 
 
@@ -59,5 +93,6 @@ PROBE = Probe(
     ),
     references=("RFC 9112 section 3.2.2", "RFC 9110 section 3.7", "VU#150227"),
     script=script,
+    rank=20,
     services=frozenset({Service.HTTP, Service.TLS}),
 )
