@@ -248,8 +248,8 @@ async def _ask(course: _Course, way: Way, destination: Destination) -> bool:
     if opening is None:
         return False
     about = replace(about, reply=opening.reply, detail=opening.detail, command=opening.command)
-    if opening.answer is Answer.FOREIGN:
-        course.is_foreign = not course.has_talked
+    if opening.answer is Answer.FOREIGN and not course.has_talked:
+        course.is_foreign = True
         return False
     if not course.has_talked:
         course.has_talked = True
@@ -276,9 +276,7 @@ async def _open(course: _Course, way: Way, destination: Destination, about: Obse
     except errors.PeerClosedError as error:
         await _report_unheard(course, replace(about, fact=Fact.REFUSED, detail=str(error)))
     except errors.RemoteProtocolError as error:
-        if not course.has_talked:
-            return Opening(answer=Answer.FOREIGN)
-        return Opening(answer=Answer.NO, detail=str(error))
+        return Opening(answer=Answer.FOREIGN, detail=str(error))
     return None
 
 
@@ -317,7 +315,7 @@ async def _report(
         case Answer.PAGE:
             await link.report(replace(about, fact=Fact.REFUSED, detail=opening.detail or "page"))
             await link.report(Observation(fact=Fact.NOTE, advisory="RW-2031", detail="answers with a page"))
-        case _:
+        case _:  # whoever has talked and talks in other words now doesn't do it
             await link.report(replace(about, fact=Fact.REFUSED))
     return False
 
