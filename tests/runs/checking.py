@@ -23,7 +23,17 @@ from relaywatch.script.brief import Patience
 from relaywatch.targets.parse import Origin, parse_target
 
 LOOPBACK = ip_address("127.0.0.1")
-PATIENCE = Patience(greeting=1.0, reply=2.0, data_reply=2.0, greylist=3.0, after_rate_limit=0.05)
+PATIENCE = Patience(
+    greeting=1.0,
+    reply=2.0,
+    data_reply=2.0,
+    greylist=3.0,
+    after_rate_limit=0.05,
+    first_words=0.3,
+    tunnel=2.0,
+    canary=0.5,
+    datagram=0.2,
+)
 LIMITS = Limits(tls_seconds=0.5)
 RATES = Rates(overall=1e5, per_address=1e5, per_network=1e5, burst=1e4, overall_burst=1e4)
 
@@ -42,6 +52,7 @@ def hurried(**more):
         "patience": PATIENCE,
         "rates": RATES,
         "limits": LIMITS,
+        "probes": ("smtp-relay",),
     }
     return RunSettings(**given | more)
 
@@ -161,6 +172,16 @@ class Counting:
 
     async def __aexit__(self, *exception):
         await self._listener.__aexit__(*exception)
+
+
+async def saying_first(words, host="127.0.0.1"):
+    """A server that says the words and then listens; an async context manager with a ``port``."""
+
+    async def serve(reader, writer):
+        writer.write(words)
+        await reader.read()
+
+    return Listener(serve, hosts=(host,))
 
 
 async def saying(words, host="127.0.0.1"):

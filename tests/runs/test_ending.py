@@ -11,6 +11,7 @@ from tests.runs.checking import Counting, asyncio_run, check, check_world, hurri
 
 from relaywatch.model.errors import UsageError
 from relaywatch.model.evidence import AttemptStatus, Weakness
+from relaywatch.model.places import Service
 from relaywatch.model.verdicts import Reason, Verdict
 from relaywatch.runs.reporting import EventKind, TargetReport
 from relaywatch.runs.run import Run
@@ -126,7 +127,12 @@ class TestSlowLists:
 class TestFaultsOfOurs:
     def check(self, script):
         probe = Probe(
-            name="trial", weakness=Weakness.OPEN_PROXY, default_doors=(), references=(), script=script
+            name="trial",
+            weakness=Weakness.OPEN_PROXY,
+            default_doors=(),
+            references=(),
+            script=script,
+            services=frozenset({Service.SMTP}),
         )
         settings = hurried()
 

@@ -11,7 +11,7 @@ from relaywatch.demo.population import policy
 from relaywatch.demo.server import Listener, MailServer
 from relaywatch.engine.arrivals import ArrivalBoard
 from relaywatch.engine.pace import Rates
-from relaywatch.model.evidence import AttemptStatus, Fact, Observation, Weakness
+from relaywatch.model.evidence import AttemptStatus, Fact, Observation
 from relaywatch.model.places import Endpoint, Transport
 from relaywatch.model.verdicts import Reason, Verdict
 from relaywatch.runs.allowance import Allowance
@@ -19,11 +19,9 @@ from relaywatch.runs.hosts import Host
 from relaywatch.runs.lines import decode_line, encode_line
 from relaywatch.runs.lore import Lore
 from relaywatch.runs.pacing import Pacing
-from relaywatch.runs.run import Run
 from relaywatch.runs.sinks import OpenedSink
 from relaywatch.runs.workshop import Workshop, missing_of
 from relaywatch.script.brief import Identity, SinkNames
-from relaywatch.script.probe import Probe
 from relaywatch.sink.certificate import make_certificate
 from relaywatch.targets.parse import parse_target
 from relaywatch.targets.permissions import Permission
@@ -296,45 +294,6 @@ class TestPacing:
         slow, other = permission(rate=0.5), permission("Other", rate=0.5)
 
         assert [0.0, 0.1, 2.0] == self.delays((ADDRESS, slow), (NEIGHBOUR, other), (ADDRESS, slow))
-
-
-class TestWeaknesses:
-    """With a second probe, which asks nothing of the target but a connection."""
-
-    async def script(self, link, brief):
-        await link.connect()
-        await link.report(Observation(fact=Fact.PLANNED, count=1))
-        await link.report(Observation(fact=Fact.ACCEPTED, case="connect", token=brief.token("x")))
-        await link.close()
-
-    def check(self, name):
-        probe = Probe(
-            name="trial", weakness=Weakness.OPEN_PROXY, default_doors=(), references=(), script=self.script
-        )
-        settings = hurried()
-
-        async def scene():
-            async with world(settings, name) as places:
-                run = Run(settings)
-                run._probes = (*run._probes, probe)
-                target = parse_target(f"127.0.0.1:{places[name].port}")
-                return [report async for report in run.check([target])]
-
-        return asyncio_run(scene())
-
-    def test_each_has_a_line_and_its_own_attempts(self):
-        relay, proxy = self.check("closed")
-
-        assert (Weakness.OPEN_RELAY, Verdict.CLOSED) == (relay.line.weakness, relay.line.verdict)
-        assert (Weakness.OPEN_PROXY, Verdict.ACCEPTING) == (proxy.line.weakness, proxy.line.verdict)
-        assert ["smtp-relay"] == [attempt.probe for attempt in relay.attempts]
-        assert ["trial"] == [attempt.probe for attempt in proxy.attempts]
-
-    def test_what_one_proves_does_not_keep_the_other_from_asking(self):
-        relay, proxy = self.check("open")
-
-        assert (Verdict.OPEN, Verdict.ACCEPTING) == (relay.line.verdict, proxy.line.verdict)
-        assert () == proxy.arrivals
 
 
 def test_the_source_address_is_ours_to_choose():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import IntEnum
 
+from relaywatch.model.evidence import Weakness
 from relaywatch.model.results import ResultLine
 from relaywatch.model.verdicts import Verdict
 
@@ -36,14 +37,23 @@ class Tally:
         self.skipped = 0
         """Targets that were refused or unreadable: nothing was sent."""
         self.is_interrupted = False
+        self.by_weakness: dict[Weakness, tuple[int, int]] = {}
+        """For each weakness that was looked for: hosts that have it, and hosts."""
         self._tested_in_part = False
 
     def add(self, line: ResultLine) -> None:
         """Count a line."""
         self.lines += 1
+        having, hosts = self.by_weakness.get(line.weakness, (0, 0))
+        self.by_weakness[line.weakness] = having + (line.verdict is Verdict.OPEN), hosts + 1
         setattr(self, line.verdict, getattr(self, line.verdict) + 1)
         if line.verdict is Verdict.INCONCLUSIVE:
             self._tested_in_part |= any(door.verdict is Verdict.CLOSED for door in line.doors)
+
+    @property
+    def hosts(self) -> int:
+        """Hosts with a line or two."""
+        return max((hosts for _, hosts in self.by_weakness.values()), default=0)
 
     @property
     def exit_code(self) -> ExitCode:

@@ -66,6 +66,10 @@ class Choices:
     sink_journal: Path | None = None
     second_domain: str | None = None
     mx_pointing_domain: str | None = None
+    canary_ports: tuple[int, ...] = ()
+    canary_zone: str | None = None
+    canary_name: str | None = None
+    second_sources: tuple[Address, ...] = ()
     sink_unproved_ok: bool = False
     wait: float = 60.0
     greylist_wait: float = 330.0
@@ -199,6 +203,41 @@ _SHARED: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         type=NAME,
         metavar="DOMAIN",
         help=N_("A domain of yours whose first MX is the sink and whose second is the target."),
+    ),
+    option(
+        "--canary-port",
+        "canary_ports",
+        type=click.IntRange(1, 65535),
+        multiple=True,
+        metavar="PORT",
+        help=N_(
+            "Port at which proxies are led to the sink in this process, beside a high one; may be repeated. "
+            "443, 80, 587, 6667 and 23 if none is named, as far as they can be had."
+        ),
+    ),
+    option(
+        "--canary-name",
+        type=NAME,
+        metavar="NAME",
+        help=N_(
+            "A name that leads to that sink, for proxies that are asked by name; its mail exchanger's if none."
+        ),
+    ),
+    option(
+        "--canary-zone",
+        type=NAME,
+        metavar="DOMAIN",
+        help=N_(
+            "A domain that is delegated to this host, so that look-ups of its names are seen; needs port 53."
+        ),
+    ),
+    option(
+        "--second-source",
+        "second_sources",
+        type=ADDRESS,
+        multiple=True,
+        metavar="ADDRESS",
+        help=N_("Another address of ours, to see whether a proxy's session takes a stranger's datagrams."),
     ),
     option(
         "--sink-unproved-ok",

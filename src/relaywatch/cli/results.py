@@ -36,8 +36,12 @@ class Done:
         self.lines.update((line.target, port, line.weakness) for port in ports)
 
     def has(self, target: str, port: int | None, weaknesses: Iterable[Weakness]) -> bool:
-        """Whether there is a line for the target, at the port if one is given, for each weakness."""
-        return all((target, port, weakness) in self.lines for weakness in weaknesses)
+        """Whether there is a line for the target for each weakness, or, at a port, for one that it speaks for.
+
+        A port that was named is asked for mail or for proxies as it speaks (docs/adr/0012).
+        """
+        enough = all if port is None else any
+        return enough((target, port, weakness) in self.lines for weakness in weaknesses)
 
     def left(self, entries: Iterable[Entry], weaknesses: tuple[Weakness, ...]) -> Iterator[Entry]:
         """The entries that are still to be checked; a network without what is done of it.

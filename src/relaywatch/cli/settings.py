@@ -10,7 +10,7 @@ from pathlib import Path
 
 from relaywatch.engine.pace import Rates
 from relaywatch.model.errors import UsageError
-from relaywatch.runs.settings import LocalSink, RemoteSinkChoice, RunSettings, SinkChoice
+from relaywatch.runs.settings import CANARY_PORTS, LocalSink, RemoteSinkChoice, RunSettings, SinkChoice
 from relaywatch.script.brief import Identity, Patience
 from relaywatch.sink.keys import certificate_path, generate_keys
 from relaywatch.targets.exclusions import Exclusions, read_exclusions
@@ -34,6 +34,7 @@ def settings_from(choices: Choices) -> RunSettings:
         sink_unproved_ok=choices.sink_unproved_ok,
         wait=choices.wait,
         patience=Patience(greylist=choices.greylist_wait),
+        second_sources=choices.second_sources,
         concurrency=choices.concurrency,
         no_mail=choices.no_mail,
         exhaustive=choices.exhaustive,
@@ -73,6 +74,9 @@ def _sink(choices: Choices) -> SinkChoice:
             key_file=choices.sink_key_file or (own_key() if choices.sink_journal else None),
             second_domain=choices.second_domain,
             mx_pointing_domain=choices.mx_pointing_domain,
+            canary_ports=choices.canary_ports or CANARY_PORTS,
+            canary_zone=choices.canary_zone,
+            canary_name=choices.canary_name,
         )
     if choices.sink_key_file is None or choices.sink_domain is None:
         raise UsageError("--sink needs --sink-key-file and --sink-domain")

@@ -21,6 +21,7 @@ from relaywatch.model.evidence import Fact
 from relaywatch.model.results import ResultLine
 from relaywatch.model.verdicts import Verdict
 from relaywatch.runs.reporting import EventKind, RunEvent
+from relaywatch.script.recognition import RECOGNITION
 from relaywatch.targets.lists import BadTarget, Entry
 
 from .exit_codes import Tally
@@ -36,6 +37,7 @@ _WORDINGS = MappingProxyType(
         EventKind.MAIL_WITHHELD: N_(
             "No test message is handed over, so nothing can be proven: say who checks. Missing: {detail}"
         ),
+        EventKind.CANARIES_UNPROVED: N_("Proxies can be led to our canaries in part or not at all: {detail}"),
         EventKind.ATTEMPT_BEGAN: N_("{target} {door}: asking"),
     }
 )
@@ -83,6 +85,17 @@ class Watcher:
         """Show how far the run is; plain lines have nothing to refresh."""
 
     def _attempt_wording(self, event: RunEvent) -> str:
+        """The attempt in words; of the many ports that are only listened at, those that speak."""
+        if event.attempt and event.attempt.probe == RECOGNITION.name:
+            spoken = [o.detail for o in event.attempt.observations if o.fact is Fact.SPEAKS]
+            if not spoken:
+                return ""
+            return self._words(
+                "{target} {door}: speaks {services}",
+                target=event.target,
+                door=event.door,
+                services=", ".join(spoken),
+            )
         seen = [observation.fact for observation in event.attempt.observations] if event.attempt else []
         return self._words(
             "{target} {door}: {status}; refused: {refused}, accepted: {accepted}",
@@ -90,7 +103,7 @@ class Watcher:
             door=event.door,
             status=event.attempt.status if event.attempt else "",
             refused=seen.count(Fact.REFUSED),
-            accepted=seen.count(Fact.ACCEPTED) + seen.count(Fact.QUEUED),
+            accepted=seen.count(Fact.ACCEPTED) + seen.count(Fact.QUEUED) + seen.count(Fact.CANARY_REACHED),
         )
 
     def __enter__(self) -> Self:
@@ -142,7 +155,7 @@ class Bar(HostLines):
 
     def refresh(self, doing: str) -> None:
         """Show how many of the targets that are known so far are done."""
-        done = self._tally.lines + self._tally.skipped
+        done = self._tally.hosts + self._tally.skipped
         self._progress.update(self._task, total=self._known or None, completed=done)
         if doing:
             self._progress.update(self._task, description=doing)

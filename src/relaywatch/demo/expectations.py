@@ -9,6 +9,8 @@ from types import MappingProxyType
 from relaywatch.model.results import ResultLine
 from relaywatch.model.verdicts import Proof, Reason, Verdict
 
+_PROVEN = frozenset({Proof.DELIVERED, Proof.CANARY_REACHED})
+
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
@@ -22,8 +24,8 @@ class Expectation:
         """Whether the result says so. An open server must be found for its own hole and for no other."""
         named = {finding.advisory for finding in line.findings}
         if self.verdict is Verdict.OPEN:
-            delivered = all(finding.proof is Proof.DELIVERED for finding in line.findings)
-            return line.verdict is Verdict.OPEN and delivered and named == {self.advisory}
+            proven = all(finding.proof in _PROVEN for finding in line.findings)
+            return line.verdict is Verdict.OPEN and proven and named == {self.advisory}
         return (
             line.verdict is self.verdict
             and (not self.advisory or self.advisory in named | set(line.advisories))
@@ -89,6 +91,22 @@ EXPECTATIONS: Mapping[str, Expectation] = MappingProxyType(
         "silent": _inconclusive(Reason.TIMEOUT),
         "resets": _inconclusive(Reason.CUT_SHORT),
         "dead-port": Expectation(Verdict.ABSENT),
+        "behind-proxy": _CLOSED,
+        "chain": _open("RW-2020"),
+        "proxy": _open("RW-2001"),
+        "connect-only": _open("RW-2001"),
+        "forward-only": _open("RW-2005"),
+        "odd-line-ends": _open("RW-2002"),
+        "misrouting": _open("RW-2006"),
+        "socks": _open("RW-2008"),
+        "telnet-gateway": _open("RW-2012"),
+        "proxy-for-users": Expectation(Verdict.CLOSED, reason=Reason.AUTH_REQUIRED),
+        "socks-for-users": Expectation(Verdict.CLOSED, reason=Reason.AUTH_REQUIRED),
+        "web-server": _CLOSED,
+        "welcomes-all": Expectation(Verdict.CLOSED, "RW-2031"),
+        "captive-portal": _CLOSED,
+        "tunnel-to-nowhere": Expectation(Verdict.ACCEPTING, "RW-2030", Reason.DECEPTIVE),
+        "socks-to-nowhere": Expectation(Verdict.ACCEPTING, "RW-2030", Reason.DECEPTIVE),
     }
 )
 """By the name that the world gives its servers."""

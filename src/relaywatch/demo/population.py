@@ -6,12 +6,13 @@ Hostnames are trees, so that no server's name tells what it is.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from ipaddress import IPv6Network
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from relaywatch.model.places import Transport
 
-from . import oddities
+from . import oddities, proxies
 from .phrases import EXIM, POSTFIX, QMAIL, SENDMAIL
 from .policy import (
     EVERYWHERE,
@@ -25,6 +26,18 @@ from .policy import (
     UnknownUser,
 )
 from .server import Handler
+
+BEHIND_PROXY = "behind-proxy"
+"""A mail server that trusts the proxies beside it, and no stranger: the chain leads to it."""
+
+
+class Role(StrEnum):
+    """What a server of the world is asked about."""
+
+    MAIL = "mail"
+    PROXY = "proxy"
+    CHAIN = "chain"
+    """Whether mail goes through it to a server that trusts it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +59,7 @@ class Inhabitant:
     settings: Settings = Settings()
     both_families_by_name: bool = False
     """Asked by the name ``localhost``, and so over IPv4 and IPv6 alike."""
+    role: Role = Role.MAIL
 
 
 def policy(tree: str, **terms: Any) -> Policy:
@@ -118,7 +132,28 @@ _ODDITIES = {
     "resets": oddities.reset,
 }
 
+_PROXIES: dict[str, Handler] = {
+    "proxy": proxies.http_proxy(),
+    "connect-only": proxies.http_proxy(forwards=False),
+    "forward-only": proxies.http_proxy(connects=False),
+    "odd-line-ends": proxies.http_proxy(forwards=False, filters_first_line=True),
+    "misrouting": proxies.misrouting,
+    "socks": proxies.socks_server(),
+    "telnet-gateway": proxies.telnet_gateway,
+    "proxy-for-users": proxies.http_proxy(wants_credentials=True),
+    "socks-for-users": proxies.socks_server(wants_credentials=True),
+    "web-server": proxies.web_server,
+    "welcomes-all": proxies.welcome_all,
+    "captive-portal": proxies.captive_portal,
+    "tunnel-to-nowhere": proxies.tunnel_to_nowhere,
+    "socks-to-nowhere": proxies.socks_server(pretends=True),
+}
+
 _SPECIAL = (
+    Inhabitant(name="chain", handler=proxies.http_proxy(), role=Role.CHAIN),
+    Inhabitant(
+        name=BEHIND_PROXY, policy=policy("papaya", trusted_networks=(IPv4Network(f"{proxies.SOURCE}/32"),))
+    ),
     Inhabitant(
         name="backup-mx",
         policy=policy(
@@ -145,6 +180,7 @@ _SPECIAL = (
 POPULATION: tuple[Inhabitant, ...] = (
     *(Inhabitant(name=name, policy=one) for name, one in {**_PLAIN_HOLES, **_CLOSED, **_DECEIVING}.items()),
     *(Inhabitant(name=name, handler=one) for name, one in _ODDITIES.items()),
+    *(Inhabitant(name=name, handler=one, role=Role.PROXY) for name, one in _PROXIES.items()),
     *_SPECIAL,
 )
 """Everybody, in the order in which they are shown."""

@@ -12,7 +12,7 @@ from typing import Self
 from relaywatch.model.errors import UsageError
 from relaywatch.model.places import Endpoint
 
-from .population import POPULATION, Inhabitant, Settings
+from .population import POPULATION, Inhabitant, Role, Settings
 from .server import LOOPBACK, Listener, MailServer, bind
 
 
@@ -25,6 +25,7 @@ class Place:
     port: int
     addresses: tuple[str, ...]
     settings: Settings = field(default_factory=Settings)
+    role: Role = Role.MAIL
 
 
 class World:
@@ -104,7 +105,9 @@ def _choose(only: Iterable[str] | None) -> tuple[Inhabitant, ...]:
 
 def _place(one: Inhabitant, port: int, addresses: tuple[str, ...]) -> Place:
     host = "localhost" if one.both_families_by_name else addresses[0]
-    return Place(name=one.name, host=host, port=port, addresses=addresses, settings=one.settings)
+    return Place(
+        name=one.name, host=host, port=port, addresses=addresses, settings=one.settings, role=one.role
+    )
 
 
 def _can_be_shown(one: Inhabitant, place: Place) -> bool:

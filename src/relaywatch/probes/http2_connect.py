@@ -57,5 +57,6 @@ PROBE = Probe(
     ),
     references=("RFC 9113 section 8.5", "RFC 7540 section 3.2"),
     script=script,
+    rank=20,
     services=frozenset({Service.HTTP, Service.TLS}),
 )

@@ -55,6 +55,7 @@ PROBE = Probe(
     ),
     references=("RFC 9110 section 9.3.6", "RFC 9112 section 3.2.3"),
     script=script,
+    rank=10,
     services=frozenset({Service.HTTP, Service.TLS}),
     tunnel=connect,
 )

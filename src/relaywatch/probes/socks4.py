@@ -28,6 +28,7 @@ PROBE = Probe(
     default_doors=tuple((port, Transport.PLAIN) for port in (1080, 4145, 1081, 9050)),
     references=("SOCKS: A protocol for TCP proxy across firewalls",),
     script=script,
+    rank=20,
     # Nothing but the question itself tells a server that speaks SOCKS4 alone: to any other it is mute.
     services=frozenset({Service.SOCKS4, Service.SOCKS5, Service.MUTE}),
     tunnel=socks4.connect,

@@ -27,5 +27,6 @@ PROBE = Probe(
     default_doors=tuple((port, Transport.PLAIN) for port in (1080, 4145, 1081, 9050)),
     references=("SOCKS 4A: A Simple Extension to SOCKS 4 Protocol",),
     script=script,
+    rank=20,
     services=frozenset({Service.SOCKS4, Service.SOCKS5, Service.MUTE}),
 )

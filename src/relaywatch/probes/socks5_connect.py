@@ -32,6 +32,7 @@ PROBE = Probe(
     default_doors=tuple((port, Transport.PLAIN) for port in (1080, 1081, 9050, 10808)),
     references=("RFC 1928",),
     script=script,
+    rank=10,
     services=frozenset({Service.SOCKS5}),
     tunnel=socks5.connect,
 )

@@ -26,6 +26,8 @@ class EventKind(StrEnum):
 
     SINK_PROVED = "sink-proved"
     SINK_UNPROVED = "sink-unproved"
+    CANARIES_UNPROVED = "canaries-unproved"
+    """Proxies can't be led to our canaries, or not everywhere: ``detail`` says why."""
     MAIL_WITHHELD = "mail-withheld"
     """Messages stop before DATA until the options are given that ``detail`` names."""
     TARGET_BEGAN = "target-began"

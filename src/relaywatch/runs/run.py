@@ -20,6 +20,7 @@ from relaywatch.targets.lists import BadTarget, Entry
 from relaywatch.targets.parse import parse_target
 
 from .allowance import Allowance
+from .course import weaknesses_of
 from .gate import Gate, Permitted
 from .interruption import Interruption
 from .lines import untested_line
@@ -95,7 +96,15 @@ class Run:
     ) -> Sinks | None:
         """Open the sinks for as long as the stack lasts; nothing if the run was told to stop meanwhile."""
         settings = self._settings
-        sinks = Sinks(board, resolver, settings.identity, sources=settings.sources, tell=self._tell_of_sink)
+        wants_canaries = Weakness.OPEN_PROXY in weaknesses_of(self._probes)
+        sinks = Sinks(
+            board,
+            resolver,
+            settings.identity,
+            sources=settings.sources,
+            tell=self._tell_of_sink,
+            wants_canaries=wants_canaries,
+        )
         opening = stack.enter_async_context(sinks.opened(settings.sink))
         try:
             return await self._interruption.within(opening)
@@ -105,6 +114,8 @@ class Run:
     def _tell_of_sink(self, sink: OpenedSink) -> None:
         kind = EventKind.SINK_PROVED if sink.is_proved else EventKind.SINK_UNPROVED
         self._tell(RunEvent(kind=kind, detail=sink.detail))
+        if sink.canaries.detail:
+            self._tell(RunEvent(kind=EventKind.CANARIES_UNPROVED, detail=sink.canaries.detail))
 
     def _workshop(self, engine: Engine, board: ArrivalBoard, resolver: Resolver, sinks: Sinks) -> Workshop:
         return Workshop(
@@ -167,7 +178,7 @@ class Run:
                 if isinstance(one, BadTarget):
                     self._skip(str(one), one.text, 1)
                 elif isinstance(one, Unresolved):
-                    for weakness in dict.fromkeys(probe.weakness for probe in self._probes):
+                    for weakness in weaknesses_of(self._probes):
                         yield _unresolved(one, weakness)
                 else:
                     for permitted in gate.passed(one):
@@ -183,7 +194,7 @@ def choose_probes(names: Iterable[str]) -> tuple[Probe, ...]:
     :raises UsageError: if there is none of a name.
     """
     known = load_probes()
-    wanted = tuple(names) or tuple(n for n, probe in known.items() if probe.weakness is Weakness.OPEN_RELAY)
+    wanted = tuple(names) or tuple(known)
     for name in wanted:
         if name not in known:
             raise UsageError(f"no probe is called {name!r}; there are: {', '.join(sorted(known))}")

@@ -13,6 +13,10 @@ from relaywatch.targets.exclusions import Exclusions
 from relaywatch.targets.scope import Scope
 
 DEFAULT_PORTS = (25, 465, 587, 2525)
+CHAIN_PORTS = (25, 587)
+CANARY_PORTS = (443, 80, 587, 6667, 23)
+"""Ports beside a high one at which our canaries listen, where they can: which of them a proxy lets through tells what
+it is good for. 25 is the mailbox's own."""
 MESSAGES_PER_TARGET = 3
 """Messages that one target may be handed in one run."""
 
@@ -31,6 +35,13 @@ class LocalSink:
     """Whose key makes the tokens, so that what comes after the run is still known; one that nobody keeps if none."""
     second_domain: str | None = None
     mx_pointing_domain: str | None = None
+    canary_ports: tuple[int, ...] = CANARY_PORTS
+    """Where canaries listen beside a port that the system gives, as far as they can."""
+    canary_zone: str | None = None
+    """A domain that is delegated to this host, whose names our own DNS server answers."""
+    canary_name: str | None = None
+    """A name that leads to ``address``, for proxies that are asked by name; ``domain`` if it does."""
+    dns_port: int = 53
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +79,10 @@ class RunSettings:
     messages: int = MESSAGES_PER_TARGET
     local_domains: tuple[str, ...] = ()
     """Domains that the targets host, as the user knows."""
+    chain_ports: tuple[int, ...] = CHAIN_PORTS
+    """Ports of the mail servers to which chains through open proxies lead."""
+    second_sources: tuple[Address, ...] = ()
+    """Further local addresses, at most one a family, for questions that need a stranger to a session."""
     patience: Patience = field(default_factory=Patience)
     limits: Limits = field(default_factory=Limits)
     rates: Rates = field(default_factory=Rates)

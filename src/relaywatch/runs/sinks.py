@@ -7,7 +7,7 @@ import contextlib
 import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
@@ -15,9 +15,9 @@ from relaywatch.engine.arrivals import ArrivalBoard
 from relaywatch.engine.resolve import ResolveError, Resolver
 from relaywatch.engine.vantage import source_for
 from relaywatch.model.evidence import Arrival
-from relaywatch.model.places import Address, Endpoint, address_literal
+from relaywatch.model.places import Address, Endpoint, address_literal, parse_address
 from relaywatch.model.tokens import Mint, Token
-from relaywatch.script.brief import Identity, SinkNames
+from relaywatch.script.brief import CanaryPlaces, Identity, SinkNames
 from relaywatch.sink.client import RemoteSink
 from relaywatch.sink.errors import ListenError
 from relaywatch.sink.keys import read_keys
@@ -25,6 +25,7 @@ from relaywatch.sink.prove import ProofRequest, prove_sink
 from relaywatch.sink.server import Sink
 from relaywatch.sink.settings import SinkSettings
 
+from .canaries import OpenedCanaries, open_canaries, ported, proved, remote_canaries
 from .reach import can_reach
 from .settings import LocalSink, RemoteSinkChoice, SinkChoice
 
@@ -49,6 +50,8 @@ class OpenedSink:
     """Whether the target would find it by its name: to another one that may mean another host."""
     trouble: Callable[[], str] = _no_trouble
     """Says what keeps us from hearing of arrivals just now, if anything does."""
+    canaries: OpenedCanaries = field(default_factory=OpenedCanaries)
+    """Where proxies are led to, of a run that looks for any."""
 
     def facing(self, targets: tuple[Address, ...]) -> OpenedSink:
         """The sink as these addresses of one target see it; mail must not name what means another host there."""
@@ -81,8 +84,10 @@ class Sinks:
         *,
         sources: Iterable[Address] = (),
         tell: Tell = lambda _sink: None,
+        wants_canaries: bool = False,
     ) -> None:
         self._board, self._resolver, self._identity = board, resolver, identity
+        self._wants_canaries = wants_canaries
         self._sources = {source.version: source for source in sources}
         self._tell_of = tell
         self._told: set[str] = set()
@@ -117,6 +122,15 @@ class Sinks:
             self._tell(facing, once_for=f"{sink.names.domain} is out of reach")
             return self._told_apart(facing, targets)
         return facing
+
+    def open_port(self, token: Token, address: Address) -> asyncio.Future[Endpoint | None]:
+        """A port of our sink's for this token alone; nothing if our sink is elsewhere, or has none to spare."""
+        return ported(self._local.sink if self._local else None, token, address)
+
+    def close_port(self, token: Token) -> None:
+        """Close that port."""
+        if self._local:
+            self._local.sink.close_port(token)
 
     def _told_apart(self, sink: OpenedSink, targets: tuple[Address, ...]) -> OpenedSink:
         """With a name that is at least not the target's own, as a loopback literal of ours would be."""
@@ -155,11 +169,22 @@ class Sinks:
             domain=named,
             listen=(),
             journal=choice.journal,
+            canary_zone=choice.canary_zone or "",
+            dns_listen=_dns_places(choice) if choice.canary_zone and self._wants_canaries else (),
+            canary_addresses=known_at or ((choice.address,) if choice.address else ()),
             operator=self._identity.operator,
             contact=self._identity.contact,
         )
         async with Sink(settings, key, on_arrival=self._board.note) as sink:
-            yield _LocalSinks(choice, sink, key, known_at, self._proved)
+            yield _LocalSinks(choice, sink, key, known_at, self._proved, self._local_canaries)
+
+    async def _local_canaries(
+        self, sink: Sink, choice: LocalSink, key: bytes, ours: tuple[Address, ...]
+    ) -> OpenedCanaries:
+        if not self._wants_canaries:
+            return OpenedCanaries()
+        names = await hosts_leading_to(ours, choice.domain, self._resolver) if choice.domain else ()
+        return await self._proved_canaries(await open_canaries(sink, choice, ours, names), key)
 
     async def _remote(self, choice: RemoteSinkChoice, stack: contextlib.AsyncExitStack) -> OpenedSink:
         keys = read_keys(choice.key_file)
@@ -172,7 +197,28 @@ class Sinks:
         )
         remote = await stack.enter_async_context(RemoteSink(choice.url, keys, on_arrival=self._board.note))
         proved = await self._proved(names, keys.canary_key, 25)
-        return replace(proved, known_at=known_at, trouble=lambda: remote.trouble)
+        canaries = await self._remote_canaries(remote, choice.domain, keys.canary_key)
+        return replace(proved, known_at=known_at, trouble=lambda: remote.trouble, canaries=canaries)
+
+    async def _remote_canaries(self, remote: RemoteSink, domain: str, key: bytes) -> OpenedCanaries:
+        if not self._wants_canaries:
+            return OpenedCanaries()
+        told = await remote_canaries(remote)
+        if not told.places.addresses:
+            return told
+        names = await hosts_leading_to(told.places.addresses, domain, self._resolver)
+        return await self._proved_canaries(
+            replace(told.places, name=told.places.name or next(iter(names), None)), key
+        )
+
+    async def _proved_canaries(self, places: CanaryPlaces, key: bytes) -> OpenedCanaries:
+        return await proved(places, key, self._await_token)
+
+    async def _await_token(self, wanted: Token) -> Arrival:
+        self._board.register([wanted])
+        while (arrival := await self._board.expect([wanted], 3600)) is None:
+            pass
+        return arrival
 
     async def _proved(self, names: SinkNames, key: bytes, port: int) -> OpenedSink:
         token = Mint(key, secrets.token_bytes(16)).token("sink")
@@ -180,11 +226,6 @@ class Sinks:
 
         async def resolve(domain: str) -> Sequence[tuple[str, Sequence[Address]]]:
             return await _exchangers(domain, self._resolver)
-
-        async def await_token(wanted: Token) -> Arrival:
-            while (arrival := await self._board.expect([wanted], 3600)) is None:
-                pass
-            return arrival
 
         request = ProofRequest(
             domain=names.domain,
@@ -195,7 +236,7 @@ class Sinks:
             date=format_datetime(datetime.now(UTC)),
         )
         try:
-            proof = await prove_sink(request, resolve, await_token)
+            proof = await prove_sink(request, resolve, self._await_token)
         finally:
             self._board.forget([token])
         detail = f"{proof.host} at {proof.endpoint}" if proof.is_proven else proof.detail
@@ -212,9 +253,10 @@ class _LocalSinks:
         key: bytes,
         known_at: tuple[Address, ...],
         prove: Callable[[SinkNames, bytes, int], Awaitable[OpenedSink]],
+        open_canaries: Callable[[Sink, LocalSink, bytes, tuple[Address, ...]], Awaitable[OpenedCanaries]],
     ) -> None:
-        self.key, self.domain = key, choice.domain
-        self._choice, self._sink, self._prove = choice, sink, prove
+        self.key, self.domain, self.sink = key, choice.domain, sink
+        self._choice, self._prove, self._open_canaries = choice, prove, open_canaries
         self._known_at = known_at
         self._opened: dict[Address, OpenedSink] = {}
 
@@ -245,14 +287,26 @@ class _LocalSinks:
         known_at = self._known_at if self.domain else (address,)
         others = [a for a in self._known_at if a.version != address.version and _is_ours(a)][:1]
         try:
-            await self._sink.listen_at(Endpoint(one, self._choice.port) for one in (address, *others))
+            await self.sink.listen_at(Endpoint(one, self._choice.port) for one in (address, *others))
         except ListenError as error:
             if must_listen:
                 raise
-            return OpenedSink(
+            # Proxies can be proven all the same, at ports that need no privilege.
+            opened = OpenedSink(
                 names=names, key=self.key, is_proved=False, detail=str(error), known_at=known_at
             )
-        return replace(await self._prove(names, self.key, self._choice.port), known_at=known_at)
+        else:
+            opened = await self._prove(names, self.key, self._choice.port)
+        canaries = await self._open_canaries(self.sink, self._choice, self.key, (address, *others))
+        return replace(opened, known_at=known_at, canaries=canaries)
+
+
+def _dns_places(choice: LocalSink) -> tuple[Endpoint, ...]:
+    """Where the names of the zone are answered: at the sink's address, or at all of this host's."""
+    anywhere = (parse_address("0.0.0.0"), parse_address("::"))  # noqa: S104 -- a delegation may name any of ours
+    return tuple(
+        Endpoint(address, choice.dns_port) for address in ((choice.address,) if choice.address else anywhere)
+    )
 
 
 def _is_ours(address: Address) -> bool:
@@ -267,6 +321,15 @@ def _is_ours(address: Address) -> bool:
 
 async def _sink_addresses(domain: str, resolver: Resolver) -> tuple[Address, ...]:
     return tuple(address for _, addresses in await _exchangers(domain, resolver) for address in addresses)
+
+
+async def hosts_leading_to(
+    addresses: tuple[Address, ...], domain: str, resolver: Resolver
+) -> tuple[str, ...]:
+    """The names of the domain's mail exchangers that lead to these addresses and nowhere else."""
+    return tuple(
+        host for host, found in await _exchangers(domain, resolver) if found and set(found) <= set(addresses)
+    )
 
 
 async def _exchangers(domain: str, resolver: Resolver) -> Sequence[tuple[str, Sequence[Address]]]:

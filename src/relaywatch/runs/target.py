@@ -1,47 +1,63 @@
-"""One target: its doors one after the other, with what each teaches for the next, and the judgement."""
+"""One target: what it has had and has given so far, and the surroundings of each of its attempts."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import chain, product
+from itertools import product
+from typing import Protocol
 
 from relaywatch.engine.arrivals import ArrivalBoard
 from relaywatch.engine.driver import Engine
 from relaywatch.engine.pace import Pace
 from relaywatch.model.evidence import Arrival, Attempt, AttemptStatus, Fact, Observation, Weakness
-from relaywatch.model.places import Address, Door, Endpoint, Family, Transport
+from relaywatch.model.places import Address, Door, Endpoint, Family
 from relaywatch.model.tokens import Mint, Token
 from relaywatch.model.verdicts import Verdict
 from relaywatch.rules.judge import judge
-from relaywatch.script.brief import Brief, Depth, Identity, Leave, SinkNames
+from relaywatch.script.brief import Brief, CanaryPlaces, Depth, Identity, Leave, SinkNames
+from relaywatch.script.link import Link
 from relaywatch.script.probe import Probe
+from relaywatch.targets.permissions import Permission
+from relaywatch.targets.scope import LOOPBACK
 
 from .allowance import Share
 from .hosts import Host
 from .lore import Lore
 from .reporting import EventKind, RunEvent
-from .settings import DEFAULT_PORTS, RunSettings
+from .settings import RunSettings
 
-_IMPLICIT_TLS_PORTS = frozenset({465})
-_MUTE = frozenset({AttemptStatus.TIMEOUT, AttemptStatus.PROTOCOL_ERROR, AttemptStatus.CUT_SHORT})
-"""How a plain attempt ends at a door that waits for a TLS hello."""
+_log = logging.getLogger(__name__)
+
+
+class Ports(Protocol):
+    """Whoever opens ports of our sink's for single tokens."""
+
+    def open_port(self, token: Token, address: Address) -> asyncio.Future[Endpoint | None]:
+        """Have our sink listen there on a port of the token's own; nothing if it can't."""
+
+    def close_port(self, token: Token) -> None:
+        """Close that port."""
 
 
 @dataclass(slots=True, kw_only=True)
 class TargetRun:
-    """What one target has had and has given so far; the surroundings of each of its attempts."""
+    """What one target has had and has given so far, and what its attempts share."""
 
     host: Host
+    permission: Permission
     lore: Lore
     settings: RunSettings
     identity: Identity
     leave: Leave
     sink: SinkNames
+    canaries: CanaryPlaces
     key: bytes
     board: ArrivalBoard
     engine: Engine
@@ -50,111 +66,52 @@ class TargetRun:
     tell: Callable[[RunEvent], None]
     share: Share
     """Of the messages that the run may hand over."""
+    ports: Ports
     attempts: list[Attempt] = field(default_factory=list)
+    briefs: dict[int, Brief] = field(default_factory=dict)
+    """The brief of each attempt, by the attempt's identity: what leads back through an open proxy."""
     tokens: list[Token] = field(default_factory=list)
     learned: list[str] = field(default_factory=list)
     """Names that the target gave itself at an earlier door."""
     software: str | None = None
-    door: Door | None = None
-    was_asked_all: bool = False
-    """Whether a door has answered all that is asked of the first."""
+    faults: dict[Weakness, Exception] = field(default_factory=dict)
+    """What went wrong with us while a weakness was looked for."""
 
-    # --- the surroundings of an attempt --------------------------------------------------------
+    @contextlib.contextmanager
+    def faults_of(self, weakness: Weakness) -> Iterator[None]:
+        """A fault of ours within ends what is done for this weakness, and nothing else."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 -- told, logged, and no other weakness's business
+            _log.error("the check of %s went wrong", self.host.address, exc_info=error)
+            self.faults[weakness] = error
 
-    def may_send(self) -> bool:
-        """Whether the target may be handed one more message, which is then as good as sent."""
-        return self.share.reserve()
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether an attempt was told to stop: then no other is begun."""
+        return any(attempt.status is AttemptStatus.INTERRUPTED for attempt in self.attempts)
 
-    def await_arrival(self, tokens: tuple[Token, ...]) -> asyncio.Future[Arrival | None]:
-        """Wait for one of the canaries as long as the run waits."""
-        self._keep(tokens)
-        return self.board.expect(tokens, self.settings.wait)
-
-    def observed(self, observation: Observation) -> None:
-        """Keep the observation's canaries in mind, count messages taken, and pass it on."""
-        self.share.observed(observation)
-        self._keep(token for token in (observation.token, observation.return_token) if token)
-        if observation.fact is Fact.RATE_LIMITED:
-            for pace, address in product(self.paces, self.host.addresses):
-                pace.back_off(address)
-        self.tell(
-            RunEvent(
-                kind=EventKind.OBSERVED,
-                target=str(self.host.address),
-                door=self.door,
-                observation=observation,
-            )
-        )
-
-    def admit(self, address: Address) -> float:
-        """Ask each pace for a place; the slowest decides."""
-        now = time.monotonic()
-        return max(pace.admit(address, now) for pace in self.paces)
-
-    def _keep(self, tokens: Iterable[Token]) -> None:
-        kept = tuple(tokens)
-        self.tokens += kept
-        self.board.register(kept)
-
-    # --- doors ---------------------------------------------------------------------------------
-
-    async def check(self, probe: Probe) -> None:
-        """Try the probe at every door, until a proof comes unless all are wanted."""
-        async for door, endpoint, depth in self._doors(probe):
-            attempt = await self._attempt(probe, door, endpoint, depth)
-            self._learn(attempt)
-            if attempt.status is AttemptStatus.INTERRUPTED:
-                return
-            if self._is_proven(probe.weakness) and not self.settings.exhaustive:
-                return
-
-    async def _doors(self, probe: Probe) -> AsyncIterator[tuple[Door, Endpoint, Depth]]:
-        """Give the doors in order; what follows depends on what came before."""
-        for port in self._ports(probe):
-            for address in self.host.addresses:
-                family = Family.IPV6 if address.version == 6 else Family.IPV4
-                endpoint = Endpoint(address, port)
-                first = Transport.TLS if port in _IMPLICIT_TLS_PORTS else Transport.PLAIN
-                yield Door(port, first, family), endpoint, self._depth()
-                for transport in self._further(port):
-                    yield Door(port, transport, family), endpoint, self._depth()
-
-    def _ports(self, probe: Probe) -> tuple[int, ...]:
-        usual = self.settings.ports or tuple(port for port, _ in probe.default_doors) or DEFAULT_PORTS
-        ports = ((port,) if port is not None else usual for port in self.host.ports)
-        return tuple(dict.fromkeys(chain.from_iterable(ports)))
-
-    def _further(self, port: int) -> tuple[Transport, ...]:
-        """The transports that the last attempt gives reason to try at the same port."""
-        last = self.attempts[-1]
-        offers = {
-            keyword
-            for seen in last.observations
-            if seen.fact is Fact.OFFERS
-            for keyword in seen.detail.split()
-        }
-        if last.door.transport is Transport.PLAIN and "STARTTLS" in offers:
-            return (Transport.STARTTLS,)
-        is_mute = last.status in _MUTE and not last.observations
-        if last.door.transport is Transport.PLAIN and is_mute and port not in DEFAULT_PORTS:
-            return (Transport.TLS,)
-        return ()
-
-    def _depth(self) -> Depth:
-        """Everything once, at the first door that answers; what is telling at the others."""
-        if self.settings.exhaustive:
-            return Depth.EXHAUSTIVE
-        return Depth.CORE if self.was_asked_all else Depth.STANDARD
-
-    async def _attempt(self, probe: Probe, door: Door, endpoint: Endpoint, depth: Depth) -> Attempt:
-        self.door = door
+    async def attempt(
+        self, probe: Probe, door: Door, endpoint: Endpoint, depth: Depth, *, link: Link | None = None
+    ) -> Attempt:
+        """Run the probe's script at a door; whoever asks decides whether it is kept as evidence."""
         target = str(self.host.address)
         self.tell(RunEvent(kind=EventKind.ATTEMPT_BEGAN, target=target, door=door))
-        brief = Brief(
+        brief = self.brief(door, endpoint, depth)
+        attempt = await self.engine.attempt(probe, brief, _Surroundings(self, door), link=link)
+        self.briefs[id(attempt)] = brief
+        self._learn(attempt)
+        self.tell(RunEvent(kind=EventKind.ATTEMPT_ENDED, target=target, door=door, attempt=attempt))
+        return attempt
+
+    def brief(self, door: Door, endpoint: Endpoint, depth: Depth) -> Brief:
+        """What a script may know that is run at the door."""
+        return Brief(
             endpoint=endpoint,
             door=door,
             mint=Mint(self.key, secrets.token_bytes(16)),
             sink=self.sink,
+            canaries=self.canaries,
             identity=self.identity,
             leave=self.leave,
             patience=self.settings.patience,
@@ -164,21 +121,49 @@ class TargetRun:
             software=self.software,
             now=datetime.now(UTC),
         )
-        attempt = await self.engine.attempt(probe, brief, self)
-        self.share.ended(in_good_order=attempt.status is AttemptStatus.COMPLETED)
-        if depth is not Depth.CORE and attempt.status is AttemptStatus.COMPLETED:
-            self.was_asked_all |= any(seen.fact is Fact.REFUSED for seen in attempt.observations)
-        if not self._is_no_door(attempt):
-            self.attempts.append(attempt)
-        self.tell(RunEvent(kind=EventKind.ATTEMPT_ENDED, target=target, door=door, attempt=attempt))
-        return attempt
 
-    def _is_no_door(self, attempt: Attempt) -> bool:
-        """Whether TLS was tried on a guess at a door that doesn't speak it: then there is no such door."""
-        is_guess = any(a.endpoint == attempt.endpoint for a in self.attempts)
-        is_tls = attempt.door.transport is Transport.TLS
-        is_dumb = attempt.status in {AttemptStatus.TLS_FAILED, *_MUTE} and not attempt.observations
-        return is_guess and is_tls and is_dumb
+    def is_proven(self, weakness: Weakness) -> bool:
+        """Whether the target is known to be open by now."""
+        return judge(weakness, self.attempts, self.arrivals()).verdict is Verdict.OPEN
+
+    def arrivals(self) -> tuple[Arrival, ...]:
+        """All that arrived for this target's canaries so far."""
+        return self.board.arrivals(dict.fromkeys(self.tokens))
+
+    def forget(self) -> None:
+        """Let the board go of this target's canaries."""
+        self.board.forget(self.tokens)
+
+    def keep(self, tokens: Iterable[Token]) -> None:
+        """Keep canaries in mind: what arrives for them is this target's."""
+        kept = tuple(tokens)
+        self.tokens += kept
+        self.board.register(kept)
+
+    def observed(self, observation: Observation, door: Door | None = None) -> None:
+        """Keep the observation's canaries in mind, count messages taken, and pass it on."""
+        self.share.observed(observation)
+        self.keep(token for token in (observation.token, observation.return_token) if token)
+        if observation.fact is Fact.RATE_LIMITED:
+            for pace, address in product(self.paces, self.host.addresses):
+                pace.back_off(address)
+        target = str(self.host.address)
+        self.tell(RunEvent(kind=EventKind.OBSERVED, target=target, door=door, observation=observation))
+
+    def admit(self, address: Address) -> float:
+        """Ask each pace for a place; the slowest decides."""
+        now = time.monotonic()
+        return max(pace.admit(address, now) for pace in self.paces)
+
+    def permits(self, address: Address) -> bool:
+        """Whether the same permission covers another address, and nobody excluded it."""
+        if address in self.host.addresses:
+            return True
+        if address in self.settings.exclusions:
+            return False
+        if self.permission is LOOPBACK:
+            return address.is_loopback
+        return self.permission.prefix_length(address) is not None
 
     def _local_domains(self) -> tuple[str, ...]:
         return tuple(
@@ -192,16 +177,53 @@ class TargetRun:
             elif seen.fact is Fact.OFFERS and seen.reply:
                 self.learned.append(seen.reply.lower())
 
-    def _is_proven(self, weakness: Weakness) -> bool:
-        return judge(weakness, self.attempts, self.arrivals()).verdict is Verdict.OPEN
 
-    def arrivals(self) -> tuple[Arrival, ...]:
-        """All that arrived for this target's canaries so far."""
-        return self.board.arrivals(dict.fromkeys(self.tokens))
+class _Surroundings:
+    """The run, as one attempt at one door sees it."""
 
-    def forget(self) -> None:
-        """Let the board go of this target's canaries."""
-        self.board.forget(self.tokens)
+    def __init__(self, target: TargetRun, door: Door) -> None:
+        self._target, self._door = target, door
+
+    def may_send(self) -> bool:
+        """Whether the target may be handed one more message, which is then as good as sent."""
+        return self._target.share.reserve()
+
+    def await_arrival(self, tokens: tuple[Token, ...]) -> asyncio.Future[Arrival | None]:
+        """Wait for one of the canaries as long as the run waits."""
+        self._target.keep(tokens)
+        return self._target.board.expect(tokens, self._target.settings.wait)
+
+    def observed(self, observation: Observation) -> None:
+        """Have the run take note of it."""
+        self._target.observed(observation, self._door)
+
+    def admit(self, address: Address) -> float:
+        """Reserve a place for a connection."""
+        return self._target.admit(address)
+
+    def permits(self, address: Address) -> bool:
+        """Whether a connection may go to another address, which the target has announced."""
+        return self._target.permits(address)
+
+    def is_canary(self, endpoint: Endpoint) -> bool:
+        """Whether a canary of our own sink is there."""
+        places = self._target.canaries
+        return endpoint.address in places.addresses and endpoint.port in (*places.ports, *places.smtp_ports)
+
+    def open_port(self, token: Token, family: Family) -> asyncio.Future[Endpoint | None]:
+        """Have our sink listen on a port of the token's own; nothing if it can't."""
+        target = self._target
+        address = target.canaries.address_of(family)
+        if address is None:
+            nothing: asyncio.Future[Endpoint | None] = asyncio.get_running_loop().create_future()
+            nothing.set_result(None)
+            return nothing
+        target.keep([token])
+        return target.ports.open_port(token, address)
+
+    def close_port(self, token: Token) -> None:
+        """Close the token's port."""
+        self._target.ports.close_port(token)
 
 
 def narrowed(

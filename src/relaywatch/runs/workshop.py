@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from relaywatch.engine.arrivals import ArrivalBoard
 from relaywatch.engine.driver import Engine
 from relaywatch.engine.resolve import Resolver
 from relaywatch.engine.vantage import judge_vantage, source_for
 from relaywatch.model.errors import InterruptedRunError
-from relaywatch.model.evidence import Attempt, Fact, Observation, Weakness
+from relaywatch.model.evidence import Arrival, Attempt, Fact, Observation, Weakness
 from relaywatch.model.places import Address
 from relaywatch.model.verdicts import Judgement, Reason, Verdict
 from relaywatch.rules.judge import judge
@@ -23,6 +24,8 @@ from relaywatch.targets.permissions import Permission
 from relaywatch.targets.scope import LOOPBACK
 
 from .allowance import Allowance
+from .canaries import facing
+from .course import check_target, weaknesses_of
 from .hosts import Host
 from .interruption import Interruption
 from .lines import make_line, untested_line
@@ -64,22 +67,17 @@ class Workshop:
         """
         async with self.turns.at(host.places):
             self.tell(RunEvent(kind=EventKind.TARGET_BEGAN, target=str(host.address), detail=host.name or ""))
-            lore = await self._lore(host)
-            reports: list[TargetReport] = []
-            for weakness in dict.fromkeys(probe.weakness for probe in self.probes):
-                report = await self._report(host, permission, lore, weakness)
+            reports = await self._reports(host, permission)
+            for report in reports:
                 self.tell(RunEvent(kind=EventKind.TARGET_ENDED, target=str(host.address), report=report))
-                reports.append(report)
             return reports
 
-    async def _report(
-        self, host: Host, permission: Permission, lore: Lore, weakness: Weakness
-    ) -> TargetReport:
+    async def _reports(self, host: Host, permission: Permission) -> list[TargetReport]:
         try:
-            return await self._check_weakness(host, permission, lore, weakness)
+            return await self._checked(host, permission, await self._lore(host))
         except Exception as error:  # noqa: BLE001 -- told, logged, and no other target's business
             _log.error("the check of %s went wrong", host.address, exc_info=error)
-            return _broken(host, weakness, error)
+            return [_broken(host, weakness, error) for weakness in weaknesses_of(self.probes)]
 
     async def _lore(self, host: Host) -> Lore:
         if host.address.is_loopback:
@@ -92,32 +90,43 @@ class Workshop:
             _log.error("looking up %s went wrong", host.address, exc_info=error)
             return Lore()
 
-    async def _check_weakness(
-        self, host: Host, permission: Permission, lore: Lore, weakness: Weakness
-    ) -> TargetReport:
+    async def _checked(self, host: Host, permission: Permission, lore: Lore) -> list[TargetReport]:
         began, started = datetime.now(UTC), time.monotonic()
         sink = await self._sink(host)
         target = self.target_run(host, permission, lore, sink)
         try:
-            for probe in self.probes:
-                if probe.weakness is weakness:
-                    await target.check(probe)
+            asked = await check_target(target, self.probes, self.resolver)
             arrivals = target.arrivals()
         finally:
             target.forget()
         attempts = unheard(target.attempts) if sink.trouble() else tuple(target.attempts)
-        judgement = judge(weakness, attempts, arrivals)
         networks = () if permission is LOOPBACK else permission.networks
-        line = make_line(
-            judgement,
-            attempts,
-            target=host.address,
-            name=host.name,
-            vantage=judge_vantage(host.address, self._source(host.address), networks),
-            began=began,
-            seconds=time.monotonic() - started,
-        )
-        return TargetReport(line=line, judgement=judgement, attempts=attempts, arrivals=arrivals)
+        vantage = judge_vantage(host.address, self._source(host.address), networks)
+        seconds = time.monotonic() - started
+        return [
+            self._report(target, weakness, attempts, arrivals, vantage=vantage, began=began, seconds=seconds)
+            for weakness in asked
+        ]
+
+    def _report(
+        self,
+        target: TargetRun,
+        weakness: Weakness,
+        attempts: tuple[Attempt, ...],
+        arrivals: tuple[Arrival, ...],
+        **circumstances: Any,
+    ) -> TargetReport:
+        """Judge one weakness by all that was seen; a fault of ours leaves what is proven."""
+        judgement = judge(weakness, attempts, arrivals)
+        fault = target.faults.get(weakness)
+        if fault is not None and judgement.verdict is not Verdict.OPEN:
+            return _broken(target.host, weakness, fault)
+        own = tuple(attempt for attempt in attempts if attempt.weakness is weakness)
+        line = make_line(judgement, own, target=target.host.address, name=target.host.name, **circumstances)
+        tokens = {seen.token for attempt in own for seen in attempt.observations}
+        tokens |= {seen.return_token for attempt in own for seen in attempt.observations}
+        arrived = tuple(arrival for arrival in arrivals if arrival.token in tokens)
+        return TargetReport(line=line, judgement=judgement, attempts=own, arrivals=arrived)
 
     async def _sink(self, host: Host) -> OpenedSink:
         try:
@@ -135,6 +144,7 @@ class Workshop:
         settings = self.settings
         return TargetRun(
             host=host,
+            permission=permission,
             lore=lore,
             settings=settings,
             identity=_on_behalf(settings.identity, permission),
@@ -146,12 +156,14 @@ class Workshop:
                 sink_unproved_ok=settings.sink_unproved_ok and sink.is_reachable,
             ),
             sink=sink.names,
+            canaries=facing(sink.canaries.places, host.addresses, settings.second_sources),
             key=sink.key,
             board=self.board,
             engine=self.engine,
             paces=self.pacing.for_permission(permission),
             tell=self.tell,
             share=self.allowance.share(host.places),
+            ports=self.sinks,
         )
 
     def _is_introduced(self, host: Host) -> bool:

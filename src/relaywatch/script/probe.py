@@ -38,6 +38,8 @@ class Probe:
     script: Script
     services: frozenset[Service] = frozenset()
     tunnel: OpenTunnel | None = None
+    rank: int = 50
+    """Which of several probes is tried first at a door: the lowest. At each the first that is proven ends it."""
 
 
 @cache

@@ -6,7 +6,7 @@
 ``owner``, ``contact``      who gave the permission, and how to reach them
 ``until``                   the last day on which it holds
 ``rate``                    new connections a second to everything that it covers
-``per_target``              connections at a time to one target; a run never opens a second one
+``per_target``              connections at a time to one target, where a run would open several
 ``loopback_chains``         chains through an open proxy to the target's own loopback may be tried
 ``chain_targets``           mail servers, covered by this permission, to which chains may lead
 ``local_reverse_paths``     messages may carry a reverse-path of the target's own

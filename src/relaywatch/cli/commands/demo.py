@@ -27,10 +27,12 @@ from relaywatch.cli.reports.phrases import MARKS, VERDICTS
 from relaywatch.cli.reports.summary import summary_line
 from relaywatch.cli.reports.text import STYLES, verdict_text
 from relaywatch.cli.speaking import command, option, words_of
+from relaywatch.demo.population import BEHIND_PROXY, Role
 from relaywatch.demo.show import Row, disagreeing, run_demo
 from relaywatch.demo.world import Place, World, serve_world
 from relaywatch.engine.limits import Limits
 from relaywatch.engine.pace import Rates
+from relaywatch.model.evidence import Weakness
 from relaywatch.model.places import Endpoint
 from relaywatch.model.results import ResultLine
 from relaywatch.runs.reporting import TargetReport
@@ -48,6 +50,12 @@ _PATIENCE = Patience(greeting=8, reply=8, data_reply=8, greylist=8, after_rate_l
 _LIMITS = Limits(connect_seconds=3, receive_seconds=8, tls_seconds=8, attempt_seconds=45)
 """The world's servers are slow by seconds, where real ones are by minutes."""
 _WAIT = 4.0
+_RELAY_PROBES = ("smtp-relay",)
+_PROXY_PROBES = (
+    *("http-connect", "http-forward", "http-misrouting"),
+    *("socks4", "socks4a", "socks5-connect", "telnet-gateway"),
+)
+"""Those of whose kind there are proxies in the world."""
 
 
 @dataclass(slots=True)
@@ -55,22 +63,23 @@ class _Checking:
     """One run over many places at a time, asked for place by place."""
 
     settings: RunSettings
+    wanted: Weakness
     reports: dict[int, asyncio.Future[TargetReport]] = field(default_factory=dict)
 
     async def run(self, places: Iterable[Place]) -> None:
         """Check the places, and give each waiting one its report. A place is known by its port."""
         entries = [parse_target(f"{place.host}:{place.port}") for place in places]
         async for report in Run(self.settings).check(entries):
-            port = report.line.doors[0].port
-            if not self.reports[port].done():
+            port = report.attempts[0].endpoint.port
+            if report.line.weakness is self.wanted and not self.reports[port].done():
                 self.reports[port].set_result(report)
 
 
 @command(
     "demo",
     N_(
-        "Start a world of small mail servers on loopback, open, closed and deceiving; check each as a stranger "
-        "would; write the report; and show what was found beside what was expected."
+        "Start a world of small mail servers and proxies on loopback, open, closed and deceiving; check each as a "
+        "stranger would; write the report; and show what was found beside what was expected."
     ),
 )
 @option(
@@ -159,7 +168,9 @@ def _entries(rows: Iterable[Row], reports: list[TargetReport]) -> list[Entry]:
     """What the page shows: every server under the name that the world has for it, since all share an address."""
     names = {row.place.port: row.place.name for row in rows}
     entries = [Entry.of(report) for report in reports]
-    return [replace(one, line=replace(one.line, name=names[one.line.doors[0].port])) for one in entries]
+    return [
+        replace(one, line=replace(one.line, name=names[one.attempts[0].endpoint.port])) for one in entries
+    ]
 
 
 async def _demonstrate(words: Words, only: tuple[str, ...]) -> tuple[tuple[Row, ...], list[TargetReport]]:
@@ -195,17 +206,26 @@ async def _check_groups(
 ) -> None:
     """A run for those of whom the user says the same, one after the other: they share the sink's port."""
     known = tuple(places)
-    for domains in sorted({place.settings.local_domains for place in known}, reverse=True):
-        settings = RunSettings(
-            sink=LocalSink(address=_LOOPBACK, domain=_SINK_DOMAIN, port=port),
-            wait=_WAIT,
-            patience=_PATIENCE,
-            limits=_LIMITS,
-            rates=_FAST,
-            local_domains=domains,
-        )
-        group = [place for place in known if place.settings.local_domains == domains]
-        await _Checking(settings, futures).run(group)
+    usual = RunSettings(
+        probes=_RELAY_PROBES,
+        sink=LocalSink(
+            address=_LOOPBACK, domain=_SINK_DOMAIN, port=port, canary_ports=(), canary_name="localhost"
+        ),
+        wait=_WAIT,
+        patience=_PATIENCE,
+        limits=_LIMITS,
+        rates=_FAST,
+    )
+    mail = [place for place in known if place.role is Role.MAIL]
+    for domains in sorted({place.settings.local_domains for place in mail}, reverse=True):
+        group = [place for place in mail if place.settings.local_domains == domains]
+        await _Checking(replace(usual, local_domains=domains), Weakness.OPEN_RELAY, futures).run(group)
+    proxies = [place for place in known if place.role is Role.PROXY]
+    await _Checking(replace(usual, probes=_PROXY_PROBES), Weakness.OPEN_PROXY, futures).run(proxies)
+    behind = tuple(place.port for place in known if place.name == BEHIND_PROXY)
+    chains = [place for place in known if place.role is Role.CHAIN]
+    chained = replace(usual, probes=("http-connect", *_RELAY_PROBES), chain_ports=behind)
+    await _Checking(chained, Weakness.OPEN_RELAY, futures).run(chains)
 
 
 def _free_port() -> int:

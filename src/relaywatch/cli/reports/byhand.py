@@ -5,8 +5,10 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
+from relaywatch.model.evidence import Weakness
 from relaywatch.model.places import Transport
 from relaywatch.model.results import FindingLine, ResultLine
+from relaywatch.runs.port_plan import DATAGRAMS, proxy_ports
 from relaywatch.runs.settings import DEFAULT_PORTS
 
 _TLS_OPTIONS = {Transport.PLAIN: [], Transport.STARTTLS: ["--tls"], Transport.TLS: ["--tls-on-connect"]}
@@ -71,10 +73,19 @@ def dialogue_by_hand(line: ResultLine, finding: FindingLine) -> list[str] | None
 
 def recheck_command(line: ResultLine) -> str:
     """The command that asks again: where something was found, else at every port that isn't a usual one."""
+    if any(finding.via for finding in line.findings):
+        return shlex.join(["relaywatch", "check", line.target])  # a chain is found by its proxy
     found = {finding.port for finding in line.findings}
-    ports = found or {door.port for door in line.doors} - set(DEFAULT_PORTS)
+    ports = found or {door.port for door in line.doors} - _usual_ports(line)
     named = [option for port in sorted(ports) for option in ("--port", str(port))]
     return shlex.join(["relaywatch", "check", line.target, *named])
+
+
+def _usual_ports(line: ResultLine) -> set[int]:
+    if line.weakness is Weakness.OPEN_RELAY:
+        return set(DEFAULT_PORTS)
+    datagrams = {door.port for door in line.doors if door.transport in DATAGRAMS}
+    return {port.number for port in proxy_ports()} | datagrams
 
 
 def exempt_command(source_address: str) -> str:

@@ -18,9 +18,11 @@ from relaywatch.advice.references import link_of
 from relaywatch.cli.exit_codes import Tally
 from relaywatch.cli.language import Words
 from relaywatch.cli.untrusted import neutralise
+from relaywatch.model.evidence import ArrivalKind, Weakness
 from relaywatch.model.verdicts import Vantage, Verdict
 
-from . import advising, byhand, phrases
+from . import advising, byhand, doors, phrases
+from .byhand_proxies import proxy_command
 from .entry import Entry
 from .summary import summary_details, summary_line
 from .transcript import transcript_lines
@@ -74,5 +76,9 @@ def _template() -> Template:
         "byhand": byhand,
         "Verdict": Verdict,
         "Vantage": Vantage,
+        "doors": doors,
+        "proxy_command": proxy_command,
+        "ArrivalKind": ArrivalKind,
+        "Weakness": Weakness,
     }
     return environment.get_template("page.html.j2")

@@ -41,6 +41,8 @@ TRANSPORTS = MappingProxyType(
         Transport.PLAIN: N_("in the clear"),
         Transport.STARTTLS: N_("STARTTLS"),
         Transport.TLS: N_("TLS from the start"),
+        Transport.UDP: N_("datagrams"),
+        Transport.QUIC: N_("QUIC"),
     }
 )
 REASONS = MappingProxyType(
@@ -85,6 +87,18 @@ REASONS = MappingProxyType(
         ),
         Reason.ACCEPTS_ANYTHING: N_("It also says yes to what can't exist, so that its yes means little."),
         Reason.BACKSCATTER: N_("It says yes and then sends a bounce to whoever was named as the sender."),
+        Reason.NOT_REACHED: N_(
+            "It said yes, and our canary was not reached in the waiting time: it leads nowhere, or not to us."
+        ),
+        Reason.DECEPTIVE: N_(
+            "It also says yes to a port of ours at which nobody listens: a honeypot, a sinkhole or a captive portal."
+        ),
+        Reason.CANT_CONNECT: N_(
+            "It tried to connect for us and could not; what it would reach for others is not known."
+        ),
+        Reason.INTERCEPTED: N_(
+            "Our canary was reached from our own address: something on our own way answers in the target’s place."
+        ),
         Reason.UNRESOLVED: N_("The name has no address."),
         Reason.BUG: N_("A fault of ours; please report it with the transcript."),
     }
@@ -111,6 +125,8 @@ _HEADLINES = MappingProxyType(
 )
 _FROM_INSIDE = N_("{host} relays for this machine; strangers not tested.")
 _PROXY_FROM_INSIDE = N_("{host} is a proxy for this machine; strangers not tested.")
+NOBODY_THERE = N_("Nobody takes connections at: {ports}")
+SILENT_THERE = N_("Silent, as behind a filter: {ports}")
 FROM_OUTSIDE = N_(
     "This check ran inside the networks that the server trusts, where relaying is meant. To learn what strangers "
     "may do, run it on a machine that the server does not trust: at another provider, over no VPN of yours, "

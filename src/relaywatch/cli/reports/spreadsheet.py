@@ -12,7 +12,7 @@ from relaywatch.model.results import ResultLine
 
 COLUMNS = (
     *("target", "name", "weakness", "verdict", "reasons", "software", "advisories", "proofs", "doors"),
-    *("exit_addresses", "reply", "vantage", "attempts", "began", "seconds", "error"),
+    *("exit_addresses", "destination_ports", "reply", "vantage", "attempts", "began", "seconds", "error"),
 )
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -39,6 +39,7 @@ def _values(line: ResultLine) -> Iterable[object]:
     yield " ".join(dict.fromkeys(finding.proof for finding in findings))
     yield " ".join(f"{door.port}/{door.transport}/{door.family}={door.verdict}" for door in line.doors)
     yield " ".join(dict.fromkeys(finding.exit_address for finding in findings if finding.exit_address))
+    yield " ".join(str(port) for port in sorted({port for f in findings for port in f.destination_ports}))
     yield findings[0].reply if findings else None
     yield from (line.vantage, line.attempts, line.began.astimezone(UTC).isoformat(), line.seconds, line.error)
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from relaywatch.cli.exit_codes import Tally
 from relaywatch.cli.language import Words
+from relaywatch.model.evidence import Weakness
 
 
 def summary_line(tally: Tally, words: Words) -> str:
-    """Say how many of the hosts that were asked relay: the last line of a run."""
-    if tally.is_interrupted:
-        return words("Interrupted. {open} of {total} hosts relay.", open=tally.open, total=tally.lines)
-    return words("Finished. {open} of {total} hosts relay.", open=tally.open, total=tally.lines)
+    """Say how many of the hosts that were asked relay, and how many are open proxies: the last line of a run."""
+    ended = words("Interrupted.") if tally.is_interrupted else words("Finished.")
+    relaying, asked = tally.by_weakness.get(Weakness.OPEN_RELAY, (0, 0))
+    proxies, looked_at = tally.by_weakness.get(Weakness.OPEN_PROXY, (0, 0))
+    counts = []
+    if asked or not looked_at:
+        counts.append(words("{open} of {total} hosts relay.", open=relaying, total=asked))
+    if looked_at:
+        counts.append(words("{open} of {total} hosts are open proxies.", open=proxies, total=looked_at))
+    return " ".join([ended, *counts])
 
 
 def summary_details(tally: Tally, words: Words) -> str:

@@ -11,12 +11,13 @@ from rich.text import Text
 from relaywatch.advice.catalogue import Catalogue
 from relaywatch.cli.language import Words
 from relaywatch.cli.untrusted import neutralise
-from relaywatch.model.evidence import Arrival
+from relaywatch.model.evidence import Arrival, ArrivalKind, Weakness
 from relaywatch.model.results import DoorLine, FindingLine, ResultLine
 from relaywatch.model.verdicts import Vantage, Verdict
-from relaywatch.rules.explain import REFERENCES
+from relaywatch.rules.explain import PROXY_REFERENCES, REFERENCES
 
-from . import advising, byhand
+from . import advising, byhand, doors
+from .byhand_proxies import proxy_command
 from .entry import Entry
 from .layout import Prose, Verbatim, print_parts, prose
 from .phrases import FROM_OUTSIDE, MARKS, PROOFS, REASONS, TRANSPORTS, VERDICTS, headline
@@ -55,7 +56,9 @@ def text_report(entry: Entry, catalogue: Catalogue, words: Words) -> Iterator[Re
         hint = words("Recognised by its words as {software}: a hint, no proof.", software=recognised)
         yield prose(neutralise(hint))
     if line.doors:
-        yield doors_table(line, words)
+        if any(doors.telling_doors(line)):
+            yield doors_table(line, words)
+        yield from (prose(text, style="dim") for text in doors.other_doors(line, words))
         yield prose("")
     for finding in line.findings:
         yield from _finding(entry, finding, catalogue, words)
@@ -75,14 +78,11 @@ def doors_table(line: ResultLine, words: Words) -> Table:
     table = Table(box=None, pad_edge=False)
     for title in (words("Door"), words("Verdict"), words("Cases"), words("Notes")):
         table.add_column(title, overflow="fold")
-    for door in line.doors:
+    for door in doors.telling_doors(line):
         word = Text(f"{MARKS[door.verdict]} {words(VERDICTS[door.verdict])}", STYLES[door.verdict])
-        table.add_row(Text(_door_name(door)), word, Text(f"{door.asked}/{door.planned}"), Text(_notes(door)))
+        name = Text(doors.door_name(door))
+        table.add_row(name, word, Text(f"{door.asked}/{door.planned}"), Text(_notes(door)))
     return table
-
-
-def _door_name(door: DoorLine | FindingLine) -> str:
-    return f"{door.port}/{door.transport}/{door.family}"
 
 
 def _notes(door: DoorLine) -> str:
@@ -112,14 +112,16 @@ def _finding(
 def _proof_rows(entry: Entry, finding: FindingLine, words: Words) -> Iterator[tuple[str, str]]:
     """What we sent, what it said, what arrived, when, from where."""
     yield words("Proof"), words(PROOFS[finding.proof])
-    where = f"{_door_name(finding)} ({words(TRANSPORTS[finding.transport])})"
+    where = f"{doors.door_name(finding)} ({words(TRANSPORTS[finding.transport])})"
     yield words("Asked at"), f"{where}, {words('case')} {finding.case}"
     yield words("We sent"), finding.command or "–"
     if sent := entry.sent_at(finding):
         yield words("Sent at"), sent.isoformat(timespec="seconds")
     yield words("It replied"), finding.reply
+    if finding.destination_ports:
+        yield words("It led to our ports"), ", ".join(map(str, finding.destination_ports))
     if finding.exit_address:
-        yield words("It came out from"), finding.exit_address
+        yield words("It came out from"), doors.exit_of(entry.line, finding, words)
     if arrival := entry.arrival_of(finding):
         yield from _arrival_rows(arrival, words)
 
@@ -127,13 +129,21 @@ def _proof_rows(entry: Entry, finding: FindingLine, words: Words) -> Iterator[tu
 def _arrival_rows(arrival: Arrival, words: Words) -> Iterator[tuple[str, str]]:
     came_from = str(arrival.came_from) if arrival.came_from else words("an unknown address")
     yield words("Arrived at"), f"{arrival.at.isoformat(timespec='seconds')}, {words('from')} {came_from}"
+    if arrival.kind is not ArrivalKind.MAIL:
+        return
     yield words("Arrived with"), f"HELO {arrival.helo}, <{arrival.reverse_path}> → <{arrival.forward_path}>"
     for received in arrival.received[:_RECEIVED_SHOWN]:
         yield "Received", " ".join(received.split())
 
 
 def _by_hand(line: ResultLine, finding: FindingLine, words: Words) -> Iterator[RenderableType]:
-    if command := byhand.swaks_command(line, finding):
+    if line.weakness is Weakness.OPEN_PROXY:
+        if asked := proxy_command(line, finding):
+            yield prose(words("By hand, with a host of yours for YOUR-HOST:"), 2)
+            yield _command(asked)
+    elif finding.via:
+        yield prose(words("By hand: through the proxy, and behind it the dialogue of the transcript."), 2)
+    elif command := byhand.swaks_command(line, finding):
         yield prose(words("By hand, stopping before DATA:"), 2)
         yield _command(command)
     elif typed := byhand.dialogue_by_hand(line, finding):
@@ -152,12 +162,14 @@ def _advisories_beside(line: ResultLine, catalogue: Catalogue, words: Words) -> 
 
 
 def _reasons(line: ResultLine, words: Words) -> Iterator[RenderableType]:
-    reasons = dict.fromkeys([*line.reasons, *(reason for door in line.doors for reason in door.reasons)])
+    told = doors.telling_doors(line)
+    reasons = dict.fromkeys([*line.reasons, *(reason for door in told for reason in door.reasons)])
     if not reasons:
         return
+    references = PROXY_REFERENCES if line.weakness is Weakness.OPEN_PROXY else REFERENCES
     yield prose(words("What could not be told, and why"), style="bold")
     for reason in reasons:
-        source = f" ({REFERENCES[reason]})" if reason in REFERENCES else ""
+        source = f" ({references[reason]})" if reason in references else ""
         yield Prose(Text.assemble((reason, "bold"), f": {words(REASONS[reason])}", (source, "dim")), 2)
     yield prose("")
 

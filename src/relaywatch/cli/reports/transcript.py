@@ -13,7 +13,8 @@ LINES_SHOWN = 60
 
 def transcript_lines(attempt: Attempt) -> Iterator[str]:
     """The attempt's dialogue, a line each, neutralised."""
-    yield f"--- {attempt.probe} {attempt.endpoint} {attempt.door.transport}, {attempt.status}"
+    chain = f" via {attempt.door.via} {attempt.door.through}" if attempt.door.via else ""
+    yield f"--- {attempt.probe} {attempt.endpoint} {attempt.door.transport}{chain}, {attempt.status}"
     for entry in attempt.transcript:
         yield from _entry_lines(entry)
     if attempt.error:

@@ -1,0 +1,105 @@
+"""Proxies of one target: what its doors speak, and at each the probes that this gives reason to try."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from relaywatch.model.evidence import Attempt, Fact
+from relaywatch.model.places import Door, Endpoint, Service, Transport
+from relaywatch.script.brief import Depth
+from relaywatch.script.probe import Probe
+from relaywatch.script.recognition import RECOGNITION
+
+from .port_plan import untold_doors
+from .target import TargetRun
+
+DOORS_AT_ONCE = 4
+"""Doors of one target that are recognised at a time, where its permission doesn't say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeakingDoor:
+    """A TCP port at which something takes connections, and what it speaks."""
+
+    endpoint: Endpoint
+    services: frozenset[Service]
+
+    def transports_for(self, probe: Probe) -> tuple[Transport, ...]:
+        """How the probe is to be tried here, if at all: in the clear, within TLS, or both."""
+        common = self.services & probe.services
+        plain = (Transport.PLAIN,) if common - {Service.TLS} else ()
+        return (*plain, *((Transport.TLS,) if Service.TLS in common else ()))
+
+
+class ProxyDoors:
+    """The course of all proxy probes at one target."""
+
+    def __init__(self, target: TargetRun, probes: Sequence[Probe]) -> None:
+        self._target = target
+        self._probes = sorted(probes, key=lambda probe: probe.rank)
+        at_once = target.permission.per_target or DOORS_AT_ONCE
+        self._turns = asyncio.Semaphore(at_once)
+
+    async def recognise(self, ports: Sequence[int]) -> list[SpeakingDoor]:
+        """Find out what each port speaks; those that don't take connections are evidence already."""
+        places = [Endpoint(address, port) for port in ports for address in self._target.host.addresses]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._recognise(endpoint)) for endpoint in places]
+        return [door for task in tasks if (door := task.result()) is not None]
+
+    def has_probe_for(self, door: SpeakingDoor) -> bool:
+        """Whether a probe is worth its while there."""
+        return any(door.transports_for(probe) for probe in self._probes)
+
+    async def check(self, doors: Sequence[SpeakingDoor]) -> None:
+        """Try the probes at each door that speaks, one after the other, at each until one is proven."""
+        for door in doors:
+            for probe in self._probes:
+                for transport in door.transports_for(probe):
+                    if self._target.is_interrupted:
+                        return
+                    if await self._is_open(probe, door.endpoint, transport):
+                        break
+                else:
+                    continue
+                break
+
+    async def check_untold(self, ports: Sequence[int] | None) -> None:
+        """Try the probes whose doors can't be recognised, at theirs among the ports that were named, if any were."""
+        wanted = self._target.settings.probes
+        for probe in self._probes:
+            for port, transport in untold_doors(probe, ports, is_wanted=probe.name in wanted):
+                for address in self._target.host.addresses:
+                    if self._target.is_interrupted:
+                        return
+                    await self._is_open(probe, Endpoint(address, port), transport)
+
+    async def _recognise(self, endpoint: Endpoint) -> SpeakingDoor | None:
+        async with self._turns:
+            if self._target.is_interrupted:
+                return None
+            door = Door(endpoint.port, Transport.PLAIN, endpoint.family)
+            attempt = await self._target.attempt(RECOGNITION, door, endpoint, Depth.STANDARD)
+        self._target.attempts.append(attempt)
+        services = frozenset(
+            Service(seen.detail) for seen in attempt.observations if seen.fact is Fact.SPEAKS
+        )
+        return SpeakingDoor(endpoint=endpoint, services=services) if services else None
+
+    async def _is_open(self, probe: Probe, endpoint: Endpoint, transport: Transport) -> bool:
+        """Try the probe at the door; whether nothing more need be tried there."""
+        target = self._target
+        depth = Depth.EXHAUSTIVE if target.settings.exhaustive else Depth.STANDARD
+        door = Door(endpoint.port, transport, endpoint.family)
+        attempt = await target.attempt(probe, door, endpoint, depth)
+        target.attempts.append(attempt)
+        return is_reached(target, attempt) and not target.settings.exhaustive
+
+
+def is_reached(target: TargetRun, attempt: Attempt) -> bool:
+    """Whether a canary of ours was reached in this attempt."""
+    tokens = [seen.token for seen in attempt.observations if seen.token]
+    has_arrived = bool(target.board.arrivals(tokens))
+    return has_arrived or any(seen.fact is Fact.CANARY_REACHED for seen in attempt.observations)
