@@ -16,11 +16,12 @@ from . import plan
 from .cases import Case, Protocol, Reach, Request
 
 CERTIFICATE = "/run/witness.crt"  # of the witness, in the stranger's room
-_PATIENCE = 8  # seconds that a tool waits for something
+_PATIENCE = 5  # seconds that a tool waits for something
 _MAIL_PORTS = (25, 587)
 _MARK = "curl ended"
 _REPORT = rf"\n{_MARK} %{{exitcode}} %{{http_connect}} %{{http_code}} %{{errormsg}}\n"
 _SCRIPTS = Path(__file__).parent
+_SAYS_A_LINE = frozenset({Protocol.SOCKS5_BIND, Protocol.SOCKS5_UDP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def carry(inside: Sequence[str], asked: Errand) -> Answer:
     command, stdin = carrier.command(asked)
     try:
         done = subprocess.run(
-            [*inside, *command], input=stdin, capture_output=True, timeout=_PATIENCE * 4, check=False
+            [*inside, *command], input=stdin, capture_output=True, timeout=_PATIENCE * 6, check=False
         )
         said = (done.stdout + done.stderr).decode("utf-8", "replace")
     except subprocess.TimeoutExpired as error:
@@ -177,7 +178,7 @@ def _shell(script: str, *arguments: str) -> tuple[list[str], bytes]:
 
 def _node(script: str) -> Callable[[Errand], tuple[list[str], bytes]]:
     def command(asked: Errand) -> tuple[list[str], bytes]:
-        says = f"{asked.token}\n" if asked.request.protocol is Protocol.SOCKS5_UDP else asked.words
+        says = f"{asked.token}\n" if asked.request.protocol in _SAYS_A_LINE else asked.words
         where = [asked.request.transport, asked.proxy, str(asked.request.port), asked.to]
         return ["node", "-", *where, says], (_SCRIPTS / script).read_bytes()
 
@@ -257,11 +258,11 @@ def _turn_udp(asked: Errand) -> tuple[list[str], bytes]:
 
 
 def _read_turn(said: str) -> tuple[Reach, str]:
-    """Read turnutils' words: a response with an error is a refusal."""
-    found = re.search(r"error (\d+ \(.*?\))", said)
-    if found:
-        return Reach.REFUSED, found[1]
-    return (Reach.PRETENDED if "allocate response" in said else Reach.REFUSED), ""
+    """Read turnutils' words: it says "success" to an allocation, and not why it got none."""
+    if "success" in said:
+        return Reach.PRETENDED, ""
+    found = re.search(r"ERROR: (.*)", said)
+    return Reach.REFUSED, found[1] if found else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +280,7 @@ _CARRIERS = {
     Protocol.SOCKS4A: _Carrier(_socks("--socks4a"), _read_socks),
     Protocol.SOCKS5: _Carrier(_socks("--socks5"), _read_socks),
     Protocol.SOCKS5_NAME: _Carrier(_socks("--socks5-hostname"), _read_socks),
+    Protocol.SOCKS5_BIND: _Carrier(_node("socks5_bind.js"), _read_node),
     Protocol.SOCKS5_UDP: _Carrier(_node("socks5_udp.js"), _read_node),
     Protocol.TELNET_GATEWAY: _Carrier(_telnet_gateway, _read_gateway),
     Protocol.FTP_BOUNCE: _Carrier(_ftp_bounce, _read_ftp),

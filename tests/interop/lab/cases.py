@@ -55,6 +55,7 @@ class Protocol(StrEnum):
     SOCKS4A = "socks4a"
     SOCKS5 = "socks5"
     SOCKS5_NAME = "socks5-name"
+    SOCKS5_BIND = "socks5-bind"  # for the destination, which has to be the witness's address
     SOCKS5_UDP = "socks5-udp"
     TELNET_GATEWAY = "telnet-gateway"
     FTP_BOUNCE = "ftp-bounce"

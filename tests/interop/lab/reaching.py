@@ -45,6 +45,10 @@ class Journals:
         ]
 
 
+#: The connection comes from outside: the script makes it at the witness's address, and says what it brought.
+_INWARD = frozenset({Protocol.SOCKS5_BIND})
+
+
 @dataclass(frozen=True, slots=True)
 class Visit:
     """One request to one destination port, with what the tool and the journals say of it."""
@@ -60,6 +64,9 @@ class Visit:
         request = self.asked.request
         if request.answer:
             return Reach.REACHED if request.answer in self.answer.dialogue else self.answer.outcome
+        if request.protocol in _INWARD:
+            came = f"brought {self.asked.token}" in self.answer.dialogue
+            return Reach.REACHED if came else self.answer.outcome
         strays = {arrival["source"] for arrival in self.arrivals} - set(self.homes)
         if strays:
             return f"arrived, but from {', '.join(sorted(strays))}"
