@@ -92,7 +92,7 @@ class Session:
     def read_events(self) -> None:
         while (event := self.quic.next_event()) is not None:
             if isinstance(event, events.ProtocolNegotiated):
-                self.h3 = _h3(self.quic, self.app.settings)
+                self.h3 = http3_of(self.quic, self.app.settings)
             self.is_over = self.is_over or isinstance(event, events.ConnectionTerminated)
             for news in self.h3.handle_event(event) if self.h3 else ():
                 self._pass_on(news)
@@ -118,7 +118,7 @@ class Session:
                 self.app.datagram(self, news.stream_id, news.data)
 
 
-def _h3(quic: QuicConnection, settings: Mapping[int, int]) -> H3Connection:
+def http3_of(quic: QuicConnection, settings: Mapping[int, int]) -> H3Connection:
     class _Connection(H3Connection):
         def _get_local_settings(self) -> dict[int, int]:
             return dict(settings)
