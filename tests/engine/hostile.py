@@ -31,6 +31,29 @@ def serving(behave: Behaviour, address: str = "127.0.0.1") -> Iterator[Endpoint]
             assert not thread.is_alive()
 
 
+@contextmanager
+def serving_each(behave: Behaviour, address: str = "127.0.0.1") -> Iterator[Endpoint]:
+    """Serve connections all at once, each by a thread of its own."""
+    threads = []
+
+    def hand_over(connection: socket.socket, over: threading.Event) -> None:
+        own = connection.dup()
+        own.settimeout(5)
+        threads.append(threading.Thread(target=_serve, args=(own, behave, over)))
+        threads[-1].start()
+
+    with serving(hand_over, address) as endpoint:
+        yield endpoint
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def _serve(connection: socket.socket, behave: Behaviour, over: threading.Event) -> None:
+    with connection, suppress(OSError):
+        behave(connection, over)
+
+
 def _accept(listener: socket.socket, behave: Behaviour, over: threading.Event) -> None:
     while not over.is_set():
         try:

@@ -306,17 +306,6 @@ class TestFailure:
 
         assert AttemptStatus.TLS_FAILED == outcome.status
 
-    def test_a_second_handshake_is_a_bug(self, attempt):
-        async def script(link, brief):
-            await upgrade(link)
-            await link.start_tls()
-
-        with serving(speaking_starttls()) as endpoint:
-            outcome = attempt(script, endpoint)
-
-        assert AttemptStatus.BUG == outcome.status
-        assert "TLS inside TLS" in outcome.error
-
     def test_the_script_hears_of_a_failure_and_may_reconnect(self, attempt):
         async def script(link, brief):
             await link.connect()

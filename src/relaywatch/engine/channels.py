@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 from relaywatch.model import errors
@@ -24,7 +25,7 @@ from .waiting import NEVER, PENDING, Pending, Wait
 class Channels:
     """The channels of one attempt by their numbers; ``owner`` hears what they have to tell.
 
-    ``source`` is the address of ours that the target has seen.
+    ``source`` is the address of ours that the target has seen; ``starters`` tells what carries out which operation.
     """
 
     __slots__ = ("_dialer", "_endpoint", "_limits", "_open", "_owner", "_surroundings", "source")
@@ -36,10 +37,6 @@ class Channels:
         self._dialer, self._limits = dialer, limits
         self._open: dict[int, Connection | DatagramChannel] = {}
         self.source = ""
-
-    def starter(self, kind: type[ops.Op[Any]]) -> Callable[[Channels, Any], Any] | None:
-        """What carries out an operation of that kind, if it is one on a channel."""
-        return self._starters.get(kind)
 
     def stop_reading(self) -> None:
         """Leave what else may come to the peers' own memory."""
@@ -60,8 +57,8 @@ class Channels:
         endpoint = self._endpoint if op.at is None else self._permitted(op.at)
         delay = self._surroundings.admit(endpoint.address)
         if delay > 0:
-            return Wait(op, delay, late=lambda op: self._dial(op, endpoint), is_idle=True)
-        return self._dial(op, endpoint)
+            return Wait(op, delay, late=partial(self._dial, endpoint), is_idle=True)
+        return self._dial(endpoint, op)
 
     def _permitted(self, announced: Endpoint) -> Endpoint:
         try:
@@ -70,7 +67,7 @@ class Channels:
             self._owner.note(str(refusal))
             raise
 
-    def _dial(self, op: ops.Connect, endpoint: Endpoint) -> Wait | None:
+    def _dial(self, endpoint: Endpoint, op: ops.Connect) -> Wait | None:
         if op.carrier is ops.Carrier.UDP:
             datagrams = self._dialer.open_datagrams(endpoint, self._owner, op.channel, op.source)
             self._open[op.channel] = datagrams
@@ -118,11 +115,12 @@ class Channels:
         return Wait(op, self._limits.tls_seconds, self._has_tls, self._no_tls)
 
     def _has_tls(self, op: ops.StartTLS) -> ops.TLSSession | Pending:
-        session = self._connection(op.channel).session
-        if session is None:
-            self._sound_connection(op.channel)
-            return PENDING
-        return session
+        connection = self._connection(op.channel)
+        if connection.session is not None:
+            return connection.session
+        if connection.error is not None:
+            raise _anew(connection.error)
+        return PENDING
 
     def _no_tls(self, op: ops.StartTLS) -> None:
         text = f"no end of the handshake in {self._limits.tls_seconds:g} s"
@@ -132,7 +130,7 @@ class Channels:
     # --- octets ----------------------------------------------------------------------------------
 
     def _send(self, op: ops.Send) -> Wait | None:
-        channel = self._channel(op.channel)
+        channel = self._open.get(op.channel)
         if isinstance(channel, DatagramChannel):
             self._owner.record(Direction.CLIENT, op.data, op.channel, is_whole=True)
             channel.send(op.data)
@@ -140,9 +138,11 @@ class Channels:
         connection = self._sound_connection(op.channel)
         self._owner.record(Direction.CLIENT, op.data, op.channel)
         connection.send(op.data)
-        if self._sent(op) is PENDING:
-            return Wait(op, self._limits.send_seconds, self._sent, self._not_sent)
-        return None
+        if connection.error is not None:
+            raise _anew(connection.error)
+        if connection.is_drained:
+            return None
+        return Wait(op, self._limits.send_seconds, self._sent, self._not_sent)
 
     def _sent(self, op: ops.Send) -> Pending | None:
         return None if self._sound_connection(op.channel).is_drained else PENDING
@@ -165,7 +165,8 @@ class Channels:
             return connection.take(op.max_bytes)
         if connection.at_eof:
             return b""
-        self._sound_connection(op.channel)
+        if connection.error is not None:
+            raise _anew(connection.error)
         return PENDING
 
     def _not_received(self, op: ops.Receive) -> None:
@@ -179,9 +180,11 @@ class Channels:
         return Wait(op, op.within, self._datagram, _nothing) if answer is PENDING else answer
 
     def _datagram(self, op: ops.ReceiveDatagram) -> bytes | Pending:
-        channel = self._channel(op.channel)
+        channel = self._open.get(op.channel)
         if not isinstance(channel, DatagramChannel):
-            raise errors.LocalProtocolError("there are no datagrams on a connection")
+            raise errors.LocalProtocolError(
+                "there are no datagrams in a stream" if channel else "there is no connection"
+            )
         datagram = channel.take()
         if datagram is not None:
             return datagram
@@ -203,30 +206,25 @@ class Channels:
 
     # --- within ----------------------------------------------------------------------------------
 
-    def _channel(self, number: int) -> Connection | DatagramChannel:
-        channel = self._open.get(number)
-        if channel is None:
-            raise errors.LocalProtocolError("there is no connection")
-        return channel
-
     def _connection(self, number: int) -> Connection:
-        channel = self._channel(number)
+        channel = self._open.get(number)
         if not isinstance(channel, Connection):
-            raise errors.LocalProtocolError("there is no stream in datagrams")
+            raise errors.LocalProtocolError(
+                "there is no stream in datagrams" if channel else "there is no connection"
+            )
         return channel
 
     def _sound_connection(self, number: int) -> Connection:
         connection = self._connection(number)
         if connection.error is not None:
-            # Anew, since an error that is raised twice drags its first traceback along.
-            raise type(connection.error)(*connection.error.args)
+            raise _anew(connection.error)
         return connection
 
     def _timed_out(self, op: ops.Send | ops.Receive, text: str) -> errors.ReadTimeoutError:
         self._owner.note(text, op.channel)
         return errors.ReadTimeoutError(text)
 
-    _starters: ClassVar[dict[type[Any], Callable[[Channels, Any], Any]]] = {
+    starters: ClassVar[dict[type[Any], Callable[[Any, Any], Any]]] = {
         ops.Connect: _connect,
         ops.Send: _send,
         ops.Receive: _receive,
@@ -249,6 +247,11 @@ class _Turns:
     def _end(self) -> None:
         self.are_over = True
         self._owner.changed()
+
+
+def _anew(error: Exception) -> Exception:
+    """The same error: one that is raised twice drags its first traceback along."""
+    return type(error)(*error.args)
 
 
 def _nothing(_op: ops.ReceiveDatagram) -> None:

@@ -25,28 +25,18 @@ _SSH_GRACE_SECONDS = 2.0
 """For the library to come and to go."""
 
 
-class Operations:
+class Operations(Channels):
     """Carries out the operations of one attempt; ``owner`` hears what its channels have to tell."""
 
-    __slots__ = (
-        "_channels", "_dialer", "_endpoint", "_future", "_limits", "_owner", "_ports", "_surroundings",
-        "observations",
-    )  # fmt: skip
+    __slots__ = ("_future", "_ports", "observations")
 
     def __init__(
         self, owner: Owner, endpoint: Endpoint, surroundings: Surroundings, dialer: Dialer, limits: Limits
     ) -> None:
-        self._owner, self._endpoint, self._surroundings = owner, endpoint, surroundings
-        self._dialer, self._limits = dialer, limits
-        self._channels = Channels(owner, endpoint, surroundings, dialer, limits)
+        super().__init__(owner, endpoint, surroundings, dialer, limits)
         self._future: asyncio.Future[Any] | None = None
-        self._ports: dict[Token, None] = {}
+        self._ports: set[Token] | None = None
         self.observations: list[Observation] = []
-
-    @property
-    def source(self) -> str:
-        """The address of ours that the target has seen."""
-        return self._channels.source
 
     def start(self, op: ops.Op[Any]) -> Any:
         """Carry out an operation: gives its answer, or the `Wait` for it.
@@ -54,10 +44,7 @@ class Operations:
         :raises RelaywatchError: which is the answer too.
         :raises TypeError: if it is no operation but something foreign that the script awaited.
         """
-        on_channel = self._channels.starter(type(op))
-        if on_channel is not None:
-            return on_channel(self._channels, op)
-        starter = self._starters.get(type(op))
+        starter = self.starters.get(type(op))
         if starter is None:
             raise TypeError(f"the script awaited {op!r}, which is no operation")
         return starter(self, op)
@@ -68,15 +55,11 @@ class Operations:
             self._future.cancel()
             self._future = None
 
-    def stop_reading(self) -> None:
-        """Leave what else may come to the peers' own memory."""
-        self._channels.stop_reading()
-
     def end(self) -> None:
         """Close all channels, and all ports of our sink that were asked for."""
-        self._channels.close_all()
-        ports, self._ports = self._ports, {}
-        for token in ports:
+        self.close_all()
+        ports, self._ports = self._ports, None
+        for token in ports or ():
             self._surroundings.close_port(token)
 
     # --- time ------------------------------------------------------------------------------------
@@ -96,10 +79,10 @@ class Operations:
         return self._wait_for(arrival, Wait(op, NEVER, is_idle=True))
 
     def _open_port(self, op: ops.OpenPort) -> Any:
-        self._ports[op.token] = None
-        if len(self._ports) > self._limits.max_ports:
-            del self._ports[op.token]
+        ports = self._ports = self._ports or set()
+        if op.token not in ports and len(ports) >= self._limits.max_ports:
             raise errors.LimitError(f"more than {self._limits.max_ports} ports of our sink")
+        ports.add(op.token)
         port = self._surroundings.open_port(op.token, self._endpoint.family)
         return self._wait_for(port, Wait(op, self._limits.port_seconds, late=self._no_port))
 
@@ -136,7 +119,7 @@ class Operations:
 
         forwarding = Forwarding(op, self._endpoint, self._dialer, self._owner)
         answer = await forwarding.run()
-        self._channels.source = forwarding.source or self._channels.source
+        self.source = forwarding.source or self.source
         return answer
 
     def _no_forwarding(self, op: ops.ForwardBySSH) -> ops.SSHForwarding:
@@ -155,7 +138,8 @@ class Operations:
         wait.poll = lambda _op: _outcome(future)
         return wait
 
-    _starters: ClassVar[dict[type[Any], Callable[[Operations, Any], Any]]] = {
+    starters: ClassVar[dict[type[Any], Callable[[Any, Any], Any]]] = {
+        **Channels.starters,
         ops.Pause: _pause,
         ops.Now: _now,
         ops.AwaitArrival: _await_arrival,
