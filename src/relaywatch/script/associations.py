@@ -85,21 +85,19 @@ async def ask_as_stranger(link: Link, brief: Brief, way: Way) -> None:
     It must not (RFC 1928 section 7). Where we have no other address, another port is tried, which it may
     serve: that is no more than a note.
     """
-    where = destinations(brief, way)
-    if not where:
-        return
+    destination, *_ = destinations(brief, way)  # there is one: another way has reached it
     source = brief.canaries.second_source
-    case = f"{way.name}-{where[0].port}"
+    case = f"{way.name}-{destination.port}"
     about = Observation(
         fact=Fact.UNANSWERED,
         case=case,
         advisory=way.advisory,
         token=brief.token(case),
-        destination=str(where[0]),
+        destination=str(destination),
         detail="nothing came back",
     )
     try:
-        reached_from = await _hear_stranger(link, brief, where[0], case)
+        reached_from = await _hear_stranger(link, brief, destination, case)
     except (NetworkError, RemoteProtocolError) as error:
         reached_from, about = None, replace(about, detail=str(error))
     await link.close()
