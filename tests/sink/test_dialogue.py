@@ -168,6 +168,7 @@ def test_a_forward_path_without_token_is_refused_and_counted(argument):
         (b"XCLIENT ADDR=127.0.0.1\r\nPROXY TCP4\r\n\r\n", [500] * 3),
         (b"GET / HTTP/1.1\r\nHost: a\r\n", [421]),
         (b"CONNECT 192.0.2.1:25 HTTP/1.0\r\n", [421]),
+        (b"POST / HTTP/1.1\r\nHost: a\r\n\r\nVRFY x\r\n", [500, 500, 500, 252]),
         (b"_READ\r\nSTEP\r\n\0\xff\r\n", [500] * 3),
     ],
 )

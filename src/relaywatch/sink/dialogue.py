@@ -27,7 +27,9 @@ _PATH_KEPT = 512
 
 _PATH = re.compile(r"""<((?:"(?:[^"\\]|\\.)*"|[^">])*)>(.*)""", re.DOTALL)
 _SIZE = re.compile(r"(?:^|\s)SIZE=(\d{1,20})(?:\s|$)", re.IGNORECASE)
-_NOT_SMTP = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT"})
+_NOT_SMTP = frozenset({"GET", "HEAD", "OPTIONS", "CONNECT"})
+"""Commands of HTTP. POST and PUT are errors like others: their bodies may hold lines that are commands of SMTP,
+by which a proxy of HTTP is made to send mail; that ours came through shows that it can be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
