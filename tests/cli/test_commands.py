@@ -147,6 +147,8 @@ def test_scope_faults(tmp_path, arguments, said):
         (["sink", "serve"], "Missing option"),
         (["sink", "serve", "--listen", "zzzz"], "zzzz"),
         (["sink", "serve", "--listen", "127.0.0.1:99999"], "99999"),
+        (["sink", "serve", "--canary-port", "0"], "--canary-port"),
+        (["sink", "serve", "--public-address", "here"], "here"),
         (["demo", "--only", "zzzz"], "zzzz"),
     ],
 )

@@ -3,14 +3,20 @@ import hashlib
 from dataclasses import replace
 
 import pytest
-from tests.sink.loopback import make_sink, token, until
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from tests.sink.canaries import WORDS, make_canaries, talk
+from tests.sink.loopback import IPV4, make_sink, token, until
 from tests.sink.polling import CERTIFICATE, KEYS, arrive, poll_server, url
 
 from relaywatch.model.errors import UsageError
+from relaywatch.model.evidence import ArrivalKind
+from relaywatch.model.places import parse_address
+from relaywatch.script.brief import CanaryPlaces
 from relaywatch.sink import client as client_module
 from relaywatch.sink.certificate import make_certificate
 from relaywatch.sink.client import RemoteSink
-from relaywatch.sink.errors import SinkError
+from relaywatch.sink.errors import NoCanariesError, SinkError
 from relaywatch.sink.settings import Limits
 
 
@@ -253,3 +259,109 @@ def test_a_sink_that_never_answers_is_given_up(run, monkeypatch):
 
     run(scene())
     assert 1 == len(held)
+
+
+# --- canaries ----------------------------------------------------------------------------------
+
+
+def test_a_remote_sink_says_where_its_canaries_are(run, tmp_path):
+    addresses = (parse_address("192.0.2.1"),)
+
+    async def scene():
+        async with (
+            make_canaries(
+                journal=tmp_path, canary_addresses=addresses, canary_zone="c.example", dns_listen=(IPV4,)
+            ) as sink,
+            poll_server(sink) as server,
+        ):
+            sink.reserve_dead_port(IPV4.address)
+            async with RemoteSink(url(server), KEYS) as remote:
+                return await remote.canaries(), sink.canary_places(*addresses, name="sink.test")
+
+    told, places = run(scene())
+
+    assert places == told
+    assert (addresses, "sink.test", "c.example") == (told.addresses, told.name, told.zone)
+    assert told.ports
+    assert told.smtp_ports
+    assert None not in {told.udp_port, told.dead_port}
+
+
+def test_a_remote_sink_tells_of_canaries_that_were_reached(run, tmp_path):
+    told = []
+
+    async def scene():
+        async with make_canaries(journal=tmp_path) as sink, poll_server(sink) as server:
+            async with RemoteSink(url(server), KEYS, on_arrival=told.append):
+                await talk(sink.canary_endpoints[0], WORDS)
+                await until(lambda: told)
+            return sink.canary_endpoints[0].port
+
+    port = run(scene())
+
+    assert [(token(), ArrivalKind.TCP, port)] == [(one.token, one.kind, one.port) for one in told]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [(make_sink, "runs without canaries"), (make_canaries, "start it with --public-address")],
+)
+def test_a_remote_sink_without_canaries_says_so(run, tmp_path, make, said):
+    async def scene():
+        async with (
+            make(journal=tmp_path) as sink,
+            poll_server(sink) as server,
+            RemoteSink(url(server), KEYS) as remote,
+        ):
+            await remote.canaries()
+
+    with pytest.raises(NoCanariesError, match=said):
+        run(scene())
+
+
+def page(fields):
+    return b'{"schema":"relaywatch.canaries/1","is_waiting":true,' + fields + b"}"
+
+
+async def ask_for_canaries(status, body):
+    """Of a sink of another version, which says this."""
+
+    async def arrivals(_):
+        page = {"schema": "relaywatch.arrivals/1", "journal": "x", "first": 1, "last": 0, "next_after": 0}
+        return web.json_response(page | {"records": []})
+
+    async def canaries(_):
+        return web.Response(status=status, body=body)
+
+    application = web.Application()
+    application.router.add_get("/v1/arrivals", arrivals)
+    application.router.add_get("/v1/canaries", canaries)
+    async with TestServer(application) as server:
+        keys = replace(KEYS, certificate_sha256="")
+        async with RemoteSink(f"http://127.0.0.1:{server.port}", keys) as remote:
+            return await remote.canaries()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error", "said"),
+    [
+        (404, b"404: Not Found", NoCanariesError, "of a version that has no canaries"),
+        (401, b"{}", SinkError, "refuses the poll key"),
+        (500, b"", SinkError, "answers 500"),
+        (200, b"no JSON", SinkError, "can't be read"),
+        (200, b'{"schema":"relaywatch.canaries/2","is_waiting":true}', SinkError, "can't be read"),
+        (200, page(b'"ports":["80"]'), SinkError, "can't be read"),
+        (200, page(b'"ports":[80],"addresses":["here"]'), SinkError, "can't be read"),
+    ],
+)
+def test_an_answer_that_tells_no_canaries_is_said_clearly(run, status, body, error, said):
+    with pytest.raises(error, match=said):
+        run(ask_for_canaries(status, body))
+
+
+def test_a_newer_sink_may_tell_more(run):
+    body = page(b'"ports":[80],"addresses":["192.0.2.1"],"more":1')
+
+    assert CanaryPlaces(addresses=(parse_address("192.0.2.1"),), ports=(80,)) == run(
+        ask_for_canaries(200, body)
+    )

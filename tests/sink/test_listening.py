@@ -8,7 +8,7 @@ from tests.sink.loopback import IPV4, IPV6
 
 from relaywatch.model.places import Endpoint
 from relaywatch.sink.errors import ListenError
-from relaywatch.sink.listening import endpoints, listen
+from relaywatch.sink.listening import endpoints, listen, listen_where_possible
 
 ANY_IPV6 = Endpoint(ip_address("::"), 0)
 
@@ -87,3 +87,15 @@ def test_an_ordinary_user_is_told_about_privileged_ports(run, monkeypatch):
         ListenError, match=r"127\.0\.0\.1:25: ports below 1024 need root or CAP_NET_BIND_SERVICE"
     ):
         run(serve(Endpoint(ip_address("127.0.0.1"), 25)))
+
+
+def test_any_ipv6_address_is_no_failure_where_there_is_no_ipv6(run, no_ipv6):
+    async def scene():
+        servers, failures = await listen_where_possible([IPV4, ANY_IPV6], asyncio.Protocol)
+        with pytest.raises(ListenError, match="no such address family"):
+            await listen_where_possible([ANY_IPV6], asyncio.Protocol)
+        for server in servers:
+            server.close()
+        return len(servers), failures
+
+    assert (1, []) == run(scene())

@@ -169,3 +169,18 @@ def test_a_sink_that_closes_answers_its_long_polls(run, tmp_path):
             return (await waiting)[0]
 
     assert 200 == run(scene())
+
+
+@pytest.mark.parametrize("key", [None, "wrong"])
+def test_where_the_canaries_are_is_told_to_checkers_alone(run, tmp_path, key):
+    async def scene():
+        async with make_sink(journal=tmp_path, canary_listen=(IPV4,)) as sink, poll_server(sink) as server:
+            status, _, body = await get(server, "/v1/canaries", key=key)
+            async with poll_server(sink, poll_key=None, certificate=None) as page:
+                hidden, _, _ = await get(page, "/v1/canaries", scheme="http")
+            return status, body, hidden
+
+    status, body, hidden = run(scene())
+
+    assert (401, 404) == (status, hidden)
+    assert "ports" not in body

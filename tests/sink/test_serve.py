@@ -5,19 +5,25 @@ import os
 import resource
 import signal
 import smtplib
+import socket
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
-from tests.sink.loopback import IPV4, deliver_async, message, settings, token, until
+from tests.sink.canaries import talk
+from tests.sink.loopback import IPV4, IPV6, deliver_async, message, settings, token, until
 
+from relaywatch.model.canary import canary_words, read_canary_answer
 from relaywatch.model.errors import UsageError
+from relaywatch.model.places import Endpoint, parse_address
 from relaywatch.model.tokens import mint_token
 from relaywatch.sink.client import RemoteSink
 from relaywatch.sink.errors import KeyFileError
 from relaywatch.sink.journal import Journal
 from relaywatch.sink.keys import generate_keys, make_keys, read_keys, write_keys
 from relaywatch.sink.serve import ServeSettings, open_sink, raise_file_limit, serve_sink
+from relaywatch.sink.settings import SinkSettings, with_canaries
 
 PROCESS = """
 import asyncio, sys
@@ -120,6 +126,132 @@ def test_a_signal_ends_a_served_sink_in_order(tmp_path, number):
         assert 0 == process.wait(10)
 
     Journal(tmp_path / "journal").close()  # its lock was given back
+
+
+def canary_settings(directory, **changes):
+    made = serve_settings(directory)
+    return replace(
+        made, sink=replace(made.sink, **{"canary_listen": (IPV4,), "canary_udp": (IPV4,)} | changes)
+    )
+
+
+def test_a_served_sinks_canaries_from_keygen_to_the_answer(run, tmp_path):
+    keys = generate_keys(tmp_path / "sink.toml", ["127.0.0.1"])
+    ours = mint_token(keys.canary_key, b"0123456789")
+
+    async def scene():
+        async with open_sink(canary_settings(tmp_path)) as served:
+            url = f"https://{served.poll.addresses[0]}"
+            async with RemoteSink(url, keys) as remote:
+                places = await remote.canaries()
+            where = Endpoint(places.addresses[0], places.ports[0])
+            return served.places, places, await talk(where, canary_words(ours) + b"\r\n")
+
+    mine, places, heard = run(scene())
+
+    assert "127.0.0.1" == str(read_canary_answer(keys.canary_key, ours, heard.decode()))
+    assert replace(mine, name="sink.test") == places
+    assert (IPV4.address,) == places.addresses
+    assert places.dead_port
+
+
+@pytest.mark.parametrize(
+    ("listen", "given", "addresses"),
+    [
+        ((IPV4,), (), ("127.0.0.1",)),
+        ((IPV4, IPV6, Endpoint(parse_address("127.0.0.2"), 0)), (), ("127.0.0.1",)),
+        ((IPV4,), ("192.0.2.1",), ("192.0.2.1",)),
+        ((Endpoint(parse_address("0.0.0.0"), 0),), (), ("192.0.2.7",)),
+        ((), (), ()),
+    ],
+)
+def test_the_public_address_is_given_or_listened_on_or_that_of_the_name(
+    tmp_path, monkeypatch, listen, given, addresses
+):
+    generate_keys(tmp_path / "sink.toml", ["127.0.0.1"])
+
+    async def scene():
+        found = [(None, None, None, "", (name, 0)) for name in ("192.0.2.7", "192.0.2.8")]
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolving(found))
+        made = canary_settings(
+            tmp_path, canary_listen=listen, canary_addresses=tuple(map(parse_address, given))
+        )
+        async with open_sink(made) as served:
+            return tuple(map(str, served.places.addresses))
+
+    assert addresses == run_in_asyncio(scene)
+
+
+def test_a_name_that_leads_nowhere_is_told(tmp_path, monkeypatch, caplog):
+    generate_keys(tmp_path / "sink.toml", ["127.0.0.1"])
+
+    async def scene():
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolving(OSError("no such name")))
+        made = canary_settings(tmp_path, canary_listen=(Endpoint(parse_address("0.0.0.0"), 0),))
+        async with open_sink(made) as served:
+            return served.places.addresses
+
+    assert () == run_in_asyncio(scene)
+    assert "sink.test leads nowhere (no such name): proxies can't be led here" in caplog.text
+
+
+def run_in_asyncio(scene):
+    """Only in asyncio's loop: uvloop's methods can't be replaced."""
+    return asyncio.run(scene())
+
+
+def resolving(outcome):
+    async def getaddrinfo(name, *_, **__):
+        assert "sink.test" == name
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    return getaddrinfo
+
+
+def test_ports_given_to_mail_checkers_and_page_are_theirs(run, tmp_path):
+    generate_keys(tmp_path / "sink.toml", ["127.0.0.1"])
+
+    async def scene():
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        page = Endpoint(IPV4.address, port)
+        made = replace(canary_settings(tmp_path, canary_listen=(page, IPV4)), page_listen=(page,))
+        async with open_sink(made) as served:
+            return served.page_addresses, page, served.sink.canary_endpoints
+
+    pages, page, canaries = run(scene())
+
+    assert (page,) == pages
+    assert page not in canaries
+    assert 1 == len(canaries)
+
+
+def test_without_a_dead_port_it_goes_on(run, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("relaywatch.sink.listening._TRIES", 0)
+    generate_keys(tmp_path / "sink.toml", ["127.0.0.1"])
+
+    async def scene():
+        async with open_sink(canary_settings(tmp_path)) as served:
+            return served.places
+
+    assert run(scene()).dead_port is None
+    assert "no port can be held at 127.0.0.1" in caplog.text
+
+
+def test_canaries_stand_beside_the_mail():
+    mail = SinkSettings(domain="sink.test", listen=(Endpoint(IPV4.address, 25), Endpoint(IPV6.address, 25)))
+
+    made = with_canaries(mail, (443, 25, 587, 6667), zone="c.example", dns_port=5353)
+
+    assert ["127.0.0.1:443", "[::1]:443", "127.0.0.1:6667", "[::1]:6667"] == list(
+        map(str, made.canary_listen)
+    )
+    assert ["127.0.0.1:587", "[::1]:587"] == list(map(str, made.smtp_also))
+    assert ["127.0.0.1:443", "[::1]:443", "127.0.0.1:40025", "[::1]:40025"] == list(map(str, made.canary_udp))
+    assert ["127.0.0.1:5353", "[::1]:5353"] == list(map(str, made.dns_listen))
+    assert () == with_canaries(mail, (443,)).dns_listen
 
 
 def test_the_file_limit_is_raised_as_far_as_it_may():

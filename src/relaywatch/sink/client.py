@@ -121,7 +121,7 @@ class RemoteSink:
                 "the sink is of a version that has no canaries, so that proxies can't be proven; renew it"
             )
         page = _decode(status, body, CanariesPage)
-        if not page.ports:
+        if not page.is_waiting:
             raise NoCanariesError("the sink runs without canaries, so that proxies can't be proven")
         if not page.addresses:
             raise NoCanariesError("the sink doesn't know its public address; start it with --public-address")

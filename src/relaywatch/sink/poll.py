@@ -65,8 +65,10 @@ class CanariesPage(msgspec.Struct, frozen=True, kw_only=True):
     """Where a sink's canaries are, as a checker gets it; see `CanaryPlaces`."""
 
     schema: Literal["relaywatch.canaries/1"] = "relaywatch.canaries/1"
+    is_waiting: bool
+    """Whether there are canaries; without a public address, nobody can be led to them."""
     addresses: tuple[str, ...] = ()
-    """Public ones."""
+    """Public ones, at which all of the ports are."""
     ports: tuple[int, ...] = ()
     """Those that take words, HTTP or TLS."""
     smtp_ports: tuple[int, ...] = ()
@@ -181,6 +183,7 @@ class PollServer:
         name = None if settings.domain.startswith("[") else settings.domain
         places = self._sink.canary_places(*settings.canary_addresses, name=name)
         page = CanariesPage(
+            is_waiting=bool(self._sink.canary_endpoints),
             addresses=tuple(map(str, places.addresses)),
             ports=places.ports,
             smtp_ports=places.smtp_ports,
