@@ -36,7 +36,8 @@ _TLS_WANTED = re.compile(
 """What web servers say on a TLS port to whom talks in the clear; they say it in the clear."""
 _WHOLE_GREETING = re.compile(rb"SSH-[^\n]*\n|([245][0-9]{2})(?: |-.*?\n\1 )[^\n]*\n", re.DOTALL)
 """Behind these nothing more comes until we speak (RFC 4253 section 4.2, RFC 5321 section 4.2.1)."""
-_PROMPT = re.compile(rb"(?:[>#$%:]\s*|wingate.*)\Z", re.IGNORECASE | re.DOTALL)
+_PROMPT = re.compile(rb"(?:[>#$%:?]\s*|(?:wingate|telnet).*)\Z", re.IGNORECASE | re.DOTALL)
+"""What waits for a host to be named; CCProxy says ``CCProxy Telnet>CCProxy Telnet Service Ready.``"""
 _LATE = frozenset({Service.SSH, Service.SMTP, Service.FTP})
 """Those who may take their time before they greet, and greet then whatever we have said meanwhile."""
 
@@ -52,12 +53,10 @@ async def recognise(link: Link, brief: Brief) -> None:
         await _report(link, classify_greeting(greeting, brief.door.port), greeting)
         return
     answers: list[bytes] = []
-    services = [
-        service
-        for ask in (_ask_for_page, _greet_as_socks5, _say_hello)
-        if (service := await ask(link, brief, answers)) is not None
-    ]
-    if services:
+    page = await _ask_for_page(link, brief, answers)
+    socks = await _greet_as_socks5(link, brief, answers)
+    # A door that talks in the clear is asked for no TLS: most would wait for more of our hello.
+    if page or socks or await _say_hello(link, brief, answers):
         return
     words = next(filter(None, answers), b"")
     await _report(link, Service.OTHER if words else Service.MUTE, words)
@@ -107,7 +106,7 @@ async def _greet_as_socks5(link: Link, brief: Brief, answers: list[bytes]) -> Se
         await link.send(_SOCKS5_GREETING)
     except NetworkError:
         return None
-    answer = await listen(link, lambda said: len(said) >= 2, within=brief.patience.canary)
+    answer = await listen(link, lambda said: len(said) >= 2, within=brief.patience.first_words)
     answers.append(answer)
     if not answer.startswith(_SOCKS5_METHODS):
         return None
