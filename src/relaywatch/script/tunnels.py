@@ -182,8 +182,17 @@ class _Course:
     """What came of cases before it ever spoke, should it do so after all."""
     accepted: list[Token] = field(default_factory=list)
     """Canaries of tunnels that were granted and through which nothing came back."""
-    pretending: Way | None = None
-    """The first way that got such a yes."""
+    is_deceptive: bool | None = None
+    """Whether it says yes to the dead canary, once it was asked."""
+
+    def patient_brief(self, opening: Opening) -> Brief:
+        """The brief, hurried where little is to be hoped for: behind a page, or after a yes to nothing."""
+        if not (self.is_deceptive or opening.answer is Answer.PAGE):
+            return self.brief
+        patience = self.brief.patience
+        return replace(
+            self.brief, patience=replace(patience, canary=min(patience.canary, patience.first_words))
+        )
 
 
 async def survey(link: Link, brief: Brief, ways: Sequence[Way], *, opener: OpenLink = open_link) -> bool:
@@ -200,15 +209,13 @@ async def survey(link: Link, brief: Brief, ways: Sequence[Way], *, opener: OpenL
         await link.report(Observation(fact=Fact.NOTE, detail="no canary of ours that it could be led to"))
         return False
     for way, where in plan:
-        if await _ask_way(course, way, where):
+        if await _ask_way(course, way, where) or course.is_deceptive:
             break
         if not course.has_talked:
             await _report_stranger(course)
             break
-    if not course.is_reached and course.pretending is not None:
-        await _ask_dead_canary(course, course.pretending)
     await link.close()
-    if course.accepted and not course.is_reached:
+    if course.accepted and not (course.is_reached or course.is_deceptive):
         await link.await_arrival(*course.accepted)
     return course.is_reached
 
@@ -258,6 +265,8 @@ async def _ask(course: _Course, way: Way, destination: Destination) -> bool:
             await link.report(seen)
     is_open = await _report(course, way, destination, opening, about)
     await _release(opening)
+    if course.accepted and course.is_deceptive is None:
+        course.is_deceptive = await _is_deceptive(course, way)
     return is_open
 
 
@@ -327,7 +336,7 @@ async def _try(
     link, brief = course.link, course.brief
     token = brief.token(about.case)
     try:
-        reached_from, heard = await _hear(brief, destination, opening, token)
+        reached_from, heard = await _hear(course.patient_brief(opening), destination, opening, token)
     except (errors.NetworkError, errors.RemoteProtocolError):
         reached_from, heard = None, b""
     except errors.RelaywatchError:  # we are told to stop: the yes is kept
@@ -345,7 +354,6 @@ async def _try(
     detail = about.detail if brief.canaries.is_proved else "sink-unproved"
     await link.report(replace(about, fact=Fact.ACCEPTED, detail=detail))
     course.accepted.append(token)
-    course.pretending = course.pretending or way
     if heard:
         shown = as_text(heard[:SHOWN_OCTETS])
         await link.report(
@@ -363,17 +371,22 @@ async def _hear(
     return await ask_canary(opening.stream, brief, destination, token)
 
 
-async def _ask_dead_canary(course: _Course, way: Way) -> None:
-    """Ask for a destination where nothing listens: a yes to that makes every other yes worthless."""
+async def _is_deceptive(course: _Course, way: Way) -> bool:
+    """Ask for a destination where nothing listens: a yes to that makes every other yes worthless.
+
+    It may be a proxy all the same, one that says yes before it has tried: then another port of ours tells.
+    """
     destination = dead_destination(course.brief, way)
     if destination is None:
-        return
+        return False
     try:
         await course.open_link(course.link, course.brief)
         opening = await way.ask(course.link, course.brief, destination, course.brief.token("dead"))
     except (errors.NetworkError, errors.RemoteProtocolError):
-        return
-    if opening.answer is Answer.YES:
-        yes = Observation(fact=Fact.DECEPTIVE, reply=opening.reply, command=opening.command)
-        await course.link.report(replace(yes, destination=str(destination)))
+        return False
     await _release(opening)
+    if opening.answer is not Answer.YES:
+        return False
+    yes = Observation(fact=Fact.DECEPTIVE, reply=opening.reply, command=opening.command)
+    await course.link.report(replace(yes, destination=str(destination)))
+    return True
