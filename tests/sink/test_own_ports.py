@@ -249,7 +249,7 @@ def test_listening_everywhere_is_listening_at_each_address(run):
 
 
 @pytest.mark.parametrize("what", ["canary_listen", "canary_udp", "smtp_also"])
-def test_what_cannot_be_had_is_left_out_unless_nothing_can(run, what):
+def test_what_cannot_be_had_is_left_out(run, what):
     async def scene():
         async with make_canaries() as sink:
             kinds = {
@@ -258,9 +258,6 @@ def test_what_cannot_be_had_is_left_out_unless_nothing_can(run, what):
                 "smtp_also": sink.addresses[0],
             }
             taken = kinds[what]
-            with pytest.raises(ListenError, match=f"{taken}: another program listens there"):
-                async with make_canaries(**{what: (taken,)}):
-                    pass
             async with make_canaries(**{what: (taken, IPV4)}) as another:
                 return taken, another.left_out, len(another.addresses)
 
@@ -268,6 +265,30 @@ def test_what_cannot_be_had_is_left_out_unless_nothing_can(run, what):
 
     assert f"can't listen on {taken}: another program listens there" in why
     assert (2 if what == "smtp_also" else 1) == addresses
+
+
+def test_without_any_canary_there_is_no_sink_but_without_what_is_beside_them_there_is(run):
+    async def scene():
+        async with make_canaries() as sink:
+            (tcp,), (udp,), (smtp,) = sink.canary_endpoints, sink.datagram_endpoints, sink.addresses
+            async with make_canaries(canary_udp=(udp,), smtp_also=(smtp,)) as another:
+                left_out = another.left_out
+            with pytest.raises(ListenError, match=f"{tcp}: another program listens there"):
+                async with make_canaries(canary_listen=(tcp,)):
+                    pass
+            for listen, taken in (
+                (sink.listen_canaries_at, tcp),
+                (sink.listen_datagrams_at, udp),
+                (sink.listen_smtp_also_at, smtp),
+            ):
+                with pytest.raises(ListenError, match=f"{taken}: another program listens there"):
+                    await listen([taken])
+            return left_out, len(sink.left_out)
+
+    left_out, more = run(scene())
+
+    assert 2 == len(left_out)
+    assert 3 == more
 
 
 def test_ports_that_could_be_had_are_returned(run):

@@ -49,10 +49,7 @@ async def listen(
 async def listen_where_possible(
     where: Iterable[Endpoint], protocol: MakeProtocol
 ) -> tuple[list[asyncio.Server], list[ListenError]]:
-    """Serve a protocol on those of the endpoints that can be had; and why the others can't.
-
-    :raises ListenError: if there are endpoints, and none can be had.
-    """
+    """Serve a protocol on those of the endpoints that can be had; and why the others can't."""
     listeners, failures = _open_possible(where, socket.SOCK_STREAM)
     return [await _serve(listener, protocol, None) for listener in listeners], failures
 
@@ -152,8 +149,6 @@ def _open_possible(
             if opened and _is_dispensable(endpoint, error):
                 continue
             failures.append(_error(endpoint, error))
-    if failures and not opened:
-        raise failures[0]
     return opened, failures
 
 

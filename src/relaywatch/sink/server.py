@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -26,6 +27,7 @@ from .doorkeeper import Doorkeeper
 from .errors import ListenError
 from .journal import Journal
 from .listening import (
+    MakeProtocol,
     datagram_endpoints,
     endpoints,
     hold_port,
@@ -108,9 +110,11 @@ class Sink:
             if settings.journal:
                 self._notebook.open(settings.journal)
             await self.listen_at(settings.listen)
-            await self.listen_smtp_also_at(settings.smtp_also)
             await self.listen_canaries_at(settings.canary_listen)
-            await self.listen_datagrams_at(settings.canary_udp)
+            with contextlib.suppress(ListenError):  # told among what is left out
+                await self.listen_smtp_also_at(settings.smtp_also)
+            with contextlib.suppress(ListenError):
+                await self.listen_datagrams_at(settings.canary_udp)
             await self.answer_names_at(
                 settings.dns_listen, zone=settings.canary_zone, addresses=settings.canary_addresses
             )
@@ -164,8 +168,7 @@ class Sink:
 
         :raises ListenError: if none can be had.
         """
-        servers, failures = await listen_where_possible(where, self._canaries.connection)
-        self._leave_out(failures)
+        servers = await self._listen(where, self._canaries.connection)
         self._canary_servers += servers
         return endpoints(servers)
 
@@ -183,8 +186,7 @@ class Sink:
 
         :raises ListenError: if none can be had.
         """
-        servers, failures = await listen_where_possible(where, self._mailbox.connection)
-        self._leave_out(failures)
+        servers = await self._listen(where, self._mailbox.connection)
         self._servers += servers
         return endpoints(servers)
 
@@ -209,9 +211,8 @@ class Sink:
         self._name_ports += ports
         self._zone = zone
         got = datagram_endpoints(ports)
-        servers, failures = await listen_where_possible(got, server.connection)
-        self._leave_out(failures)
-        self._name_servers += servers
+        with contextlib.suppress(ListenError):  # over UDP it answers all the same
+            self._name_servers += await self._listen(got, server.connection)
         return got
 
     def reserve_dead_port(self, *addresses: Address) -> int:
@@ -304,11 +305,18 @@ class Sink:
         ports, failures = await take_datagrams_where_possible(
             where, lambda: DatagramPort(react, self._canary_door, turnstile)
         )
-        self._leave_out(failures)
+        self._leave_out(failures, is_nothing_left=not ports)
         return ports
 
-    def _leave_out(self, failures: Iterable[ListenError]) -> None:
+    async def _listen(self, where: Iterable[Endpoint], protocol: MakeProtocol) -> list[asyncio.Server]:
+        servers, failures = await listen_where_possible(where, protocol)
+        self._leave_out(failures, is_nothing_left=not servers)
+        return servers
+
+    def _leave_out(self, failures: Sequence[ListenError], *, is_nothing_left: bool) -> None:
         self._left_out += map(str, failures)
+        if failures and is_nothing_left:
+            raise failures[0]
 
     async def _close(self) -> None:
         servers = [*self._servers, *self._canary_servers, *self._name_servers]

@@ -113,8 +113,8 @@ class SinkSettings:
     human_domains: tuple[str, ...] = ()
     """Domains beside ``domain`` whose postmaster and abuse are answered."""
     canary_listen: tuple[Endpoint, ...] = ()
-    """Where canaries wait for whatever comes through a proxy over TCP: words, HTTP or TLS. Of these, as of
-    the three that follow, those that can't be had are left out, if one can."""
+    """Where canaries wait for whatever comes through a proxy over TCP: words, HTTP or TLS. Those that can't be
+    had are left out, if one can; of the two that follow, even if none can."""
     canary_udp: tuple[Endpoint, ...] = ()
     """Where they wait for datagrams."""
     smtp_also: tuple[Endpoint, ...] = ()
