@@ -36,7 +36,7 @@ _REFUSED = re.compile(
     re.IGNORECASE,
 )
 _FAILED = re.compile(
-    r"connection refused|timed? ?out|unreachable|no route|(?:can(?:'t|not)|could ?n(?:'t|ot)|unable to|failed to)"
+    r"connection refused|timed? ?out|unreachable|no route|(?:can't|cannot|couldn't|could not|unable to|failed to)"
     r" (?:connect|reach|open)|connect(?:ion)? failed|host is down",
     re.IGNORECASE,
 )
