@@ -13,6 +13,7 @@ from relaywatch.model.errors import (
     ProtocolError,
     ReadTimeoutError,
     RemoteProtocolError,
+    TLSFailedError,
 )
 from relaywatch.wire.http1 import ResponseHead
 
@@ -44,6 +45,7 @@ class Http3:
 
         :raises ConnectTimeoutError: if nothing answers, or not as far as that.
         :raises ConnectRefusedError: if ICMP says that nobody listens there.
+        :raises TLSFailedError: if the handshake fails.
         :raises RemoteProtocolError: if what answers isn't QUIC, or won't speak HTTP/3 with us.
         """
         from relaywatch.wire.http3 import Http3Client  # noqa: PLC0415 -- takes a tenth of a second
@@ -57,7 +59,7 @@ class Http3:
         try:
             is_open = await self.run(lambda: client.settings is not None, within=within)
         except PeerClosedError as error:
-            raise RemoteProtocolError(f"no HTTP/3: {error}") from error
+            raise self._no_http3(str(error)) from error
         if not is_open:
             raise self._silence()
         return self
@@ -123,6 +125,14 @@ class Http3:
     async def _flush(self, now: float) -> None:
         for datagram in self.client.datagrams_to_send(now):
             await self._link.send(datagram)
+
+    def _no_http3(self, reason: str) -> NetworkError | RemoteProtocolError:
+        """What it means that it closed the connection before there was HTTP/3."""
+        if self.client.speaks_otherwise:
+            return RemoteProtocolError(f"no HTTP/3: {reason}")
+        if self.client.has_alerted:  # it may want to be called by a name that we don't know
+            return TLSFailedError(reason)
+        return ConnectTimeoutError(f"QUIC was answered, HTTP/3 was not: {reason}")
 
     def _silence(self) -> NetworkError | RemoteProtocolError:
         if self.client.has_heard:

@@ -305,7 +305,7 @@ def _wanted(transport: bytes, peer: Endpoint) -> list[tuple[Attribute, bytes]]:
 
 def _refusal(command: str, response: Message) -> Opening:
     code, reason = response.error()
-    reply = _with_software(f"{code} {reason}".rstrip(), response)
+    reply = _with_software(f"{code} {reason}".rstrip(" \0"), response)
     return Opening(answer=_ANSWERS.get(code, Answer.NO), reply=reply, command=command)
 
 

@@ -30,6 +30,11 @@ _ANY_CERTIFICATE: Final = 0
 _MAX_DATAGRAM: Final = 65_535
 _NO_ERROR: Final = 0x100
 """H3_NO_ERROR."""
+_CRYPTO_ERRORS = range(0x100, 0x200)
+"""TLS alerts (RFC 9001 section 4.8), as far as there is no HTTP/3 yet, whose own errors have the same codes."""
+_NO_APPLICATION_PROTOCOL: Final = 0x178
+_NO_COMMON_VERSION: Final = "Could not find a common protocol version"
+"""aioquic's reason."""
 
 # What a hostile peer does is told by the attempt, and no warning of ours on the user's terminal.
 quic_connection.logger.setLevel("CRITICAL")
@@ -80,6 +85,10 @@ class Http3Client:
         self.has_heard = False
         """Whether a QUIC packet came that is addressed to our connection."""
         self.closed_because: str | None = None
+        self.speaks_otherwise = False
+        """It speaks QUIC, and neither a version nor a protocol of ours."""
+        self.has_alerted = False
+        """The handshake ended in a TLS alert."""
 
     # --- datagrams and time ----------------------------------------------------------------------
 
@@ -217,7 +226,10 @@ class Http3Client:
             stream.is_ended, stream.reset_code = True, code
 
     def _terminate(self, event: events.ConnectionTerminated) -> None:
-        self.closed_because = f"QUIC error {event.error_code:#x} {event.reason_phrase}".rstrip()
+        code, reason = event.error_code, event.reason_phrase
+        self.closed_because = f"QUIC error {code:#x} {reason}".rstrip()
+        self.speaks_otherwise = code == _NO_APPLICATION_PROTOCOL or reason == _NO_COMMON_VERSION
+        self.has_alerted = self._h3 is None and code in _CRYPTO_ERRORS
         for stream in self._streams.values():
             stream.is_ended = True
 
