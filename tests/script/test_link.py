@@ -4,11 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relaywatch.model.errors import PeerClosedError, RemoteProtocolError
+from relaywatch.model.errors import PeerClosedError, ReadTimeoutError, RemoteProtocolError
 from relaywatch.model.evidence import Fact, Observation
+from relaywatch.model.places import Endpoint, parse_address
 from relaywatch.model.tokens import Mint
 from relaywatch.script import ops
-from relaywatch.script.link import Link
+from relaywatch.script.link import DatagramLink, Deadline, Link
 from relaywatch.script.ops import TLSSession
 
 SESSION = TLSSession(version="TLSv1.3", cipher="X", certificate=b"c")
@@ -100,6 +101,82 @@ class TestOctets:
             perform(Link().read_exactly(3, within=1.0), b"ab", b"")
 
 
+class TestSome:
+    def test_whatever_comes(self):
+        assert ([ops.Receive(within=2)], b"abc") == perform(Link().read_some(within=2), b"abc")
+        assert perform(Link().read_some(within=2), b"")[1] == b""
+
+    def test_what_lies_there_first(self):
+        link = Link()
+        perform(link.read_line(limit=9), b"a\nbc")
+
+        assert ([], b"bc") == perform(link.read_some())
+        assert b"d" == perform(link.read_some(), b"d")[1]
+
+    def test_what_was_read_too_far_is_put_back_before_the_rest(self):
+        link = Link()
+        perform(link.read_line(limit=9), b"a\ncd")
+        link.unread(b"b")
+
+        assert ([], b"bc") == perform(link.read_exactly(2))
+        assert (b"d", b"") == (link.taken(), link.taken())
+
+
+class TestDeadlines:
+    """Several reads share one patience."""
+
+    def test_what_is_left(self):
+        asked, deadline = perform(Deadline.after(5), 100.0)
+
+        assert [ops.Now()] == asked
+        assert 2.0 == perform(deadline.rest(), 103.0)[1]
+
+    @pytest.mark.parametrize("now", [105.0, 106.0])
+    def test_nothing_is_left(self, now):
+        with pytest.raises(ReadTimeoutError, match="too slowly"):
+            perform(Deadline(105.0).rest(), now)
+
+
+class TestChannels:
+    HERE = Endpoint(parse_address("192.0.2.7"), 1234)
+    OURS = parse_address("198.51.100.9")
+
+    def test_every_operation_names_its_own(self):
+        link = Link().beside(2)
+
+        for coroutine, op, answer in [
+            (
+                link.connect(at=self.HERE, source=self.OURS, within=3),
+                ops.Connect(2, self.HERE, source=self.OURS, within=3),
+                None,
+            ),
+            (link.send(b"x"), ops.Send(b"x", 2), None),
+            (link.read_exactly(1), ops.Receive(channel=2), b"x"),
+            (link.read_some(within=1), ops.Receive(within=1, channel=2), b"x"),
+            (link.has_early_octets(), ops.Peek(2), b""),
+            (link.start_tls("a", alpn=("h2",)), ops.StartTLS("a", ("h2",), 2), SESSION),
+            (link.close(), ops.Close(2), None),
+        ]:
+            assert [op] == perform(coroutine, answer)[0]
+
+    def test_datagrams(self):
+        link = DatagramLink(3)
+
+        for coroutine, op, answer in [
+            (
+                link.connect(at=self.HERE, source=self.OURS),
+                ops.Connect(3, self.HERE, ops.Carrier.UDP, self.OURS),
+                None,
+            ),
+            (link.connect(), ops.Connect(3, None, ops.Carrier.UDP), None),
+            (link.send(b"x"), ops.Send(b"x", 3), None),
+            (link.read(within=1.5), ops.ReceiveDatagram(1.5, 3), b"y"),
+            (link.read(within=1.5), ops.ReceiveDatagram(1.5, 3), None),
+            (link.close(), ops.Close(3), None),
+        ]:
+            assert ([op], answer) == perform(coroutine, answer)
+
+
 class TestEarlyOctets:
     def test_those_that_the_link_holds(self):
         link = Link()
@@ -154,9 +231,9 @@ class TestTLS:
     def test_what_came_is_dropped_and_counted(self):
         link = Link()
         perform(link.read_line(limit=99), b"220 go\r\n250 injected\r\n")
-        dropped = TLSSession(version="TLSv1.3", cipher="X", certificate=b"c", dropped=3)
+        dropped = TLSSession(version="TLSv1.3", cipher="X", certificate=b"c", dropped=3, alpn="h2")
         _, session = perform(link.start_tls(), dropped)
 
-        assert 14 + 3 == session.dropped
+        assert (14 + 3, "h2") == (session.dropped, session.alpn)
         assert ("TLSv1.3", "X", b"c") == (session.version, session.cipher, session.certificate)
         assert b"250 ok" == perform(link.read_line(limit=99), b"250 ok\r\n")[1]
