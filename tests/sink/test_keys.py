@@ -1,4 +1,6 @@
+import ssl
 import stat
+from contextlib import suppress
 
 import pytest
 from cryptography import x509
@@ -118,6 +120,22 @@ def test_a_private_key_may_lie_in_a_file_of_its_own(tmp_path):
 
     assert certificate == read
     read.server_context()
+
+
+def test_it_hands_out_no_tickets():
+    """Squid by GnuTLS takes one that comes before the answer for a broken answer, and says 502."""
+    client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client_context.check_hostname, client_context.verify_mode = False, ssl.CERT_NONE
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = make_certificate(["a.test"]).server_context().wrap_bio(there, back, server_side=True)
+    client = client_context.wrap_bio(back, there)
+    for step in (client.do_handshake, server.do_handshake, client.do_handshake, server.do_handshake):
+        with suppress(ssl.SSLWantReadError):
+            step()
+    server.write(b"answer")
+
+    assert (b"answer", "TLSv1.3") == (client.read(100), client.version())
+    assert not client.session.has_ticket
 
 
 def test_a_private_key_of_another_certificate_is_refused(tmp_path):

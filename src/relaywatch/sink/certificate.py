@@ -45,6 +45,7 @@ class Certificate:
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.options |= ssl.OP_NO_RENEGOTIATION  # a stranger could have us compute for ever
+        context.num_tickets = 0  # nobody comes twice; and Squid by GnuTLS takes a ticket for a broken answer
         if alpn:
             context.set_alpn_protocols(list(alpn))
         if takes_old_tls:
