@@ -295,6 +295,7 @@ class TestYes:
         return answers(Opening(answer=Answer.YES, reply="yes", heard=text))
 
     ANSWER = canary_answer(PROXY_BRIEF.mint.key, PROXY_BRIEF.token("way-443"), parse_address("192.0.2.8"))
+    ANSWER_80 = canary_answer(PROXY_BRIEF.mint.key, PROXY_BRIEF.token("way-80"), parse_address("192.0.2.8"))
 
     def test_our_canary_was_reached_where_the_request_carried_the_words(self):
         observations, _, result, waited = perform(way(self.heard(self.ANSWER)), way(name="other"))

@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from relaywatch.model.evidence import Arrival
+from relaywatch.model.evidence import Arrival, ArrivalKind
 from relaywatch.model.tokens import Token
 
 _MAX_PER_TOKEN = 20
@@ -42,7 +42,7 @@ class ArrivalBoard:
         kept = self._kept(arrival.token)
         if len(kept) < _MAX_PER_TOKEN:
             kept.append(arrival)
-        for waiting in tuple(self._waiting.get(arrival.token, ())):
+        for waiting in tuple(self._waiting.get(arrival.token, ())) if _is_awaited(arrival) else ():
             if not waiting.done():
                 waiting.set_result(arrival)
 
@@ -53,12 +53,12 @@ class ArrivalBoard:
     def expect(self, tokens: Iterable[Token], seconds: float) -> asyncio.Future[Arrival | None]:
         """Give the first arrival for any of the tokens, or nothing when ``seconds`` are over.
 
-        What has arrived already answers at once.
+        What has arrived already answers at once. A look-up of a canary's name is kept, and answers nobody.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Arrival | None] = loop.create_future()
         wanted = tuple(tokens)
-        already = self.arrivals(wanted)
+        already = tuple(filter(_is_awaited, self.arrivals(wanted)))
         if already or seconds <= 0:
             future.set_result(already[0] if already else None)
             return future
@@ -89,6 +89,11 @@ class ArrivalBoard:
             waiting.discard(future)
             if not waiting:
                 self._waiting.pop(token, None)
+
+
+def _is_awaited(arrival: Arrival) -> bool:
+    """Whether it is what somebody waits for: a look-up of a canary's name only announces it."""
+    return arrival.kind is not ArrivalKind.DNS
 
 
 def _give_up(future: asyncio.Future[Arrival | None]) -> None:

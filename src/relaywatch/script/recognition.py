@@ -54,12 +54,14 @@ async def recognise(link: Link, brief: Brief) -> None:
         return
     answers: list[bytes] = []
     page = await _ask_for_page(link, brief, answers)
+    if page in _LATE:
+        return
     socks = await _greet_as_socks5(link, brief, answers)
     # A door that talks in the clear is asked for no TLS: most would wait for more of our hello.
-    if page or socks or await _say_hello(link, brief, answers):
-        return
-    words = next(filter(None, answers), b"")
-    await _report(link, Service.OTHER if words else Service.MUTE, words)
+    found = page or socks or await _say_hello(link, brief, answers)
+    if found is None:
+        words = next(filter(None, answers), b"")
+        await _report(link, Service.OTHER if words else Service.MUTE, words)
 
 
 def classify_greeting(greeting: bytes, port: int) -> Service:
@@ -119,6 +121,7 @@ async def _say_hello(link: Link, brief: Brief, _answers: list[bytes]) -> Service
         await link.connect(within=brief.patience.connect)
         session = await link.start_tls(next(iter(brief.target_names), None), alpn=ALPN)
     except NetworkError:
+        await link.close()
         return None
     await _report(link, Service.TLS, session.alpn.encode())
     return Service.TLS

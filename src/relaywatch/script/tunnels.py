@@ -265,7 +265,7 @@ async def _ask(course: _Course, way: Way, destination: Destination) -> bool:
             await link.report(seen)
     is_open = await _report(course, way, destination, opening, about)
     await _release(opening)
-    if course.accepted and course.is_deceptive is None:
+    if course.accepted and course.is_deceptive is None and not course.is_reached:
         course.is_deceptive = await _is_deceptive(course, way)
     return is_open
 
