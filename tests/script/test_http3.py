@@ -132,12 +132,19 @@ def test_status_codes(status, fact):
     assert (Fact.AUTH_REQUIRED in {seen.fact for seen in observations}) == (status == 407)
 
 
-def page(session, stream):
+def page_with_length(session, stream):
     session.answer(stream, 200, ("content-length", "4"))
+    session.send(stream, b"page")
+
+
+def page_with_an_end(session, stream):
+    """As Caddy answers CONNECT where it is told to respond to everything."""
+    session.answer(stream, 200)
     session.send(stream, b"page", end=True)
 
 
-def test_a_page_is_no_tunnel():
+@pytest.mark.parametrize("page", [page_with_length, page_with_an_end])
+def test_a_page_is_no_tunnel(page):
     seen, observations = facts(QuicServer(Answering(page)))
 
     assert (Fact.REFUSED, "address-40025") in seen

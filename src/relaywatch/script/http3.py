@@ -154,6 +154,11 @@ class Http3Tunnel:
         return self._stream.head
 
     @property
+    def is_ended(self) -> bool:
+        """Whether the server has said all that it has to say."""
+        return self._stream.is_ended
+
+    @property
     def reset_code(self) -> int | None:
         """The error with which the server ended the stream, if it did."""
         return self._stream.reset_code
@@ -229,7 +234,7 @@ def _read_answer(tunnel: Http3Tunnel, connection: Http3, command: str) -> Openin
         words = f"stream reset, error {tunnel.reset_code or 0:#x}"
         return Opening(answer=answer, reply=words, command=command, release=release)
     answer = classify(head)
-    if answer is Answer.YES and has_content(head):
+    if answer is Answer.YES and (has_content(head) or tunnel.is_ended):
         answer = Answer.PAGE
     return Opening(answer=answer, reply=str(head), command=command, release=release)
 
