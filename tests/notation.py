@@ -50,10 +50,12 @@ MARKS = re.compile(
 NOTES = (
     (re.compile(r"connected from .*"), "connect"),
     (re.compile(r"closed by the peer"), "server closes"),
+    (re.compile(r"datagrams from .*"), "udp"),
     (re.compile(r"(TLSv[\d.]+), .*"), r"tls \1"),
     (re.compile(r"closed by us"), ""),
 )
 """What the engine writes into a transcript, and the mark that it stands for."""
+_ON_CHANNEL = re.compile(r"on channel (\d+)")
 _LINE = re.compile(r"(?:\s*\d+\.\d+ )?([CS](?:\[\d+\])?[:<]|\*:|---|~<|[*=%~#]) ?(.*)")
 _CHANNEL = re.compile(r"\[(\d+)\]")
 _PLACEHOLDER = re.compile(r"\{(token|return|minted|nobody|label|answer)(?::([^}]*))?\}")
@@ -204,6 +206,8 @@ class Conversation:
     datagram_channels: set[int] = field(default_factory=set)
     is_parted: bool = False
     """An empty line came last."""
+    channel: int = 0
+    """What the engine's notes say, in a pasted conversation."""
 
     def fail(self, number: int, text: str) -> MismatchError:
         """The error at that line."""
@@ -272,7 +276,7 @@ def _read_setting(read: Conversation, _number: int, text: str) -> None:
 def _read_words(read: Conversation, number: int, kind: str, text: str) -> None:
     """What either side says; lines of one side that follow each other are one piece."""
     found = _CHANNEL.search(kind)
-    who, channel, is_binary = kind[0], int(found[1]) if found else 0, kind.endswith("<")
+    who, channel, is_binary = kind[0], int(found[1]) if found else read.channel, kind.endswith("<")
     parts = read_octets(text, read.fill) if is_binary else [read.fill(text).encode() + b"\r\n"]
     last = read.steps[-1] if read.steps else None
     if last and (last.who, last.channel) == (who, channel) and not read.is_parted:
@@ -285,7 +289,7 @@ def _read_words(read: Conversation, number: int, kind: str, text: str) -> None:
 def _read_mark(read: Conversation, number: int, text: str) -> None:
     first, _, rest = text.partition(" ")
     found = _CHANNEL.search(first)
-    channel = int(found[1]) if found else 0
+    channel = int(found[1]) if found else read.channel
     text = read.fill(f"{_CHANNEL.sub('', first)} {rest}".strip())
     if not MARKS.fullmatch(text):
         raise ValueError("no such mark")
@@ -299,6 +303,9 @@ def _read_mark(read: Conversation, number: int, text: str) -> None:
 
 
 def _read_note(read: Conversation, number: int, text: str) -> None:
+    if found := _ON_CHANNEL.fullmatch(text):
+        read.channel = int(found[1])
+        return None
     for pattern, mark in NOTES:
         if match := pattern.fullmatch(text):
             return _read_mark(read, number, match.expand(mark)) if mark else None

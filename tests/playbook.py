@@ -32,7 +32,7 @@ forward-path (``{token:plain}``), in one about a proxy of the tunnel (``{token:a
 ``{return:ours}`` is the canary of a reverse-path, ``{minted:LABEL}`` any other of the attempt;
 ``{nobody:LABEL}`` and ``{label}`` are random local parts and labels. A token that stands in a pasted
 conversation, and is not ours, stands for whatever token the script sends in its place, there and wherever
-it comes again.
+it comes again, and an answer to it for our canary's own.
 
 **Marks.** What else happens, each at its place; ``connect[1]`` and the like concern another channel than 0::
 

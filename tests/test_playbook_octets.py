@@ -395,6 +395,43 @@ class TestStandingAnswers:
         perform("~< 01 -> 02\n", script)
 
 
+class TestPastedCaptures:
+    """What ``relaywatch check --transcript`` prints, channels and foreign keys included."""
+
+    TEXT = (
+        "--- http-connect 192.0.2.9:3128 plain, completed\n"
+        "   0.001 *: connected from 203.0.113.9:40000 to 192.0.2.9:3128\n"
+        "   0.001 C: relaywatch " + "a" * 32 + "\n"
+        "   0.002 *: on channel 1\n"
+        "   0.002 *: datagrams from 203.0.113.9:40001 to 192.0.2.9:3128\n"
+        "   0.003 C: hello\n"
+        "   0.004 S: hello\n"
+        "   0.005 *: on channel 0\n"
+        "   0.006 S: relaywatch " + "b" * 16 + " 192.0.2.8\n"
+    )
+
+    @staticmethod
+    @noting
+    async def script(link, brief):
+        datagrams, token = DatagramLink(1), brief.token("address-443")
+        await link.connect()
+        await link.send(canary_words(token) + b"\r\n")
+        await datagrams.connect()
+        await datagrams.send(b"hello\r\n")
+        assert await datagrams.read(within=1) == b"hello\r\n"
+        said = (await link.read_line(limit=99)).decode()
+        assert read_canary_answer(brief.mint.key, token, said) == parse_address("192.0.2.8")
+
+    def test_an_answer_is_made_ours(self):
+        perform(self.TEXT, self.script)
+
+    def test_an_answer_to_a_token_of_ours_stays_as_it_is_written(self):
+        ours = self.TEXT.replace("a" * 32, "{token:address-443}")
+
+        with pytest.raises(AssertionError, match="None =="):
+            perform(ours, self.script)
+
+
 class TestOctetServer:
     def test_a_channel_of_datagrams_has_no_greeting(self):
         async def script(_link, _brief):

@@ -14,6 +14,7 @@ from tests.octets import Gap, fixed_octets, match_octets
 from tests.scripted import OctetServer, Partner, ScriptedServer, tls_session, verify_message
 
 from relaywatch.model import errors
+from relaywatch.model.canary import canary_answer
 from relaywatch.model.evidence import Arrival, ArrivalKind
 from relaywatch.model.places import Endpoint, parse_address
 from relaywatch.model.tokens import TOKEN_PATTERN, Token, verify_token
@@ -27,6 +28,7 @@ CONNECTS: dict[str, type[Exception]] = {
     "not-permitted": errors.NotPermittedError,
 }
 _NOBODY = re.compile(r"nobody-[0-9a-f]{12}")
+_ANSWER = re.compile(r"relaywatch [a-z2-7]{16} ([0-9a-f.:]+)")
 _VARIABLE = re.compile(f"{TOKEN_PATTERN.pattern}|{_NOBODY.pattern}", re.IGNORECASE)
 
 
@@ -105,10 +107,14 @@ class WrittenServer(Partner):
             self._steps.pop(0)
 
     def _said(self, step: Step) -> bytes:
-        octets = fixed_octets(step.parts, self._sent.get(step.channel, b""))
-        return _VARIABLE.sub(lambda m: self._bound.get(m[0], m[0]), _text(octets)).encode(
-            "utf-8", "surrogateescape"
+        sent = self._sent.get(step.channel, b"")
+        text = _VARIABLE.sub(
+            lambda found: self._bound.get(found[0], found[0]), _text(fixed_octets(step.parts, sent))
         )
+        if token := next((token for token in self._bound.values() if token in _text(sent)), None):
+            # A pasted answer of our canary was made with another key.
+            text = _ANSWER.sub(lambda found: canary_answer(KEY, Token(token), parse_address(found[1])), text)
+        return text.encode("utf-8", "surrogateescape")
 
     def _is_closed(self, channel: int) -> bool:
         if self._is_next("*", "server", channel):
