@@ -1,12 +1,13 @@
 """One request, carried to a proxy by a tool that is none of ours, and what the tool made of the answer.
 
 curl speaks to HTTP, SOCKS and SNI proxies, ssh to SSH, turnutils_uclient TURN; ncat carries the few lines of
-FTP and of telnet gateways. No packaged tool asks for a tunnel by HTTP/2 (Debian's curl is too old), for UDP
+FTP and of telnet gateways; Envoy asks by HTTP/3 and for UDP by CONNECT-UDP. No packaged tool asks for a tunnel by HTTP/2 (Debian's curl is too old), for UDP
 through SOCKS 5, or for TCP through TURN to a given peer: a page of Node does each (``*.js``).
 """
 
 import re
 import shlex
+import string
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class Errand:
     """A request with all names filled in: where the proxy is, where it shall go, and the word to say there."""
 
     request: Request
+    name: str  # of the proxy's host
     proxy: str
     destination: str
     port: int
@@ -70,7 +72,7 @@ def errand(case: Case, request: Request, port: int, token: str) -> Errand:
     """Fill in the names of a case."""
     home = plan.home(case)
     proxy = home.address if request.family == "ipv4" else home.address_6
-    return Errand(request, proxy, fill(request.destination, case), port, token)
+    return Errand(request, plan.host_name(case), proxy, fill(request.destination, case), port, token)
 
 
 def fill(text: str, case: Case) -> str:
@@ -195,6 +197,29 @@ def _read_node(said: str) -> tuple[Reach, str]:
     )
 
 
+def _envoy(asked: Errand) -> tuple[list[str], bytes]:
+    configuration = string.Template((_SCRIPTS / "envoy.yaml").read_text(encoding="utf-8")).substitute(
+        name=asked.name,
+        proxy=asked.proxy,
+        proxy_port=asked.request.port,
+        to=asked.to,
+        destination=asked.destination,
+        port=asked.port,
+    )
+    is_udp = asked.request.protocol is Protocol.CONNECT_UDP
+    words = ["udp", f"{asked.token}\n"] if is_udp else ["tcp", asked.words]
+    script = (_SCRIPTS / "envoy.sh").read_text(encoding="utf-8")
+    return ["sh", "-c", script, "sh", *words], configuration.encode()
+
+
+def _read_envoy(said: str) -> tuple[Reach, str]:
+    found = re.search(r":status=(\d+)", said)
+    if found and found[1].startswith("2"):
+        return Reach.PRETENDED, ""
+    why = re.search(r"failure reason: (.*)", said)
+    return Reach.REFUSED, found[1] if found else why[1] if why else ""
+
+
 def _telnet_gateway(asked: Errand) -> tuple[list[str], bytes]:
     script = (
         r'(sleep 1; printf "%s\r\n" "$3:$4"; sleep 1; printf %s "$5"; sleep 2) | '
@@ -274,6 +299,8 @@ class _Carrier:
 _CARRIERS = {
     Protocol.HTTP_CONNECT: _Carrier(_http_connect, _read_tunnel),
     Protocol.HTTP2_CONNECT: _Carrier(_node("http2.js"), _read_node),
+    Protocol.HTTP3_CONNECT: _Carrier(_envoy, _read_envoy),
+    Protocol.CONNECT_UDP: _Carrier(_envoy, _read_envoy),
     Protocol.HTTP_FORWARD: _Carrier(_http_forward, _read_page),
     Protocol.HTTP_MISROUTING: _Carrier(_http_misrouting, _read_page),
     Protocol.SOCKS4: _Carrier(_socks("--socks4"), _read_socks),

@@ -49,6 +49,8 @@ class Protocol(StrEnum):
 
     HTTP_CONNECT = "http-connect"
     HTTP2_CONNECT = "http2-connect"
+    HTTP3_CONNECT = "http3-connect"
+    CONNECT_UDP = "connect-udp"  # over HTTP/3
     HTTP_FORWARD = "http-forward"  # GET with an absolute URI
     HTTP_MISROUTING = "http-misrouting"  # a Host header that names the destination
     SOCKS4 = "socks4"
@@ -120,6 +122,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     destination_ports: tuple[int, ...] = (40025,)
     source: str = ""  # the stranger's address, if not the usual one
     user: str = "anonymous"  # whom ssh and FTP name; neither gives a password that means anything
+    exit: str = ""  # the neighbour from whose address the witness sees it come, if not the server's own
     answer: str = ""  # what has to come back from a destination that isn't the witness
     reply: str = ""  # how a refusing reply begins
 

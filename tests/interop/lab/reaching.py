@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from . import carriers, plan
-from .cases import Case, Protocol, Reach, Request
+from .cases import Case, Protocol, Reach, Request, chosen
 from .proof import Finding
 
 _ARRIVES = 5.0  # seconds in which an arrival is noted after the tool has ended
@@ -56,7 +56,7 @@ class Visit:
     asked: carriers.Errand
     answer: carriers.Answer
     arrivals: tuple[dict[str, Any], ...]
-    homes: tuple[str, str]  # the server's own addresses
+    exits: tuple[str, str]  # the addresses from which it has to come
 
     @property
     def outcome(self) -> str:
@@ -67,7 +67,7 @@ class Visit:
         if request.protocol in _INWARD:
             came = f"brought {self.asked.token}" in self.answer.dialogue
             return Reach.REACHED if came else self.answer.outcome
-        strays = {arrival["source"] for arrival in self.arrivals} - set(self.homes)
+        strays = {arrival["source"] for arrival in self.arrivals} - set(self.exits)
         if strays:
             return f"arrived, but from {', '.join(sorted(strays))}"
         if not self.arrivals:
@@ -89,7 +89,7 @@ def prove(case: Case, inside: Sequence[str], journals: Journals) -> list[Finding
 
 def visit(case: Case, request: Request, port: int, inside: Sequence[str], journals: Journals) -> Visit:
     """Carry one request to one port of its destination."""
-    home = plan.home(case)
+    home = plan.home(chosen((request.exit,))[0] if request.exit else case)
     asked = carriers.errand(case, request, port, secrets.token_hex(8))
     mark = journals.mark()
     answer = carriers.carry(inside, asked)

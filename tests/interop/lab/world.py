@@ -192,7 +192,7 @@ def build(cases: Sequence[Case], say: Callable[[str], None] = lambda _: None) ->
     roots.tools()
     for case in cases:
         if not roots.is_built(case):
-            say(f"building a root of {', '.join(case.packages + case.npm)}")
+            say(f"building a root of {', '.join(case.packages + case.npm + case.pip)}")
             roots.stack(case)
 
 
