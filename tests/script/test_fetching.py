@@ -25,15 +25,16 @@ def page(status, body="", *fields):
     return f"{head}\r\n{body}".encode()
 
 
-def fetch(*answers, method="GET"):
+def fetch(*answers, method="GET", control=None):
     """Fetch from a server that gives these answers, one a connection; the opening, and the server."""
     returned = []
     said = iter(answers)
+    question = fetching.Question(token=TOKEN, command="GET", control=control)
 
     async def script(link, brief):
         await link.connect()
         exchange = fetching.request(brief, method, "http://203.0.113.25/", host="203.0.113.25")
-        returned.append(await fetching.fetch(link, brief, exchange, TOKEN, "GET"))
+        returned.append(await fetching.fetch(link, brief, exchange, question))
 
     server = OctetServer(lambda _op: lambda data: next(said) if data else b"")
     _, error = play(script, PROXY_BRIEF, server)
@@ -113,9 +114,15 @@ class TestControls:
         same, server = fetch(page(status), page(status))
         other, _ = fetch(page(status), page("200 OK"))
 
-        assert (Answer.NO, "as for a host that isn't there") == (same.answer, same.detail)
-        assert f"GET / HTTP/1.1\r\nHost: {nobody}.invalid\r\n".encode() in server.writes[1]
+        assert (Answer.NO, "as to the control") == (same.answer, same.detail)
+        assert f"GET /c/{TOKEN} HTTP/1.1\r\nHost: {nobody}.invalid\r\n".encode() in server.writes[1]
         assert (otherwise, "") == (other.answer, other.detail)
+
+    def test_a_host_of_its_own(self):
+        opening, server = fetch(page("500 Oh"), page("500 Oh"), control="www.example")
+
+        assert Answer.NO is opening.answer
+        assert f"GET /c/{TOKEN} HTTP/1.1\r\nHost: www.example\r\n".encode() in server.writes[1]
 
     @pytest.mark.parametrize("answer", [None, b"", b"220 mail\r\n\r\n"])
     def test_no_answer_to_that(self, answer):

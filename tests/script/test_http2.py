@@ -21,6 +21,7 @@ from relaywatch.model.canary import canary_answer
 from relaywatch.model.errors import PeerClosedError, ReadTimeoutError, RemoteProtocolError
 from relaywatch.model.places import Door, Family, Transport, parse_address
 from relaywatch.script import http2
+from relaywatch.script.fetching import Question
 from relaywatch.script.tunnels import Answer, CanaryKind, Destination
 from relaywatch.wire.http2 import MAX_FRAMES, Http2Exchange
 
@@ -297,7 +298,7 @@ class TestPages:
 
     def fetch(self, answer):
         async def dialogue(link, brief):
-            return await http2.fetch(link, brief, self.GET, self.TOKEN, "GET")
+            return await http2.fetch(link, brief, self.GET, Question(token=self.TOKEN, command="GET"))
 
         return talk(dialogue, answer, TLS_BRIEF)
 

@@ -41,7 +41,8 @@ def _ask(method: str, scheme: str = "http") -> OpenTunnel:
         uri = f"{scheme}://{authority}{CANARY_PATH if posts else fetching.canary_path(token)}"
         body = fetching.words(destination, token) if posts else b""
         exchange = fetching.request(brief, verb, uri, host=authority, body=body)
-        return await fetching.fetch(link, brief, exchange, token, f"{verb} {uri} HTTP/1.1")
+        question = fetching.Question(token=token, command=f"{verb} {uri} HTTP/1.1")
+        return await fetching.fetch(link, brief, exchange, question)
 
     return ask
 
@@ -61,11 +62,12 @@ async def _ask_by_ftp(link: Link, brief: Brief, destination: Destination, token:
 
 async def _fetch_by_ftp(link: Link, brief: Brief, authority: str, token: Token) -> Opening:
     uri = f"ftp://{authority}/"
-    exchange, command = fetching.request(brief, "GET", uri, host=authority), f"GET {uri} HTTP/1.1"
+    exchange = fetching.request(brief, "GET", uri, host=authority)
+    question = fetching.Question(token=token, command=f"GET {uri} HTTP/1.1")
     try:
-        return await fetching.fetch(link, brief, exchange, token, command)
+        return await fetching.fetch(link, brief, exchange, question)
     except ReadTimeoutError as error:  # it waits for a greeting, or for a connection
-        return Opening(answer=Answer.FAILED, command=command, detail=str(error))
+        return Opening(answer=Answer.FAILED, command=question.command, detail=str(error))
 
 
 WAYS = (

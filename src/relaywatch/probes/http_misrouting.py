@@ -35,7 +35,9 @@ def _ask(*, target: str = "{path}", host: str = "{own}", field: tuple[str, str] 
         exchange = fetching.request(brief, "GET", fill(target), host=fill(host), fields=fields)
         shown = "; ".join(f"{name}: {value}" for name, value in fields or [("Host", fill(host))])
         command = f"GET {fill(target)} HTTP/1.1; {shown}"
-        return _plain_no(await fetching.fetch(link, brief, exchange, token, command))
+        control = own if host == "{own}" else None
+        question = fetching.Question(token=token, command=command, control=control)
+        return _plain_no(await fetching.fetch(link, brief, exchange, question))
 
     return ask
 
@@ -46,8 +48,8 @@ async def _ask_by_authority(link: Link, brief: Brief, destination: Destination, 
     path = fetching.canary_path(token)
     fields = [(":method", "GET"), (":scheme", "https"), (":authority", canary), (":path", path)]
     await http2.open_http2_link(link, brief)
-    command = f"GET {path} HTTP/2; :authority: {canary}"
-    return _plain_no(await http2.fetch(link, brief, [*fields, *http2.own_fields(brief)], token, command))
+    question = fetching.Question(token=token, command=f"GET {path} HTTP/2; :authority: {canary}")
+    return _plain_no(await http2.fetch(link, brief, [*fields, *http2.own_fields(brief)], question))
 
 
 def _plain_no(opening: Opening) -> Opening:

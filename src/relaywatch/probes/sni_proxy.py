@@ -28,7 +28,8 @@ async def ask(link: Link, brief: Brief, destination: Destination, token: Token) 
     try:
         await link.start_tls(name)
         exchange = fetching.request(brief, "GET", path, host=name)
-        opening = await fetching.fetch(link, brief, exchange, token, command)
+        question = fetching.Question(token=token, command=command)
+        opening = await fetching.fetch(link, brief, exchange, question)
     except TLSFailedError as error:
         answer = Answer.NO if await _speaks_tls(link, brief) else Answer.FOREIGN
         return Opening(answer=answer, detail=str(error), command=command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from relaywatch.model.canary import CANARY_PATH, canary_words, read_canary_answer
 from relaywatch.model.errors import NetworkError, PeerClosedError, ReadTimeoutError, RemoteProtocolError
@@ -17,6 +18,19 @@ from .tunnels import Answer, CanaryKind, Destination, Opening, as_text, open_lin
 
 ANSWER_FIELD = "X-Relaywatch-Answer"
 """Where our canary answers HEAD, which has no body."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked for: our token, and the request as a report shows it.
+
+    ``control`` is the host of the control, where that isn't one that can't exist: what the same server says to a
+    plain request for it is what it says whatever else stands in the request.
+    """
+
+    token: Token
+    command: str
+    control: str | None = None
 
 
 def canary_path(token: Token) -> str:
@@ -53,7 +67,7 @@ def words(destination: Destination, token: Token) -> bytes:
     return canary_words(token) + b"\r\n"
 
 
-async def fetch(link: Link, brief: Brief, exchange: Exchange, token: Token, command: str) -> Opening:
+async def fetch(link: Link, brief: Brief, exchange: Exchange, question: Question) -> Opening:
     """Ask, and tell what the answer says: yes only if it is our canary's.
 
     :raises ReadTimeoutError: if no answer comes.
@@ -65,40 +79,36 @@ async def fetch(link: Link, brief: Brief, exchange: Exchange, token: Token, comm
     with suppress(ReadTimeoutError, PeerClosedError, RemoteProtocolError):
         await http.read_body(link, exchange, within=brief.patience.canary)
     body = as_text(exchange.body[: http.MAX_BODY])
-    return await read_answer(link, brief, head, body, token, command)
+    return await read_answer(link, brief, head, body, question)
 
 
-async def read_answer(
-    link: Link, brief: Brief, head: ResponseHead, body: str, token: Token, command: str
-) -> Opening:
+async def read_answer(link: Link, brief: Brief, head: ResponseHead, body: str, question: Question) -> Opening:
     """Tell what an answer says. Redirections are nobody's business but the browser's: they are a no."""
     heard = f"{head.field(ANSWER_FIELD) or ''}\n{body}"
-    reply = str(head)
-    if read_canary_answer(brief.mint.key, token, heard) is not None:
-        return Opening(answer=Answer.YES, reply=reply, command=command, heard=heard)
-    answer = http.classify(head)
-    if answer is Answer.YES:
-        return Opening(answer=Answer.PAGE, reply=reply, command=command)
-    if _may_be_its_own(head) and await _status_for_nobody(link, brief) == head.status_code:
-        return Opening(
-            answer=Answer.NO, reply=reply, command=command, detail="as for a host that isn't there"
-        )
-    return Opening(answer=answer, reply=reply, command=command)
+    opening = Opening(answer=http.classify(head), reply=str(head), command=question.command, heard=heard)
+    if read_canary_answer(brief.mint.key, question.token, heard) is not None:
+        return replace(opening, answer=Answer.YES)
+    if opening.answer is Answer.YES:
+        return replace(opening, answer=Answer.PAGE)
+    if _may_be_its_own(head) and await _status_of_control(link, brief, question) == head.status_code:
+        return replace(opening, answer=Answer.NO, detail="as to the control")
+    return opening
 
 
 def _may_be_its_own(head: ResponseHead) -> bool:
-    """Whether a web server too may say so of a host that it doesn't know; 407 is a proxy's alone."""
+    """Whether a web server too may say so; 407 is a proxy's alone."""
     return http.classify(head) is Answer.FAILED or head.status_code == 401
 
 
-async def _status_for_nobody(link: Link, brief: Brief) -> int | None:
-    """The control: what it says to a plain request for a host that can't exist (RFC 6761 section 6.4).
+async def _status_of_control(link: Link, brief: Brief, question: Question) -> int | None:
+    """The control: what it says to a plain request, for a host that can't exist (RFC 6761 section 6.4) if for none.
 
-    A proxy that tried to reach us in vain, and refuses such requests or serves a page of its own, differs.
+    A proxy that tried to reach us in vain, and refuses such a request or serves a page of its own, differs.
     """
-    host = f"{brief.mint.random_local_part('nobody')}.invalid"
+    host = question.control or f"{brief.mint.random_local_part('nobody')}.invalid"
+    exchange = request(brief, "GET", canary_path(question.token), host=host)
     try:
         await open_link(link, brief)
-        return (await http.exchange_with(link, request(brief, "GET", "/", host=host), brief)).status_code
+        return (await http.exchange_with(link, exchange, brief)).status_code
     except (NetworkError, RemoteProtocolError):
         return None

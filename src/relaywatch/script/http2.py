@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from h2.errors import ErrorCodes
 
 from relaywatch.model.errors import NetworkError, PeerClosedError, ReadTimeoutError, RemoteProtocolError
-from relaywatch.model.tokens import Token
 from relaywatch.wire.http1 import Exchange, ResponseHead
 from relaywatch.wire.http2 import Http2Exchange, upgrade_settings
 
 from . import fetching, http
 from .asking import listen
 from .brief import Brief
+from .fetching import Question
 from .link import Deadline, Link
 from .tunnels import Answer, Destination, Opening, as_text, open_link
 
@@ -97,9 +97,7 @@ async def ask_for_tunnel(link: Link, brief: Brief, exchange: Http2Exchange, comm
     return Opening(answer=answer, reply=str(head), command=command, stream=stream)
 
 
-async def fetch(
-    link: Link, brief: Brief, fields: Iterable[tuple[str, str]], token: Token, command: str
-) -> Opening:
+async def fetch(link: Link, brief: Brief, fields: Iterable[tuple[str, str]], question: Question) -> Opening:
     """Ask for a page, and tell what the answer says: yes only if it is our canary's.
 
     :raises ReadTimeoutError: if it speaks HTTP/2, and doesn't answer.
@@ -108,12 +106,12 @@ async def fetch(
     try:
         head = await read_head(link, exchange, within=brief.patience.tunnel)
     except _ENDS as error:
-        return _without_answer(exchange, error, command)
+        return _without_answer(exchange, error, question.command)
     if head is None:
-        return _broken_off(exchange, command)
+        return _broken_off(exchange, question.command)
     stream = Http2Stream(link, exchange, patience=brief.patience.tunnel)
     body = await listen(stream, lambda _: False, within=brief.patience.canary, limit=http.MAX_BODY)
-    return await fetching.read_answer(link, brief, head, as_text(body[: http.MAX_BODY]), token, command)
+    return await fetching.read_answer(link, brief, head, as_text(body[: http.MAX_BODY]), question)
 
 
 def own_fields(brief: Brief) -> list[tuple[str, str]]:
