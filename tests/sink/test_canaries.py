@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import gc
 import os
 import socket
 import ssl
@@ -73,6 +74,26 @@ def test_a_token_of_ours_is_noted_and_answered(run, tmp_path, endpoint, has_tls,
     assert port == record.port
     assert has_tls == record.tls.startswith("TLSv1.")
     assert (kind is ArrivalKind.HTTP) == (("Via", "1.1 proxy.test") in record.fields)
+
+
+@pytest.mark.parametrize("said", [WORDS, GET])
+def test_who_speaks_and_goes_is_noted_and_troubles_nobody(run, said):
+    arrivals, troubles = [], []
+
+    async def scene():
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: troubles.append(context))
+        async with make_canaries(arrivals) as sink:
+            where = sink.canary_endpoints[0]
+            for number in range(1, 6):
+                with socket.create_connection((str(where.address), where.port)) as peer:
+                    peer.sendall(said)
+                await until(lambda number=number: len(arrivals) == number)
+            await asyncio.sleep(0.05)
+        gc.collect()  # a task's error is told when the task goes
+
+    run(scene())
+
+    assert [] == troubles
 
 
 def test_who_runs_this_is_said_in_one_line(run):

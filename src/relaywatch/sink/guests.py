@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import cast
 
 from relaywatch.model.places import Endpoint, parse_address
@@ -62,7 +63,8 @@ class GuestConnection(asyncio.Protocol):
         if self._is_at_end:
             self.transport.close()
         elif not self.transport.is_closing():
-            self.transport.write_eof()
+            with suppress(OSError):  # whoever has gone resets what is still said to it
+                self.transport.write_eof()
 
     # --- what asyncio calls --------------------------------------------------------------------
 
