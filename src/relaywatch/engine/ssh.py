@@ -12,6 +12,7 @@ from typing import Any
 
 import asyncssh
 
+from relaywatch.model.errors import ConnectTimeoutError
 from relaywatch.model.evidence import Direction
 from relaywatch.model.places import Endpoint
 from relaywatch.script import ops
@@ -86,14 +87,21 @@ class Forwarding:
         self.source = ""
 
     async def run(self) -> ops.SSHForwarding:
-        """Connect, ask, say the words, and tell what came of it: whatever the server does, and in time."""
+        """Connect, ask, say the words, and tell what came of it: whatever the server does, and in time.
+
+        :raises NetworkError: if there is no connection to be had.
+        """
         error = ""
         try:
             async with asyncio.timeout(self._op.within):
                 await self._forward()
         except TimeoutError:
             error = f"not done in {self._op.within:g} s"
+            if not self.source:
+                raise ConnectTimeoutError(error) from None
         except OSError as failure:
+            if not self.source:  # no connection yet, which the script hears as of any other channel
+                raise connect_error(failure) from None
             error = str(connect_error(failure))
         except Exception as failure:  # noqa: BLE001 -- whatever the library makes of what the server sends
             error = _in_one_line(str(failure) or type(failure).__name__)

@@ -1,8 +1,8 @@
 """FTP's data connection to somebody else's address (RFC 2577 section 3): is it taken, and does it come?
 
-Two questions. Does the server take an address that can't be ours? That says most, and makes no connection:
-one is made when a transfer is asked for, and none is. Then a port of our own sink's, and a listing to send
-there. Where our sink shares the address that we come from, that would be no bounce but FTP as it should be:
+Two questions. Does the server take an address that can't be ours? That says most, and leads to nobody: the
+address is a group's, to which no TCP connects (RFC 1122 section 4.2.3.10), since some servers connect as soon
+as they hear of an address. Then a port of our own sink's, and a listing to send there. Where our sink shares the address that we come from, that would be no bounce but FTP as it should be:
 then it isn't asked, and the yes stays unproven.
 """
 
@@ -20,11 +20,13 @@ from .link import Link
 from .ops import OpenPort
 
 _NOBODYS = {
-    Family.IPV4: Endpoint(parse_address("203.0.113.1"), 40021),
-    Family.IPV6: Endpoint(parse_address("2001:db8::1"), 40021),
+    Family.IPV4: Endpoint(parse_address("233.252.0.1"), 40021),
+    Family.IPV6: Endpoint(parse_address("ff0e::db8:0:1"), 40021),
 }
-"""Addresses for documentation, which nobody has (RFC 5737, RFC 3849)."""
+"""Groups for documentation, to which nobody belongs (RFC 6676)."""
 _FIRST_UNRESERVED_PORT = 1024
+_TRIED = frozenset({425, 426})
+"""It has tried to connect, and couldn't; some do as soon as they hear of an address."""
 _LISTING = {425: Fact.FAILED, 426: Fact.FAILED, 500: Fact.REFUSED, 501: Fact.REFUSED, 504: Fact.REFUSED}
 """What LIST comes to, where that says something of the port; any other reply leaves the yes as it is."""
 
@@ -53,13 +55,13 @@ async def ask(link: Link, brief: Brief, form: Form, advisory: str) -> Observatio
     foreign = form.argument(_NOBODYS[brief.door.family])
     reply = await ftp.command(link, brief, form.verb, foreign)
     about = Observation(
-        fact=Fact.ACCEPTED,
+        fact=Fact.FAILED if reply.code in _TRIED else Fact.ACCEPTED,
         case=form.name,
         advisory=advisory,
         reply=str(reply),
         command=f"{form.verb} {foreign}",
     )
-    if not reply.is_positive:
+    if not (reply.is_positive or reply.code in _TRIED):
         return replace(about, fact=Fact.DEFERRED if reply.is_transient else Fact.REFUSED)
     if not outside_source(brief)[1]:
         return replace(about, detail="not proven: our sink may share the address that we come from")
@@ -76,6 +78,8 @@ async def _send_listing(
 ) -> Observation:
     """Have a listing sent to our sink's port; whether it comes, the sink will tell."""
     reply = await ftp.command(link, brief, form.verb, form.argument(port))
+    if reply.code in _TRIED:
+        return replace(about, reply=str(reply), fact=Fact.FAILED)
     if not reply.is_positive:
         return replace(about, detail=f"not proven: takes that address, and not our sink's: {reply}")
     about = replace(about, command=f"{form.verb} {form.argument(port)}")
