@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from relaywatch.model.evidence import Attempt, Fact
+from relaywatch.model.evidence import Attempt, AttemptStatus, Fact
 from relaywatch.model.places import Door, Endpoint, Service, Transport
 from relaywatch.script.brief import Depth
 from relaywatch.script.probe import Probe
@@ -15,6 +15,7 @@ from relaywatch.script.recognition import RECOGNITION
 from .port_plan import untold_doors
 from .target import TargetRun
 
+_NOBODY = frozenset({AttemptStatus.NO_LISTENER, AttemptStatus.NO_ANSWER, AttemptStatus.UNREACHABLE})
 DOORS_AT_ONCE = 4
 """Doors of one target that are recognised at a time, where its permission doesn't say."""
 
@@ -69,12 +70,17 @@ class ProxyDoors:
     async def check_untold(self, ports: Sequence[int] | None) -> None:
         """Try the probes whose doors can't be recognised, at theirs among the ports that were named, if any were."""
         wanted = self._target.settings.probes
+        silent: set[tuple[Endpoint, Transport]] = set()
         for probe in self._probes:
             for port, transport in untold_doors(probe, ports, is_wanted=probe.name in wanted):
                 for address in self._target.host.addresses:
+                    endpoint = Endpoint(address, port)
                     if self._target.is_interrupted:
                         return
-                    await self._is_open(probe, Endpoint(address, port), transport)
+                    if (endpoint, transport) not in silent:
+                        await self._is_open(probe, endpoint, transport)
+                        if self._target.attempts[-1].status in _NOBODY:  # nor for the other probes
+                            silent.add((endpoint, transport))
 
     async def _recognise(self, endpoint: Endpoint) -> SpeakingDoor | None:
         async with self._turns:

@@ -75,9 +75,9 @@ async def fetch(link: Link, brief: Brief, exchange: Exchange, question: Question
     :raises RemoteProtocolError: if the answer is no HTTP.
     """
     head = await http.exchange_with(link, exchange, brief)
-    # What has come by the time it breaks off is looked at all the same.
+    # A body comes with its head or right after; what has come by the time it breaks off is looked at all the same.
     with suppress(ReadTimeoutError, PeerClosedError, RemoteProtocolError):
-        await http.read_body(link, exchange, within=brief.patience.canary)
+        await http.read_body(link, exchange, within=min(brief.patience.canary, brief.patience.first_words))
     body = as_text(exchange.body[: http.MAX_BODY])
     return await read_answer(link, brief, head, body, question)
 

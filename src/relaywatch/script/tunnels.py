@@ -184,15 +184,17 @@ class _Course:
     """Canaries of tunnels that were granted and through which nothing came back."""
     is_deceptive: bool | None = None
     """Whether it says yes to the dead canary, once it was asked."""
+    gave_page: bool = False
+    """Whether it has answered with a page of its own, as web servers do."""
 
-    def patient_brief(self, opening: Opening) -> Brief:
-        """The brief, hurried where little is to be hoped for: behind a page, or after a yes to nothing."""
-        if not (self.is_deceptive or opening.answer is Answer.PAGE):
+    def hurried(self, opening: Opening | None = None) -> Brief:
+        """The brief, with less patience where little is to be hoped for: after a page, or a yes to nothing."""
+        is_page = opening is not None and opening.answer is Answer.PAGE
+        if not (self.is_deceptive or self.gave_page or is_page):
             return self.brief
         patience = self.brief.patience
-        return replace(
-            self.brief, patience=replace(patience, canary=min(patience.canary, patience.first_words))
-        )
+        hurry = replace(patience, canary=min(patience.canary, patience.first_words))
+        return replace(self.brief, patience=hurry)
 
 
 async def survey(link: Link, brief: Brief, ways: Sequence[Way], *, opener: OpenLink = open_link) -> bool:
@@ -278,7 +280,7 @@ async def _open(course: _Course, way: Way, destination: Destination, about: Obse
     """
     await course.open_link(course.link, course.brief)
     try:
-        return await way.ask(course.link, course.brief, destination, course.brief.token(about.case))
+        return await way.ask(course.link, course.hurried(), destination, course.brief.token(about.case))
     except errors.ReadTimeoutError as error:
         course.silence = error
         await _report_unheard(course, about)
@@ -322,6 +324,7 @@ async def _report(
             await link.report(replace(about, fact=Fact.DEFERRED))
             await link.report(Observation(fact=Fact.RATE_LIMITED, reply=opening.reply))
         case Answer.PAGE:
+            course.gave_page = True
             await link.report(replace(about, fact=Fact.REFUSED, detail=opening.detail or "page"))
             await link.report(Observation(fact=Fact.NOTE, advisory="RW-2031", detail="answers with a page"))
         case _:  # whoever has talked and talks in other words now doesn't do it
@@ -336,7 +339,7 @@ async def _try(
     link, brief = course.link, course.brief
     token = brief.token(about.case)
     try:
-        reached_from, heard = await _hear(course.patient_brief(opening), destination, opening, token)
+        reached_from, heard = await _hear(course.hurried(opening), destination, opening, token)
     except (errors.NetworkError, errors.RemoteProtocolError):
         reached_from, heard = None, b""
     except errors.RelaywatchError:  # we are told to stop: the yes is kept

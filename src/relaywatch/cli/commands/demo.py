@@ -46,7 +46,16 @@ _SINK_DOMAIN = "sink.localhost"
 """A name that leads to this machine without DNS (RFC 6761 section 6.3): some forms need a domain."""
 _SMTP = 25
 _FAST = Rates(overall=1000, per_address=1000, per_network=1000, burst=100, overall_burst=1000)
-_PATIENCE = Patience(greeting=8, reply=8, data_reply=8, greylist=8, after_rate_limit=0.5)
+_PATIENCE = Patience(
+    greeting=8,
+    reply=8,
+    data_reply=8,
+    greylist=8,
+    after_rate_limit=0.5,
+    first_words=0.5,
+    tunnel=4,
+    canary=2,
+)
 _LIMITS = Limits(connect_seconds=3, receive_seconds=8, tls_seconds=8, attempt_seconds=45)
 """The world's servers are slow by seconds, where real ones are by minutes."""
 _WAIT = 4.0
