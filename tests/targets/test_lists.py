@@ -154,3 +154,50 @@ def test_no_octets_raise(octets):
 )
 def test_odd_lines(line):
     assert [BadTarget] == [type(entry) for entry in read(line)]
+
+
+NMAP = """<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE nmaprun>
+<!-- Nmap 7.93 scan initiated as: nmap -oX - 192.0.2.0/29 -->
+<nmaprun scanner="nmap" args="nmap" start="1" version="7.93">
+<host><status state="up" reason="syn-ack"/><address addr="192.0.2.7" addrtype="ipv4"/>
+<address addr="00:00:5E:00:53:01" addrtype="mac"/>
+<ports><port protocol="tcp" portid="3128"><state state="open" reason="syn-ack"/></port>
+<port protocol="tcp" portid="25"><state state="closed" reason="reset"/></port>
+<port protocol="udp" portid="3478"><state state="open" reason="udp-response"/></port></ports></host>
+<host><status state="down" reason="no-response"/><address addr="192.0.2.8" addrtype="ipv4"/></host>
+<host><status state="up"/><address addr="2001:db8::7" addrtype="ipv6"/><ports><port protocol="tcp" portid="1080"><state state="open"/></port><port protocol="tcp" portid="8080"><state state="open"/></port></ports></host>
+<host><status state="up"/><address addr="192.0.2.9" addrtype="ipv4"/></host>
+<host><address addr="nonsense" addrtype="ipv4"/></host>
+</nmaprun>
+"""
+
+
+class TestNmap:
+    def test_open_tcp_ports_of_hosts_that_are_up(self):
+        entries = read(NMAP.replace('<host><address addr="nonsense" addrtype="ipv4"/></host>\n', ""))
+
+        assert ["192.0.2.7:3128", "[2001:db8::7]:1080", "[2001:db8::7]:8080", "192.0.2.9"] == texts(entries)
+        assert 9 == entries[0].origin.line
+
+    def test_what_is_no_address_is_told_and_ends_it(self):
+        (bad,) = [entry for entry in read(NMAP) if isinstance(entry, BadTarget)]
+
+        assert (13, "'nonsense' does not appear to be an IPv4 or IPv6 address") == (
+            bad.origin.line,
+            bad.reason,
+        )
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            ("<?xml version='1.0'?>\n<html></html>\n", "list:2: XML of 'html', not of nmap"),
+            ("<nmaprun><host></nmaprun>\n", "list:1: broken XML: mismatched tag: line 1, column 17"),
+            ("<nmaprun>\n<!ENTITY a 'b'>\n", "list:2: declares entities, which nmap doesn't"),
+        ],
+    )
+    def test_other_xml_is_told(self, text, reason):
+        assert [reason] == texts(read(text))
+
+    def test_a_list_that_has_begun_otherwise_is_no_document(self):
+        assert ["192.0.2.7", "list:2: neither an address nor a name"] == texts(read("192.0.2.7\n<nmaprun>\n"))

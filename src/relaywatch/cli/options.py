@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,33 @@ class NameType(click.ParamType[str]):
             self.fail(f"{value!r}: {error}", param, ctx)
 
 
+class PortsType(click.ParamType[tuple[int, ...]]):
+    """Ports and ranges of them, as ``1080,3128,8000-8100``."""
+
+    name = "ports"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Read them, or fail as click does."""
+        ports: dict[int, None] = {}
+        for part in str(value).split(","):
+            first, dash, last = part.strip().partition("-")
+            if not first.isdecimal() or (dash and not last.isdecimal()):
+                self.fail(f"{part!r} is no port and no range of ports", param, ctx)
+            begin, end = int(first), int(last) if dash else int(first)
+            if not 1 <= begin <= end < 1 << 16:
+                self.fail(f"{part!r} is outside of 1 to 65535, or ends before it begins", param, ctx)
+            if len(ports) + end - begin >= MOST_PORTS:
+                self.fail(f"more than {MOST_PORTS} ports", param, ctx)
+            ports |= dict.fromkeys(range(begin, end + 1))
+        return tuple(ports)
+
+
+MOST_PORTS = 1000
+"""Ports of one target that a run asks at."""
 ADDRESS = AddressType()
+PORTS = PortsType()
 NAME = NameType()
 
 
@@ -123,6 +150,7 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     def with_choices(**settings: Any) -> Any:
         names = {field.name for field in fields(Choices)}
         chosen = {name: settings.pop(name) for name in tuple(settings) if name in names}
+        chosen["ports"] = tuple(dict.fromkeys(chain.from_iterable(chosen["ports"])))
         return function(choices=check_choices(Choices(**chosen)), **settings)
 
     for decorate in reversed(_SHARED):
@@ -133,11 +161,14 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
 _SHARED: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
     option(
         "--port",
+        "--ports",
         "ports",
-        type=click.IntRange(1, 65535),
+        type=PORTS,
         multiple=True,
-        metavar="PORT",
-        help=N_("Check this port instead of the usual ones; may be repeated."),
+        metavar="PORTS",
+        help=N_(
+            "Check this port, or these as 1080,3128,8000-8100, instead of the usual ones; may be repeated."
+        ),
     ),
     option(
         "--probe", "probes", multiple=True, metavar="NAME", help=N_("Run this probe only; may be repeated.")

@@ -208,7 +208,11 @@ class _Surroundings:
     def is_canary(self, endpoint: Endpoint) -> bool:
         """Whether a canary of our own sink is there."""
         places = self._target.canaries
-        return endpoint.address in places.addresses and endpoint.port in (*places.ports, *places.smtp_ports)
+        return endpoint.address in places.addresses and endpoint.port in (
+            *places.ports,
+            *places.smtp_ports,
+            places.dead_port,
+        )
 
     def open_port(self, token: Token, family: Family) -> asyncio.Future[Endpoint | None]:
         """Have our sink listen on a port of the token's own; nothing if it can't."""

@@ -1,7 +1,7 @@
 """Target lists as people and scanners write them, read line by line and never whole.
 
 What a line is, is seen from the line: plain text, zmap's CSV, masscan's list, or JSON as zmap, masscan
-and zgrab2 write it. A line that can't be read is told and passed over, and the rest goes on.
+and zgrab2 write it; a list that begins as XML is nmap's. A line that can't be read is told and passed over, and the rest goes on.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .nmap import NmapReader
 from .parse import Origin, Target, parse_name, parse_target
 
 LINE_LIMIT = 2**20
@@ -96,7 +97,16 @@ def read_list(stream: BinaryIO, source: str) -> Iterator[Entry]:
         except UnicodeDecodeError:
             yield BadTarget(origin, octets[:200].decode("utf-8", "replace"), "not UTF-8")
             continue
-        yield from lines.read(text.strip(), origin)
+        if lines.document is None and not lines.has_read and text.lstrip().startswith(("<?xml", "<nmaprun")):
+            lines.document = NmapReader(_joined)
+        if lines.document is None:
+            yield from lines.read(text.strip(), origin)
+            continue
+        try:
+            yield from lines.document.read(octets, origin)
+        except ValueError as error:
+            yield BadTarget(origin, text[:200], str(error))
+            return
 
 
 def _names_a_file(argument: str) -> bool:
@@ -124,14 +134,17 @@ def _parsed(text: str, origin: Origin) -> Entry:
 
 @dataclass(slots=True)
 class _Lines:
-    """Reads lines; all it remembers are the columns that a CSV header named."""
+    """Reads lines; all it remembers are the columns that a CSV header named, and the document that it is within."""
 
     columns: dict[str, int] = field(default_factory=dict)
+    document: NmapReader | None = None
+    has_read: bool = False
 
     def read(self, line: str, origin: Origin) -> Iterator[Entry]:
         """The targets of one line: none, one, or several."""
         if not line or line.startswith("#") or line in _PUNCTUATION:
             return
+        self.has_read = True
         try:
             yield from self._recognise(line, origin)
         except ValueError as error:
