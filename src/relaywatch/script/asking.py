@@ -11,7 +11,7 @@ from relaywatch.model.canary import MAX_ANSWER, canary_words, read_canary_answer
 from relaywatch.model.places import Address
 from relaywatch.model.tokens import Token
 
-from .brief import Brief
+from .brief import Brief, CanaryPlaces
 from .link import Deadline, Stream
 
 _DATAGRAMS = 3
@@ -48,6 +48,12 @@ class Destination:
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
+
+
+def noted_name(destination: Destination, places: CanaryPlaces, token: Token) -> str | None:
+    """The name to ask for, if it is to be one: of our canary's the token's own, where our DNS server notes look-ups."""
+    is_ours = places.zone is not None and destination.name in {places.name, places.zone}
+    return f"{token}.{places.zone}" if is_ours else destination.name
 
 
 async def ask_canary(

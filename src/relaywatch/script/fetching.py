@@ -12,6 +12,7 @@ from relaywatch.model.tokens import Token
 from relaywatch.wire.http1 import Exchange, ResponseHead
 
 from . import http
+from .asking import noted_name
 from .brief import Brief
 from .link import Link
 from .tunnels import Answer, CanaryKind, Destination, Opening, as_text, open_link
@@ -40,9 +41,7 @@ def canary_path(token: Token) -> str:
 
 def labelled(destination: Destination, brief: Brief, token: Token) -> str:
     """The destination's host, with the token as a label where our zone is, so that a look-up is noted too."""
-    if destination.name is None or brief.canaries.zone is None:
-        return destination.host
-    return f"{token}.{brief.canaries.zone}"
+    return noted_name(destination, brief.canaries, token) or destination.host
 
 
 def request(

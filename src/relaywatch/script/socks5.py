@@ -17,6 +17,7 @@ from relaywatch.model.tokens import Token
 from relaywatch.wire import socks5 as wire
 from relaywatch.wire.socks5 import BoundAddress, Command, ReplyField
 
+from .asking import noted_name
 from .brief import Brief
 from .entry import report_no_entry
 from .link import DatagramLink, Link, Stream
@@ -54,11 +55,7 @@ class Reply:
 
 def noted_host(brief: Brief, destination: Destination, token: Token) -> Address | str:
     """The destination's host; of our canary's names the token's own, if our DNS server notes who looks it up."""
-    places = brief.canaries
-    if destination.name is None:
-        return destination.address
-    is_ours = places.zone is not None and destination.name in {places.name, places.zone}
-    return f"{token}.{places.zone}" if is_ours else destination.name
+    return noted_name(destination, brief.canaries, token) or destination.address
 
 
 async def negotiate(link: Link, brief: Brief) -> Reply:

@@ -24,7 +24,7 @@ class NmapReader:
 
     def __init__(self, join: JoinTarget) -> None:
         self._join = join
-        self._parser = XMLPullParser(events=("start", "end"))
+        self._parser: XMLPullParser[Element] = XMLPullParser(events=("start", "end"))
         self._root: Element | None = None
 
     def read(self, line: bytes, origin: Origin) -> Iterator[Target]:
