@@ -192,6 +192,11 @@ class TestSilence:
             judged(self.SILENT, reset).reasons,
         )
 
+    def test_a_door_that_nobody_is_at_is_absent_whatever_we_meant_to_ask(self):
+        turn = proxied(planned(2), status=AttemptStatus.NO_LISTENER, probe="turn-udp")
+
+        assert (Verdict.ABSENT, ()) == (judged(turn).verdict, judged(turn).reasons)
+
     def test_silence_beside_mail_is_absent(self):
         mail = attempt(TALKS, planned(1), refused("plain"))
 

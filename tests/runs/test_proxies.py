@@ -159,6 +159,13 @@ class TestChains:
         assert [Verdict.CLOSED] == [line.verdict for line in told.lines]
         assert not any(attempt.door.via for attempt in told.attempts)
 
+    def test_our_own_sink_behind_the_proxy_is_no_relay(self):
+        settings = looking(probes=("http-connect", "smtp-relay"))
+        told = check_world(replace(settings, chain_ports=(settings.sink.port,)), "proxy")
+
+        assert [Weakness.OPEN_PROXY] == [line.weakness for line in told.lines]
+        assert not any(attempt.door.via for attempt in told.attempts)
+
     def test_no_message_goes_without_leave(self):
         told = self.chained("proxy", no_mail=True)
 

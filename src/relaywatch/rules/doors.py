@@ -116,7 +116,7 @@ def _could_ask_nothing(attempt: Attempt) -> bool:
 
 
 def _found_nobody(attempt: Attempt) -> bool:
-    facts = {seen.fact for seen in attempt.observations}
+    facts = {seen.fact for seen in attempt.observations} - {Fact.PLANNED}  # which is of ours
     if not facts:
         return attempt.status is AttemptStatus.NO_LISTENER
     return not facts.isdisjoint(_NOBODY_HOME)

@@ -47,7 +47,9 @@ async def check_chains(
                 for relay in relays:
                     if target.is_interrupted or _is_proven(target):
                         return
-                    await _ask(target, relay, proxy, Endpoint(address, port))
+                    place = Endpoint(address, port)
+                    if not _is_our_sink(target, place):
+                        await _ask(target, relay, proxy, place)
 
 
 def open_tunnels(target: TargetRun, probes: Iterable[Probe]) -> tuple[OpenTunnelDoor, ...]:
@@ -100,6 +102,12 @@ async def _ask(target: TargetRun, relay: Probe, proxy: OpenTunnelDoor, place: En
     target.share.ended(in_good_order=attempt.status is AttemptStatus.COMPLETED)
     target.attempts.append(attempt)
     return attempt
+
+
+def _is_our_sink(target: TargetRun, place: Endpoint) -> bool:
+    """Whether our own sink receives there: where the target is this machine, what it takes is no relaying."""
+    places = target.canaries
+    return place.address in places.addresses and place.port in (*places.smtp_ports, *places.ports)
 
 
 def _is_proven(target: TargetRun) -> bool:
