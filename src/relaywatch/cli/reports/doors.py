@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from relaywatch.cli.language import Words
 from relaywatch.model.evidence import Weakness
-from relaywatch.model.places import Transport
+from relaywatch.model.places import Door, Transport
 from relaywatch.model.results import DoorLine, FindingLine, ResultLine
 from relaywatch.model.verdicts import Reason, Verdict
 
@@ -17,8 +17,12 @@ _DATAGRAMS = {Transport.UDP: "/udp", Transport.QUIC: "/quic"}
 
 def door_name(door: DoorLine | FindingLine) -> str:
     """Port, transport and family; of a chain the way through the proxy too."""
-    chain = f" via {door.via} {door.through}" if door.via else ""
-    return f"{door.port}/{door.transport}/{door.family}{chain}"
+    return f"{door.port}/{door.transport}/{door.family}{chain_of(door)}"
+
+
+def chain_of(door: Door | DoorLine | FindingLine) -> str:
+    """Of a chain, the way through the proxy, with a space before it."""
+    return f" via {door.via} {door.through}" if door.via else ""
 
 
 def telling_doors(line: ResultLine) -> tuple[DoorLine, ...]:
@@ -36,6 +40,11 @@ def other_doors(line: ResultLine, words: Words) -> Iterator[str]:
         yield words(NOBODY_THERE, ports=_ports(absent))
     if silent := [door for door in line.doors if _is_silent(door)]:
         yield words(SILENT_THERE, ports=_ports(silent))
+
+
+def told_ports(line: ResultLine) -> str:
+    """The ports of the doors that tell something, each once."""
+    return ", ".join(dict.fromkeys(str(door.port) for door in telling_doors(line)))
 
 
 def exit_of(line: ResultLine, finding: FindingLine, words: Words) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from relaywatch.model.evidence import Arrival, ArrivalKind, Attempt
+from relaywatch.model.evidence import Arrival, ArrivalKind, Attempt, AttemptStatus, Direction
 from relaywatch.model.results import FindingLine, ResultLine
 from relaywatch.runs.reporting import TargetReport
+
+_NOT_CONNECTED = frozenset({AttemptStatus.NO_LISTENER, AttemptStatus.NO_ANSWER, AttemptStatus.UNREACHABLE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,15 @@ class Entry:
         )
         return next(proving, None)
 
+    def is_told_before(self, finding: FindingLine) -> bool:
+        """Whether an earlier finding is of the same advisory, so that its text and remedies stand there already."""
+        earlier = self.line.findings[: self.line.findings.index(finding)]
+        return any(one.advisory == finding.advisory for one in earlier)
+
+    def dialogues(self) -> tuple[Attempt, ...]:
+        """The attempts with something to read: at many ports nobody takes the connection, and the doors tell that."""
+        return tuple(filter(_has_dialogue, self.attempts))
+
     def sent_at(self, finding: FindingLine) -> datetime | None:
         """When the finding's last command went out, as far as the transcript tells."""
         for attempt in self.attempts:
@@ -42,3 +53,9 @@ class Entry:
             if sent:
                 return attempt.began + timedelta(seconds=sent[0])
         return None
+
+
+def _has_dialogue(attempt: Attempt) -> bool:
+    if attempt.status not in _NOT_CONNECTED:
+        return bool(attempt.transcript)
+    return any(entry.direction is not Direction.NOTE for entry in attempt.transcript)

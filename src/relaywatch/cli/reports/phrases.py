@@ -125,7 +125,7 @@ _HEADLINES = MappingProxyType(
 )
 _FROM_INSIDE = N_("{host} relays for this machine; strangers not tested.")
 _PROXY_FROM_INSIDE = N_("{host} is a proxy for this machine; strangers not tested.")
-NOBODY_THERE = N_("Nobody takes connections at: {ports}")
+NOBODY_THERE = N_("No proxy answers at: {ports}")
 SILENT_THERE = N_("Silent, as behind a filter: {ports}")
 FROM_OUTSIDE = N_(
     "This check ran inside the networks that the server trusts, where relaying is meant. To learn what strangers "

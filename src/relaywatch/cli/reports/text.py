@@ -95,16 +95,23 @@ def _finding(
     advisory = catalogue.advisories.get(finding.advisory)
     title = advisory.text(advising.language(words)).title if advisory else finding.case
     yield prose(f"{finding.advisory}  {title}", style="bold")
-    if advisory:
+    is_new = not entry.is_told_before(finding)
+    if advisory and is_new:
         yield prose(advisory.text(advising.language(words)).summary, 2)
         yield prose(advising.rating(advisory, words), 2, "dim")
     for label, value in _proof_rows(entry, finding, words):
         yield Prose(Text.assemble((f"{label}: ", "bold"), neutralise(value)), 2)
     yield from _by_hand(entry.line, finding, words)
     yield prose("")
-    software = entry.line.software.name if entry.line.software else None
-    remedies = list(advising.remedies_for(catalogue, finding.advisory, software, words))
-    if remedies:
+    if is_new:
+        yield from _remedies(entry.line, finding, catalogue, words)
+
+
+def _remedies(
+    line: ResultLine, finding: FindingLine, catalogue: Catalogue, words: Words
+) -> Iterator[RenderableType]:
+    software = line.software.name if line.software else None
+    if remedies := list(advising.remedies_for(catalogue, finding.advisory, software, words)):
         yield prose(words("How to mend it"), style="bold")
         yield from remedies
 

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from relaywatch.cli.untrusted import neutralise
 from relaywatch.model.evidence import Attempt, TranscriptEntry
 
+from .doors import chain_of
+
 LINES_SHOWN = 60
 """Lines of one entry: a server's endless banner is no reading matter."""
 
 
 def transcript_lines(attempt: Attempt) -> Iterator[str]:
     """The attempt's dialogue, a line each, neutralised."""
-    chain = f" via {attempt.door.via} {attempt.door.through}" if attempt.door.via else ""
-    yield f"--- {attempt.probe} {attempt.endpoint} {attempt.door.transport}{chain}, {attempt.status}"
+    yield f"--- {attempt.probe} {attempt.endpoint} {attempt.door.transport}{chain_of(attempt.door)}, {attempt.status}"
     for entry in attempt.transcript:
         yield from _entry_lines(entry)
     if attempt.error:
