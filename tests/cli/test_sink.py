@@ -77,7 +77,17 @@ def test_no_canaries_goes_with_nothing_that_asks_for_some(tmp_path, option):
     generate_keys(tmp_path / "sink.toml", ["127.0.0.1"])
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "relaywatch.cli", "sink", "serve", "--domain", "sink.test", "--lang", "en"),
+            *(
+                sys.executable,
+                "-m",
+                "relaywatch.cli",
+                "sink",
+                "serve",
+                "--domain",
+                "sink.test",
+                "--lang",
+                "en",
+            ),
             *("--key-file", tmp_path / "sink.toml", "--journal", tmp_path, "--no-canaries", *option),
         ],
         capture_output=True,

@@ -95,7 +95,9 @@ def test_what_cannot_be_written_down_is_not_answered(run, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    "octets", [b"\0" * 2000, b"x", dns.message.make_response(query("x.c.example")).to_wire()]
+    "octets",
+    [b"\0" * 2000, b"x", dns.message.make_response(query("x.c.example")).to_wire()],
+    ids=["long", "short", "response"],
 )
 def test_a_datagram_that_is_no_query_gets_no_answer(run, octets):
     async def scene():
@@ -155,6 +157,7 @@ def test_several_queries_on_a_connection_are_answered_in_order(run, tmp_path):
         framed("a.c.example")[:-1],
         b"GET / HTTP/1.1\r\n\r\n",
     ],
+    ids=["empty", "long", "rubbish", "half a length", "half a query", "http"],
 )
 def test_what_is_no_query_is_hung_up_on(run, monkeypatch, said):
     monkeypatch.setattr(doorkeeper_module, "_SWEEP", 0.05)
