@@ -115,3 +115,50 @@ def arrival(**more):
 
 def open_entry(**more):
     return Entry(open_line(**more), (attempt(),), (arrival(),))
+
+
+def proxy_finding(**more):
+    given = {
+        "advisory": "RW-2001",
+        "probe": "http-connect",
+        "case": "address-443",
+        "port": 3128,
+        "proof": Proof.CANARY_REACHED,
+        "exit_address": "198.51.100.9",
+        "reply": "HTTP/1.1 200 Connection established",
+        "command": "CONNECT 203.0.113.5:443 HTTP/1.1",
+        "destination_ports": (23, 443, 40025),
+    }
+    return finding(**given | more)
+
+
+def proxy_line(verdict=Verdict.OPEN, **more):
+    given = {
+        "weakness": Weakness.OPEN_PROXY,
+        "software": SoftwareLine(name="squid", version="5.7"),
+        "findings": (proxy_finding(),) if verdict is Verdict.OPEN else (),
+        "doors": (door(verdict, port=3128, asked=7, planned=10),),
+    }
+    return line(verdict, **given | more)
+
+
+def chain_finding(**more):
+    given = {
+        "advisory": "RW-2020",
+        "via": "http-connect",
+        "through": "3128 to 127.0.0.1",
+        "proof": Proof.DELIVERED,
+    }
+    return finding(**given | more)
+
+
+def chain_line(**more):
+    way = {"via": "http-connect", "through": "3128 to 127.0.0.1"}
+    given = {"findings": (chain_finding(),), "doors": (door(Verdict.OPEN, asked=1, planned=24, **way),)}
+    return line(Verdict.OPEN, **given | more)
+
+
+def tunnelled(**more):
+    """An arrival at a canary that takes connections, which no mail names."""
+    given = {"kind": ArrivalKind.TCP, "came_from": Endpoint(ip_address("198.51.100.9"), 41234), "port": 443}
+    return Arrival(token=TOKEN, at=datetime(2026, 11, 24, 2, 10, 6, tzinfo=UTC), **given | more)

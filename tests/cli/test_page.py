@@ -163,7 +163,7 @@ def test_the_other_things_that_can_be_told():
 
 
 @pytest.mark.parametrize(
-    ("language", "said"), [("en", "Relay check report"), ("ko", "스팸 릴레이 점검 보고서")]
+    ("language", "said"), [("en", "Relay and proxy check report"), ("ko", "스팸 릴레이·프록시 점검 보고서")]
 )
 def test_languages(language, said):
     page = rendered(open_entry(), language=language)
