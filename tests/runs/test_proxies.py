@@ -209,3 +209,15 @@ def test_what_a_port_speaks_is_told_as_an_event():
     told = check_world(looking(), "socks")
 
     assert "socks5" in {seen.detail for seen in told.observed(Fact.SPEAKS)}
+
+
+def test_our_own_sink_is_none_of_the_targets_ports():
+    settings = looking()
+
+    async def scene():
+        return await check(["127.0.0.1"], replace(settings, ports=(settings.sink.port,)))
+
+    told = asyncio_run(scene())
+
+    assert {Verdict.ABSENT} == {line.verdict for line in told.lines}
+    assert not told.attempts

@@ -68,7 +68,9 @@ async def _listen_high(sink: Sink, addresses: tuple[Address, ...]) -> None:
     try:
         got = await sink.listen_canaries_at(Endpoint(address, HIGH_PORT) for address in addresses)
     except ListenError:
-        got = await sink.listen_canaries_at(Endpoint(address, 0) for address in addresses)
+        got = await sink.listen_canaries_at([Endpoint(addresses[0], 0)])
+        with contextlib.suppress(ListenError):  # the same port for each address, since places name it once
+            await sink.listen_canaries_at(Endpoint(address, got[0].port) for address in addresses[1:])
     port = got[0].port
     try:
         await sink.listen_datagrams_at(Endpoint(address, port) for address in addresses)
@@ -125,14 +127,16 @@ def _second_source(targets: tuple[Address, ...], second_sources: Iterable[Addres
     return next((address for address in second_sources if address.version == target.version), None)
 
 
-def ported(sink: Sink | None, token: Token, address: Address) -> asyncio.Future[Endpoint | None]:
-    """A port of the token's own at a sink in this process; nothing if there is none to be had."""
+def ported(
+    sink: Sink | None, token: Token, address: Address, admits: Callable[[Address], bool]
+) -> asyncio.Future[Endpoint | None]:
+    """A port of the token's own, for these peers, at a sink in this process; nothing if there is none to be had."""
 
     async def open_it() -> Endpoint | None:
         if sink is None:
             return None
         try:
-            return await sink.open_port(token, address)
+            return await sink.open_port(token, address, admits=admits)
         except ListenError:
             return None
 

@@ -19,7 +19,7 @@ from relaywatch.script.probe import Probe
 from relaywatch.script.tunnels import CanaryKind, Destination, OpenTunnel
 from relaywatch.targets.scope import LOOPBACK
 
-from .proxies import is_reached
+from .proxies import is_reached, proven_cases
 from .target import TargetRun
 
 _MAX_TARGETS = 16
@@ -34,6 +34,8 @@ class OpenTunnelDoor:
     probe: str
     tunnel: OpenTunnel
     brief: Brief
+    exits: frozenset[Address]
+    """The addresses from which it reached our canary."""
 
 
 async def check_chains(
@@ -42,13 +44,13 @@ async def check_chains(
     """Ask the mail servers behind each open proxy of the target, as far as there is leave."""
     relays = tuple(relay_probes)
     for proxy in open_tunnels(target, proxy_probes):
-        async for address in _places(target, resolver):
+        async for address in _places(target, proxy, resolver):
             for port in target.settings.chain_ports:
                 for relay in relays:
                     if target.is_interrupted or _is_proven(target):
                         return
                     place = Endpoint(address, port)
-                    if not _is_our_sink(target, place):
+                    if place not in target.own_places:  # what our sink takes is no relaying
                         await _ask(target, relay, proxy, place)
 
 
@@ -58,19 +60,28 @@ def open_tunnels(target: TargetRun, probes: Iterable[Probe]) -> tuple[OpenTunnel
     found: dict[Door, OpenTunnelDoor] = {}
     for attempt in tuple(target.attempts):
         tunnel = tunnels.get(attempt.probe)
-        if tunnel is not None and attempt.door not in found and is_reached(target, attempt):
+        if tunnel is None or attempt.door in found:
+            continue
+        cases = proven_cases(target, attempt)
+        if cases:
+            exits = frozenset(parse_address(case.exit_address) for case in cases if case.exit_address)
             brief = target.briefs[id(attempt)]
-            found[attempt.door] = OpenTunnelDoor(probe=attempt.probe, tunnel=tunnel, brief=brief)
+            found[attempt.door] = OpenTunnelDoor(
+                probe=attempt.probe, tunnel=tunnel, brief=brief, exits=exits
+            )
     return tuple(found.values())
 
 
-async def _places(target: TargetRun, resolver: Resolver) -> AsyncIterator[Address]:
+async def _places(
+    target: TargetRun, proxy: OpenTunnelDoor, resolver: Resolver
+) -> AsyncIterator[Address]:
     """Where chains may lead, each once: the host's own loopback and addresses, and the permission's mail servers."""
     permission = target.permission
     given: set[Address] = set()
     if permission is LOOPBACK or permission.loopback_chains:
         for address in target.host.addresses:
-            for own in (_LOOPBACK[Endpoint(address, 0).family], address):
+            loopback = (_LOOPBACK[Endpoint(address, 0).family],) if _ends_at_home(target, proxy) else ()
+            for own in (*loopback, address):
                 if own not in given:
                     given.add(own)
                     yield own
@@ -79,6 +90,15 @@ async def _places(target: TargetRun, resolver: Resolver) -> AsyncIterator[Addres
             if address not in given and target.permits(address):
                 given.add(address)
                 yield address
+
+
+def _ends_at_home(target: TargetRun, proxy: OpenTunnelDoor) -> bool:
+    """Whether 127.0.0.1 behind the proxy is surely of a host that the permission covers.
+
+    A proxy that leaves by another host's address may end its tunnels there, and that loopback is a stranger's.
+    On loopback we may come out at any address of this machine.
+    """
+    return target.permission is LOOPBACK or (bool(proxy.exits) and all(map(target.permits, proxy.exits)))
 
 
 async def _addresses(host: str, resolver: Resolver) -> tuple[Address, ...]:
@@ -102,12 +122,6 @@ async def _ask(target: TargetRun, relay: Probe, proxy: OpenTunnelDoor, place: En
     target.share.ended(in_good_order=attempt.status is AttemptStatus.COMPLETED)
     target.attempts.append(attempt)
     return attempt
-
-
-def _is_our_sink(target: TargetRun, place: Endpoint) -> bool:
-    """Whether our own sink receives there: where the target is this machine, what it takes is no relaying."""
-    places = target.canaries
-    return place.address in places.addresses and place.port in (*places.smtp_ports, *places.ports)
 
 
 def _is_proven(target: TargetRun) -> bool:

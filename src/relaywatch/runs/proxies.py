@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from relaywatch.model.evidence import Attempt, AttemptStatus, Fact
 from relaywatch.model.places import Door, Endpoint, Service, Transport
+from relaywatch.rules.cases import CaseJudgement, CaseState, judge_cases
 from relaywatch.script.brief import Depth
 from relaywatch.script.probe import Probe
 from relaywatch.script.recognition import RECOGNITION
@@ -106,6 +107,11 @@ class ProxyDoors:
 
 def is_reached(target: TargetRun, attempt: Attempt) -> bool:
     """Whether a canary of ours was reached in this attempt."""
+    return bool(proven_cases(target, attempt))
+
+
+def proven_cases(target: TargetRun, attempt: Attempt) -> tuple[CaseJudgement, ...]:
+    """The cases of the attempt that are judged open by now: a look-up of our name, say, proves none."""
     tokens = [seen.token for seen in attempt.observations if seen.token]
-    has_arrived = bool(target.board.arrivals(tokens))
-    return has_arrived or any(seen.fact is Fact.CANARY_REACHED for seen in attempt.observations)
+    cases = judge_cases([attempt], target.board.arrivals(tokens))
+    return tuple(case for case in cases if case.state is CaseState.OPEN)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from itertools import product
 
 from relaywatch.engine.arrivals import ArrivalBoard
 from relaywatch.engine.resolve import ResolveError, Resolver
@@ -52,6 +53,17 @@ class OpenedSink:
     """Says what keeps us from hearing of arrivals just now, if anything does."""
     canaries: OpenedCanaries = field(default_factory=OpenedCanaries)
     """Where proxies are led to, of a run that looks for any."""
+    mail_ports: tuple[int, ...] = ()
+    """Where our SMTP server listens, at each of the names' addresses."""
+
+    def own_places(self) -> frozenset[Endpoint]:
+        """Every place at which we listen ourselves."""
+        places = self.canaries.places
+        datagrams = () if places.udp_port is None else (places.udp_port,)
+        canaries = product(places.addresses, (*places.ports, *places.smtp_ports, *datagrams))
+        return frozenset(
+            Endpoint(*place) for place in (*product(self.names.addresses, self.mail_ports), *canaries)
+        )
 
     def facing(self, targets: tuple[Address, ...]) -> OpenedSink:
         """The sink as these addresses of one target see it; mail must not name what means another host there."""
@@ -198,7 +210,9 @@ class Sinks:
         remote = await stack.enter_async_context(RemoteSink(choice.url, keys, on_arrival=self._board.note))
         proved = await self._proved(names, keys.canary_key, 25)
         canaries = await self._remote_canaries(remote, choice.domain, keys.canary_key)
-        return replace(proved, known_at=known_at, trouble=lambda: remote.trouble, canaries=canaries)
+        return replace(
+            proved, known_at=known_at, trouble=lambda: remote.trouble, canaries=canaries, mail_ports=(25,)
+        )
 
     async def _remote_canaries(self, remote: RemoteSink, domain: str, key: bytes) -> OpenedCanaries:
         if not self._wants_canaries:
@@ -296,7 +310,8 @@ class _LocalSinks:
                 names=names, key=self.key, is_proved=False, detail=str(error), known_at=known_at
             )
         else:
-            opened = await self._prove(names, self.key, self._choice.port)
+            proved = await self._prove(names, self.key, self._choice.port)
+            opened = replace(proved, mail_ports=(self._choice.port,))
         canaries = await self._open_canaries(self.sink, self._choice, self.key, (address, *others))
         return replace(opened, known_at=known_at, canaries=canaries)
 

@@ -39,8 +39,10 @@ _log = logging.getLogger(__name__)
 class Ports(Protocol):
     """Whoever opens ports of our sink's for single tokens."""
 
-    def open_port(self, token: Token, address: Address) -> asyncio.Future[Endpoint | None]:
-        """Have our sink listen there on a port of the token's own; nothing if it can't."""
+    def open_port(
+        self, token: Token, address: Address, admits: Callable[[Address], bool]
+    ) -> asyncio.Future[Endpoint | None]:
+        """Have our sink listen there on a port of the token's own, for these peers; nothing if it can't."""
 
     def close_port(self, token: Token) -> None:
         """Close that port."""
@@ -58,6 +60,8 @@ class TargetRun:
     leave: Leave
     sink: SinkNames
     canaries: CanaryPlaces
+    own_places: frozenset[Endpoint]
+    """Where our sink listens, should the target be this machine: what answers there is none of the target's."""
     key: bytes
     board: ArrivalBoard
     engine: Engine
@@ -95,6 +99,8 @@ class TargetRun:
         self, probe: Probe, door: Door, endpoint: Endpoint, depth: Depth, *, link: Link | None = None
     ) -> Attempt:
         """Run the probe's script at a door; whoever asks decides whether it is kept as evidence."""
+        if link is None and endpoint in self.own_places:
+            return _nobody_there(probe, door, endpoint)
         target = str(self.host.address)
         self.tell(RunEvent(kind=EventKind.ATTEMPT_BEGAN, target=target, door=door))
         brief = self.brief(door, endpoint, depth)
@@ -178,6 +184,19 @@ class TargetRun:
                 self.learned.append(seen.reply.lower())
 
 
+def _nobody_there(probe: Probe, door: Door, endpoint: Endpoint) -> Attempt:
+    """The attempt at a port that our own sink has: nobody else can listen there."""
+    return Attempt(
+        probe=probe.name,
+        weakness=probe.weakness,
+        endpoint=endpoint,
+        door=door,
+        status=AttemptStatus.NO_LISTENER,
+        error="our own sink listens there, and so nobody else",
+        began=datetime.now(UTC),
+    )
+
+
 class _Surroundings:
     """The run, as one attempt at one door sees it."""
 
@@ -223,7 +242,13 @@ class _Surroundings:
             nothing.set_result(None)
             return nothing
         target.keep([token])
-        return target.ports.open_port(token, address)
+
+        def admits(peer: Address) -> bool:
+            """The target's own connections count, not those of whoever scans our sink's ports meanwhile."""
+            is_here = target.permission is LOOPBACK and peer == address
+            return is_here or target.permits(peer)
+
+        return target.ports.open_port(token, address, admits)
 
     def close_port(self, token: Token) -> None:
         """Close the token's port."""

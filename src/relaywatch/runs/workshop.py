@@ -157,6 +157,7 @@ class Workshop:
             ),
             sink=sink.names,
             canaries=facing(sink.canaries.places, host.addresses, settings.second_sources),
+            own_places=sink.own_places(),
             key=sink.key,
             board=self.board,
             engine=self.engine,

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from relaywatch.model.evidence import Weakness
 from relaywatch.model.places import Transport
 from relaywatch.model.results import FindingLine, ResultLine
-from relaywatch.runs.port_plan import DATAGRAMS, proxy_ports
+from relaywatch.runs.port_plan import proxy_ports, untold_doors
 from relaywatch.runs.settings import DEFAULT_PORTS
+from relaywatch.script.probe import load_probes
 
 _TLS_OPTIONS = {Transport.PLAIN: [], Transport.STARTTLS: ["--tls"], Transport.TLS: ["--tls-on-connect"]}
 
@@ -84,8 +85,10 @@ def recheck_command(line: ResultLine) -> str:
 def _usual_ports(line: ResultLine) -> set[int]:
     if line.weakness is Weakness.OPEN_RELAY:
         return set(DEFAULT_PORTS)
-    datagrams = {door.port for door in line.doors if door.transport in DATAGRAMS}
-    return {port.number for port in proxy_ports()} | datagrams
+    untold = {
+        port for probe in load_probes().values() for port, _ in untold_doors(probe, None, is_wanted=False)
+    }
+    return {port.number for port in proxy_ports()} | untold
 
 
 def exempt_command(source_address: str) -> str:
