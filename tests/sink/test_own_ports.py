@@ -56,6 +56,25 @@ def test_any_connection_is_an_arrival_of_the_token(run, tmp_path, address, said)
     assert address == arrival.came_from.address
 
 
+def test_whoever_is_not_admitted_is_no_arrival(run):
+    arrivals = []
+
+    async def scene():
+        async with make_sink(arrivals) as sink:
+            where = await sink.open_port(token(), HERE, admits=lambda peer: peer != HERE)
+            reader, writer = await connect(where)
+            try:
+                heard = await reader.read()
+            except ConnectionResetError:
+                heard = b""
+            writer.close()
+            await until(lambda: not sink.counters.open_connections)
+            return heard
+
+    assert b"" == run(scene())
+    assert [] == arrivals
+
+
 def test_whoever_says_too_much_or_stays_is_dropped(run, monkeypatch):
     monkeypatch.setattr(doorkeeper_module, "_SWEEP", 0.05)
     arrivals = []

@@ -66,15 +66,11 @@ def open_tunnels(target: TargetRun, probes: Iterable[Probe]) -> tuple[OpenTunnel
         if cases:
             exits = frozenset(parse_address(case.exit_address) for case in cases if case.exit_address)
             brief = target.briefs[id(attempt)]
-            found[attempt.door] = OpenTunnelDoor(
-                probe=attempt.probe, tunnel=tunnel, brief=brief, exits=exits
-            )
+            found[attempt.door] = OpenTunnelDoor(probe=attempt.probe, tunnel=tunnel, brief=brief, exits=exits)
     return tuple(found.values())
 
 
-async def _places(
-    target: TargetRun, proxy: OpenTunnelDoor, resolver: Resolver
-) -> AsyncIterator[Address]:
+async def _places(target: TargetRun, proxy: OpenTunnelDoor, resolver: Resolver) -> AsyncIterator[Address]:
     """Where chains may lead, each once: the host's own loopback and addresses, and the permission's mail servers."""
     permission = target.permission
     given: set[Address] = set()

@@ -135,9 +135,11 @@ class Sinks:
             return self._told_apart(facing, targets)
         return facing
 
-    def open_port(self, token: Token, address: Address) -> asyncio.Future[Endpoint | None]:
+    def open_port(
+        self, token: Token, address: Address, admits: Callable[[Address], bool]
+    ) -> asyncio.Future[Endpoint | None]:
         """A port of our sink's for this token alone; nothing if our sink is elsewhere, or has none to spare."""
-        return ported(self._local.sink if self._local else None, token, address)
+        return ported(self._local.sink if self._local else None, token, address, admits)
 
     def close_port(self, token: Token) -> None:
         """Close that port."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from relaywatch.model.evidence import ArrivalKind
@@ -20,6 +21,14 @@ _SECONDS = 120.0
 _READ = 4096
 """Octets that are read and thrown away."""
 
+Admits = Callable[[Address], bool]
+"""Whether whoever comes from there may be whom the port is for."""
+
+
+def anybody(_peer: Address) -> bool:
+    """Admit everybody."""
+    return True
+
 
 @dataclass(frozen=True, slots=True)
 class _OwnPort:
@@ -34,7 +43,7 @@ class OwnPorts:
         self._answerer, self._doorkeeper = answerer, doorkeeper
         self._open: dict[Token, _OwnPort] = {}
 
-    async def open(self, token: Token, address: Address) -> Endpoint:
+    async def open(self, token: Token, address: Address, admits: Admits = anybody) -> Endpoint:
         """Listen at a port of the token's own until it is closed, for two minutes at most.
 
         :raises ListenError: if it can't be had, or too many are open.
@@ -43,7 +52,7 @@ class OwnPorts:
         if len(self._open) >= _MOST:
             raise ListenError(f"{_MOST} ports of a token's own are open already")
         servers = await listen(
-            [Endpoint(address, 0)], lambda: _Passer(token, self._answerer, self._doorkeeper)
+            [Endpoint(address, 0)], lambda: _Passer(token, admits, self._answerer, self._doorkeeper)
         )
         timer = asyncio.get_running_loop().call_later(_SECONDS, self.close, token)
         self._open[token] = _OwnPort(servers[0], timer)
@@ -65,12 +74,15 @@ class OwnPorts:
 class _Passer(GuestConnection):
     """Whoever comes to a token's own port: that it came is all that counts."""
 
-    def __init__(self, token: Token, answerer: Answerer, doorkeeper: Doorkeeper) -> None:
+    def __init__(self, token: Token, admits: Admits, answerer: Answerer, doorkeeper: Doorkeeper) -> None:
         super().__init__(doorkeeper, _READ)
-        self._token, self._answerer = token, answerer
+        self._token, self._admits, self._answerer = token, admits, answerer
 
     def welcomed(self, peer: Endpoint) -> None:
-        """Note that it came."""
+        """Note that it came, unless it can't be whom we wait for: the whole Internet is scanned all the time."""
+        if not self._admits(peer.address):
+            self.drop()
+            return
         self.doorkeeper.run(self._note(peer))
 
     def heard(self, data: bytes) -> None:

@@ -39,7 +39,7 @@ from .mail import MailDesk
 from .mailbox import Mailbox, Origin
 from .name_server import NameServer
 from .notebook import Notebook, OnArrival
-from .own_ports import OwnPorts
+from .own_ports import Admits, OwnPorts, anybody
 from .page import render_notice, render_page
 from .places import Listening
 from .recipients import admit_recipients, find_token
@@ -244,14 +244,14 @@ class Sink:
         places = listening.places(addresses, translated=self.settings.canary_addresses)
         return replace(places, name=name, zone=self._zone) if places.addresses else places
 
-    async def open_port(self, token: Token, address: Address) -> Endpoint:
-        """Listen on a port of the token's own: any connection there is an arrival of its.
+    async def open_port(self, token: Token, address: Address, *, admits: Admits = anybody) -> Endpoint:
+        """Listen on a port of the token's own: any connection there of those whom it admits is an arrival of its.
 
         It closes after two minutes at the latest.
 
         :raises ListenError: if it can't be had, or too many are open.
         """
-        return await self._own_ports.open(token, address)
+        return await self._own_ports.open(token, address, admits)
 
     def close_port(self, token: Token) -> None:
         """Close the token's own port, if it has one."""
