@@ -1,18 +1,24 @@
 """The lab keeps its own promises: strict cases, isolation, and nothing left behind."""
 
+import json
 import re
 import secrets
+import socket
+import ssl
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
-from tests.interop.lab import cases, names, network, plan, proof, recorder, swaks, witness
+from tests.interop.lab import carriers, cases, names, network, plan, proof, reaching, recorder, swaks, witness
 from tests.interop.lab.cases import (
     Envelope,
     Outcome,
     Protocol,
     Reach,
+    Request,
     State,
     all_cases,
     mail_cases,
@@ -116,6 +122,23 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
         cases.chosen(("nobody",))
 
 
+def test_more_cases_than_addresses_are_refused(monkeypatch):
+    monkeypatch.setattr(cases, "_MOST", 2)
+    with pytest.raises(LabError, match="room for 2"):
+        all_cases()
+
+
+def test_the_last_case_that_fits_has_an_address_below_the_broadcast():
+    assert 254 == cases._FIRST + cases._MOST - 1
+
+
+def test_neighbours_come_along_once_however_they_name_each_other():
+    found = cases.with_neighbours(cases.chosen(("chain-neighbour-proxy", "chain-neighbour-mail")))
+    assert ["chain-neighbour-proxy", "chain-neighbour-mail"] == [case.name for case in found]
+    found = cases.with_neighbours(cases.chosen(("chain-neighbour-proxy",)))
+    assert ["chain-neighbour-proxy", "chain-neighbour-mail"] == [case.name for case in found]
+
+
 def test_each_case_has_an_address_of_its_own():
     homes = [plan.home(case) for case in all_cases()]
     assert len(homes) == len({home.address for home in homes}) == len({home.address_6 for home in homes})
@@ -166,6 +189,121 @@ class TestFinding:
         assert holds == proof.Finding(envelope, outcome, "454 4.7.1 no", "").holds
 
 
+class TestVisit:
+    """What the tool says, what the witness saw, and what both come to."""
+
+    EXITS = ("198.51.100.11", "2001:db8:51::11")
+    OURS = MappingProxyType({"source": "198.51.100.11", "answer": "a1b2"})
+    DIRECT = MappingProxyType({"source": "203.0.113.10", "answer": "a1b2"})
+
+    def visit(self, protocol, said, arrivals, *, heard="", answer=""):
+        request = Request(outcome=Reach.REACHED, protocol=protocol, port=1, answer=answer)
+        asked = carriers.Errand(request, "proxy.example", self.EXITS[0], plan.SINK, 40025, "t0")
+        told = carriers.Answer(said, "", heard)
+        return reaching.Visit(asked, told, tuple(arrivals), self.EXITS)
+
+    @pytest.mark.parametrize(
+        ("protocol", "said", "arrivals", "heard", "outcome"),
+        [
+            ("socks5", "pretended", [OURS], "... a1b2 ...", "reached"),
+            ("socks5", "pretended", [OURS], "", "arrived, but no answer came back"),
+            ("socks5", "pretended", [DIRECT], "a1b2", "arrived, but from 203.0.113.10"),
+            ("socks5", "pretended", [OURS, DIRECT], "a1b2", "arrived, but from 203.0.113.10"),
+            ("socks5", "pretended", [], "a1b2", "pretended"),
+            ("http-forward", "answered", [], "a page", "answered"),
+            ("http-connect", "refused", [], "403", "refused"),
+            ("ftp-bounce", "pretended", [OURS], "", "reached"),
+            ("turn-udp", "pretended", [OURS], "tot_recv_msgs=2", "reached"),
+            ("turn-udp", "pretended", [OURS], "tot_recv_msgs=0", "arrived, but no answer came back"),
+            ("socks5-bind", "pretended", [], "brought t0", "reached"),
+            ("socks5-bind", "pretended", [], "granted", "pretended"),
+        ],
+    )
+    def test_is_reached_only_if_both_ends_say_so(self, protocol, said, arrivals, heard, outcome):
+        visit = self.visit(Protocol(protocol), Reach(said), arrivals, heard=heard)
+        assert outcome == visit.outcome
+
+    def test_another_destination_is_reached_if_its_own_words_come_back(self):
+        for heard, outcome in (("220 mail.example", "reached"), ("554 no", "pretended")):
+            visit = self.visit(
+                Protocol.HTTP_CONNECT, Reach.PRETENDED, [], heard=heard, answer="220 mail.example"
+            )
+            assert outcome == visit.outcome
+
+
+class TestReadings:
+    """What a tool's last words mean."""
+
+    @pytest.mark.parametrize(
+        ("protocol", "said", "outcome", "reply"),
+        [
+            ("http-connect", "< HTTP/1.1 200 OK\ncurl ended 52 200 000 Empty reply", "pretended", ""),
+            (
+                "http-connect",
+                "< HTTP/1.1 200 OK\n* Ignoring Content-Length in CONNECT 200 response\ncurl ended 0 200 200 ",
+                "answered",
+                "",
+            ),
+            ("http-connect", "< HTTP/1.1 407 Give\ncurl ended 56 407 000 no", "refused", "407 Give"),
+            ("http-connect", "curl ended 7 000 000 Failed to connect", "refused", "Failed to connect"),
+            ("http-connect", "", "refused", "curl was ended"),
+            ("http-forward", "< HTTP/1.1 302 Found\ncurl ended 0 000 302 ", "answered", ""),
+            ("http-forward", "< HTTP/1.1 403 No\ncurl ended 0 000 403 ", "refused", "403 No"),
+            ("socks4a", "* SOCKS4a request granted.\ncurl ended 52 000 000 Empty", "pretended", ""),
+            ("socks5", "curl ended 97 000 000 Can't complete (2)", "refused", "Can't complete (2)"),
+            ("sni", "curl ended 60 000 000 self-signed", "answered", ""),
+            ("sni", "curl ended 35 000 000 alert", "refused", "alert"),
+            ("http2-connect", "granted 200\n", "pretended", ""),
+            ("turn-tcp", "granted\nrefused 447\n", "refused", "447"),
+            ("http3-connect", "Received headers: { :status=403", "refused", "403"),
+            ("connect-udp", "failure reason: QUIC_TIMEOUT", "refused", "QUIC_TIMEOUT"),
+            ("ssh-forward", "x@y: Permission denied (publickey).", "refused", "Permission denied"),
+            ("ftp-bounce", "200 PORT ok\n150 Here it comes", "pretended", ""),
+            ("ftp-bounce", "230 Login\n500 Illegal PORT command.", "refused", "500 Illegal PORT"),
+            ("turn-udp", "0: : success\n", "pretended", ""),
+            ("turn-udp", "ERROR: Cannot complete Allocation", "refused", "Cannot complete"),
+            ("telnet-gateway", "gateway>Connected", "pretended", ""),
+            ("telnet-gateway", "login:", "refused", "login:"),
+        ],
+    )
+    def test_says_outcome_and_reply(self, protocol, said, outcome, reply):
+        read, replied = carriers._CARRIERS[Protocol(protocol)].read(said)
+        assert outcome == read
+        assert outcome != "refused" or replied.startswith(reply)
+
+    def test_every_protocol_has_its_tool(self):
+        assert set(Protocol) == set(carriers._CARRIERS)
+
+
+class TestWitness:
+    @pytest.fixture
+    def served(self, tmp_path):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server = witness._Tcp("127.0.0.1", 0, witness.Journal(tmp_path / "visitors"), context)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1], tmp_path / "visitors"
+        server.shutdown()
+        server.server_close()
+
+    @pytest.mark.parametrize(
+        ("said", "first"),
+        [
+            (b"GET /t0 HTTP/1.1\r\nHost: w\r\n\r\n", "HTTP/1.1 200 OK"),
+            (b"CONNECT w:443 HTTP/1.1\r\nX: t0\r\n\r\n", "HTTP/1.1 405 Method Not Allowed"),
+            (b"t0\n", None),
+        ],
+    )
+    def test_notes_what_was_said_and_answers_with_a_word_of_that_line(self, served, said, first):
+        port, journal = served
+        with socket.create_connection(("127.0.0.1", port), 5) as link:
+            link.sendall(said)
+            heard = b"".join(iter(lambda: link.recv(4096), b"")).decode().splitlines()
+        line = json.loads(journal.read_text())
+        assert (line["answer"], "127.0.0.1", port) == (heard[-1], line["source"], line["port"])
+        assert "t0" in line["said"]
+        assert heard[0] == (first or line["answer"])
+
+
 @pytest.fixture(scope="module")
 def made(a_place_for_the_lab):
     made = fresh()
@@ -190,6 +328,12 @@ class TestWorld:
         home = plan.home(cases.chosen((ONE,))[0])
         assert home.address in self.ask(made, "getent", "ahostsv4", f"{ONE}.lab.example")
         assert f"{ONE}.lab.example" in self.ask(made, "getent", "hosts", home.address_6)
+
+    def test_every_name_under_the_canary_is_the_witness(self, made):
+        for name in ("canary.sink.example", "x1.canary.sink.example"):
+            said = self.ask(made, "getent", "ahosts", name)
+            assert plan.SINK in said
+            assert plan.SINK_6 in said
 
     def test_other_names_do_not_exist(self, made):
         assert "" == self.ask(made, "getent", "hosts", f"{secrets.token_hex(4)}.test")
