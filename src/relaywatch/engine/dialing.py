@@ -56,7 +56,9 @@ class Dialer:
         """Open a connection for a protocol that does its own I/O.
 
         :raises OSError: if it can't be opened.
+        :raises ValueError: if there is no such port.
         """
+        _check_port(endpoint)
         source = source or self._sources.get(endpoint.family)
         return await self._loop.create_connection(
             factory,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import warnings
 from typing import Any
 
 import asyncssh
@@ -71,6 +72,8 @@ _ASKED_FOR = ("publickey", "password", "keyboard-interactive")
 
 # The library logs what peers say, and a program without handlers shows warnings on standard error.
 logging.getLogger("asyncssh").setLevel(logging.CRITICAL + 1)
+# That the key exchange of old devices is old is no news to anybody who looks for them.
+warnings.filterwarnings("ignore", message="Diffie-Hellman over finite fields")
 
 
 class Forwarding:

@@ -185,7 +185,7 @@ class ForwardBySSH(Op[SSHForwarding]):
     """Ask for a forwarding to our canary without any credentials, say the words, hear what comes back.
 
     One operation, since the library can't be driven without I/O (docs/adr/0011); opens a connection of its
-    own. ``to`` must be a canary of our sink.
+    own. ``to`` must be a canary of our sink. Answered by an error as `Connect` is, where there is no connection.
     """
 
     username: str
