@@ -84,7 +84,7 @@ def test_at_most_three_connections_and_no_more_words_than_a_page_request_and_a_g
     play(recognise, PROXY_BRIEF, server)
 
     assert [
-        b"GET / HTTP/1.1\r\nHost: 192.0.2.7:3128\r\nConnection: close\r\n\r\n",
+        b"GET / HTTP/1.0\r\n\r\n",
         b"\x05\x01\x00",
     ] == server.writes
 

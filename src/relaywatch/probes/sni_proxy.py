@@ -71,5 +71,5 @@ PROBE = Probe(
     default_doors=((443, Transport.TLS), (8443, Transport.TLS)),
     references=("RFC 6066 section 3",),
     script=script,
-    services=frozenset({Service.TLS}),
+    services=frozenset({Service.TLS, Service.MUTE}),
 )

@@ -10,14 +10,11 @@ from relaywatch.model.places import Service
 from relaywatch.script.probe import Probe
 
 from .chains import check_chains
-from .port_plan import proxy_ports, relay_ports
+from .port_plan import proxy_ports, relay_ports, untold_doors
 from .proxies import ProxyDoors, SpeakingDoor
 from .relays import RelayDoors
 from .settings import DEFAULT_PORTS
 from .target import TargetRun
-
-_PERHAPS_MAIL = frozenset({Service.SMTP, Service.MUTE})
-"""What a port speaks at which a mail server may be: one that makes us wait for its greeting looks mute at first."""
 
 
 def weaknesses_of(probes: Iterable[Probe]) -> tuple[Weakness, ...]:
@@ -69,8 +66,9 @@ class _Course:
             asked.add(Weakness.OPEN_PROXY)
             ports = [port.number for port in proxy_ports() if port.number not in beside]
             with self._target.faults_of(Weakness.OPEN_PROXY):
-                await self._doors.check(await self._doors.recognise(ports))
+                doors = await self._doors.recognise(ports)
                 await self._doors.check_untold(None)
+                await self._doors.check(doors)
         return asked
 
     async def named(self, ports: Sequence[int]) -> set[Weakness]:
@@ -95,11 +93,11 @@ class _Course:
         asked: set[Weakness] = set()
         with self._target.faults_of(Weakness.OPEN_PROXY):
             doors = await self._doors.recognise(ports)
-            asked |= await self._ask_relays(_ports_that_speak(doors, _PERHAPS_MAIL))
+            asked |= await self._ask_relays(self._perhaps_mail(doors))
             if not asked or any(map(self._doors.has_probe_for, doors)):
                 asked.add(Weakness.OPEN_PROXY)
-                await self._doors.check(doors)
                 await self._doors.check_untold(ports)
+                await self._doors.check(doors)
         return asked
 
     async def _ask_relays(self, ports: Sequence[int]) -> set[Weakness]:
@@ -110,6 +108,13 @@ class _Course:
                 await RelayDoors(self._target, probe).check(ports)
         return {Weakness.OPEN_RELAY}
 
+    def _perhaps_mail(self, doors: Sequence[SpeakingDoor]) -> tuple[int, ...]:
+        """The ports at which a mail server may be: one that makes us wait for its greeting looks mute at first."""
+        usual = {port.number for port in proxy_ports()}
+        usual |= {port for probe in self._proxies for port, _ in untold_doors(probe, None, is_wanted=False)}
+        mute = (port for port in _ports_that_speak(doors, Service.MUTE) if port not in usual)
+        return tuple(dict.fromkeys((*_ports_that_speak(doors, Service.SMTP), *mute)))
+
     def _is_foreign(self, port: int) -> bool:
         """Whether what took our connection at a mail port speaks something else."""
         return any(
@@ -118,9 +123,9 @@ class _Course:
         )
 
 
+def _ports_that_speak(doors: Iterable[SpeakingDoor], service: Service) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(door.endpoint.port for door in doors if service in door.services))
+
+
 def _heard_another(attempt: Attempt) -> bool:
     return any(seen.fact is Fact.NOT_THIS_PROTOCOL for seen in attempt.observations)
-
-
-def _ports_that_speak(doors: Iterable[SpeakingDoor], services: frozenset[Service]) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(door.endpoint.port for door in doors if door.services & services))

@@ -13,7 +13,7 @@ from relaywatch.script.brief import Depth
 from relaywatch.script.probe import Probe
 from relaywatch.script.recognition import RECOGNITION
 
-from .port_plan import untold_doors
+from .port_plan import DATAGRAMS, untold_doors
 from .target import TargetRun
 
 _NOBODY = frozenset({AttemptStatus.NO_LISTENER, AttemptStatus.NO_ANSWER, AttemptStatus.UNREACHABLE})
@@ -31,6 +31,8 @@ class SpeakingDoor:
     def transports_for(self, probe: Probe) -> tuple[Transport, ...]:
         """How the probe is to be tried here, if at all: in the clear, within TLS, or both."""
         common = self.services & probe.services
+        if common == {Service.MUTE} and Service.TLS in probe.services:
+            return (Transport.TLS,)  # it may talk to those alone who name a host that it knows
         plain = (Transport.PLAIN,) if common - {Service.TLS} else ()
         return (*plain, *((Transport.TLS,) if Service.TLS in common else ()))
 
@@ -58,6 +60,8 @@ class ProxyDoors:
     async def check(self, doors: Sequence[SpeakingDoor]) -> None:
         """Try the probes at each door that speaks, one after the other, at each until one is proven."""
         for door in doors:
+            if door.services == {Service.MUTE} and self._has_talked_at(door.endpoint):
+                continue  # to a probe whose service recognition can't tell
             for probe in self._probes:
                 for transport in door.transports_for(probe):
                     if self._target.is_interrupted:
@@ -67,6 +71,14 @@ class ProxyDoors:
                 else:
                     continue
                 break
+
+    def _has_talked_at(self, endpoint: Endpoint) -> bool:
+        return any(
+            seen.fact is Fact.TALKS
+            for attempt in self._target.attempts
+            if attempt.endpoint == endpoint and attempt.door.transport not in DATAGRAMS
+            for seen in attempt.observations
+        )
 
     async def check_untold(self, ports: Sequence[int] | None) -> None:
         """Try the probes whose doors can't be recognised, at theirs among the ports that were named, if any were."""

@@ -27,6 +27,8 @@ _READ = 2048
 _SHOWN = 300
 _PAUSE = 1.0
 """Seconds without a word after which we take it that all has been said."""
+_PAGE_REQUEST = b"GET / HTTP/1.0\r\n\r\n"
+"""Of HTTP/1.0, which names no host: a proxy that fetches from the host it is shown would ask itself without end."""
 _INTERPRET_AS_COMMAND = b"\xff"
 """Telnet's IAC (RFC 854)."""
 _TLS_ALERT = b"\x15\x03"
@@ -80,9 +82,8 @@ def classify_greeting(greeting: bytes, port: int) -> Service:
 
 async def _ask_for_page(link: Link, brief: Brief, answers: list[bytes]) -> Service | None:
     """Ask for its own page, on the connection on which it had nothing to say."""
-    request = f"GET / HTTP/1.1\r\nHost: {brief.endpoint}\r\nConnection: close\r\n\r\n"
     try:
-        await link.send(request.encode())
+        await link.send(_PAGE_REQUEST)
     except NetworkError:
         return None
     answer = await _read(link, brief.patience.canary)
@@ -108,12 +109,20 @@ async def _greet_as_socks5(link: Link, brief: Brief, answers: list[bytes]) -> Se
         await link.send(_SOCKS5_GREETING)
     except NetworkError:
         return None
-    answer = await listen(link, lambda said: len(said) >= 2, within=brief.patience.first_words)
+    answer = await listen(link, _is_telling, within=brief.patience.first_words)
     answers.append(answer)
-    if not answer.startswith(_SOCKS5_METHODS):
+    if answer.startswith(_SOCKS5_METHODS):
+        service = Service.SOCKS5
+    elif answer.startswith(b"HTTP/"):  # it finds fault with what isn't its own language
+        service = Service.HTTP
+    else:
         return None
-    await _report(link, Service.SOCKS5, answer)
-    return Service.SOCKS5
+    await _report(link, service, answer)
+    return service
+
+
+def _is_telling(said: bytes) -> bool:
+    return len(said) >= (5 if said.startswith(b"H") else 2)
 
 
 async def _say_hello(link: Link, brief: Brief, _answers: list[bytes]) -> Service | None:
