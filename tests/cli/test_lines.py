@@ -3,7 +3,7 @@ import json
 import jsonschema
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.cli.samples import finding, inconclusive_line, line, open_line
+from tests.cli.samples import chain_line, finding, inconclusive_line, line, open_line, proxy_line
 
 from relaywatch.cli.reports.lines import format_line, result_schema
 from relaywatch.runs.lines import decode_line
@@ -36,6 +36,8 @@ def test_lines_keep_the_contract():
         open_line(findings=(finding(reply="ok"),)),
         line(),
         inconclusive_line(software=None, error="x"),
+        proxy_line(),
+        chain_line(),
     ):
         jsonschema.validate(json.loads(format_line(sample)), schema)
 

@@ -3,7 +3,7 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.cli.samples import door, inconclusive_line, line, open_line
+from tests.cli.samples import door, inconclusive_line, line, open_line, proxy_line
 
 from relaywatch.cli.reports.lines import format_line
 from relaywatch.cli.results import Done, ResultsFile, mend, read_lines
@@ -107,3 +107,35 @@ def test_every_door_counts():
     done.add(line(doors=(door(), door(port=587))))
 
     assert done.has("192.0.2.7", 587, RELAY)
+
+
+BOTH = (Weakness.OPEN_RELAY, Weakness.OPEN_PROXY)
+
+
+@pytest.mark.parametrize("spoke", [line(doors=(door(port=3128),)), proxy_line()])
+def test_a_port_that_was_named_needs_a_line_for_what_it_speaks_only(spoke):
+    done = Done()
+    done.add(spoke)
+
+    assert done.has("192.0.2.7", 3128, BOTH)
+    assert not done.has("192.0.2.7", 25, BOTH)
+    assert not done.has("192.0.2.8", 3128, BOTH)
+
+
+def test_a_target_as_such_needs_a_line_for_each_weakness():
+    done = Done()
+    done.add(line())
+    assert not done.has("192.0.2.7", None, BOTH)
+    assert ["192.0.2.7"] == [entry.text for entry in done.left([parse_target("192.0.2.7")], BOTH)]
+
+    done.add(proxy_line())
+    assert done.has("192.0.2.7", None, BOTH)
+    assert [] == list(done.left([parse_target("192.0.2.7")], BOTH))
+
+
+def test_another_weakness_s_line_is_none_for_a_run_of_one():
+    done = Done()
+    done.add(proxy_line())
+
+    assert not done.has("192.0.2.7", 3128, RELAY)
+    assert ["192.0.2.7:3128"] == [entry.text for entry in done.left([parse_target("192.0.2.7:3128")], RELAY)]

@@ -4,7 +4,7 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.cli.samples import door, finding, line, open_line
+from tests.cli.samples import door, finding, line, open_line, proxy_finding, proxy_line
 
 from relaywatch.cli.reports.spreadsheet import COLUMNS, SpreadsheetWriter
 
@@ -51,3 +51,16 @@ def test_no_cell_begins_a_formula_whatever_was_said(text):
     [row] = rows(open_line(name=text, findings=(finding(reply=text),), doors=(door(),), error=text))
 
     assert not any(value.startswith(("=", "+", "-", "@", "\t", "\r")) for value in row.values())
+
+
+def test_the_ports_that_proxies_let_through_stand_once_and_in_order():
+    two = (proxy_finding(destination_ports=(443, 40025)), proxy_finding(destination_ports=(443, 23)))
+    [proxy, relay] = rows(proxy_line(findings=two), open_line())
+
+    assert "23 443 40025" == proxy["destination_ports"]
+    assert ("open-proxy", "canary-reached", "198.51.100.9") == (
+        proxy["weakness"],
+        proxy["proofs"],
+        proxy["exit_addresses"],
+    )
+    assert "" == relay["destination_ports"]
