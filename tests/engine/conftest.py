@@ -2,6 +2,7 @@ import asyncio
 import gc
 from contextlib import suppress
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from relaywatch.model.places import Door, Endpoint, Transport
 from relaywatch.model.tokens import Mint
 from relaywatch.script.brief import Brief, SinkNames
 from relaywatch.script.probe import Probe
+
+from .ssh_servers import asking
 
 
 @dataclass
@@ -113,3 +116,16 @@ def attempt(run):
         return run(main())
 
     return attempt
+
+
+@pytest.fixture
+def ask_ssh(attempt):
+    """Asks an endpoint to forward to a canary by SSH: the answer, if there was one, and the attempt."""
+
+    def ask(endpoint, to=None, within=8.0, **options):
+        answers = []
+        place = to or Endpoint(ip_address("127.0.0.1"), 9)
+        outcome = attempt(asking(answers, place, within), endpoint, Run(canaries=(place,)), **options)
+        return (answers[0] if answers else None), outcome
+
+    return ask

@@ -117,7 +117,7 @@ class AttemptStatus(StrEnum):
     TLS_FAILED = "tls-failed"
     PROTOCOL_ERROR = "protocol-error"
     LIMIT = "limit"
-    """Too many octets or operations."""
+    """Too many octets or operations; or the target led us where no permission does."""
     INTERRUPTED = "interrupted"
     """We were told to stop."""
     BUG = "bug"
