@@ -112,6 +112,27 @@ class TestBadPeers:
         assert "the peer took no more octets for 0.3 s" == outcome.error
         assert len(sent) < 32
 
+    def test_a_peer_that_reads_late_is_waited_for(self, attempt):
+        heard = []
+
+        def behave(connection, over):
+            over.wait(0.2)
+            count = 0
+            while data := connection.recv(1 << 20):
+                count += len(data)
+            heard.append(count)
+
+        async def script(link, brief):
+            await link.connect()
+            await link.send(bytes(32 << 20))
+
+        with serving(behave) as endpoint:
+            outcome = attempt(script, endpoint)
+
+        assert (AttemptStatus.COMPLETED, "") == (outcome.status, outcome.error)
+        assert [32 << 20] == heard
+        assert outcome.seconds >= 0.2
+
     def test_a_half_closed_peer_is_still_spoken_to(self, attempt):
         heard = []
 
