@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 from urllib.parse import quote
 
-from relaywatch.model.errors import NetworkError, ProtocolError, ReadTimeoutError
+from relaywatch.model.errors import NetworkError, ProtocolError, ReadTimeoutError, RemoteProtocolError
 from relaywatch.model.places import Address, Endpoint, Transport
 from relaywatch.wire.capsules import (
     ADDRESS_ASSIGN,
@@ -27,7 +27,7 @@ from . import http3
 from .brief import Brief
 from .http import classify, exchange_with, own_authority, own_fields
 from .link import Link
-from .tunnels import Answer, Destination, Opening
+from .tunnels import Answer, Destination, Opening, open_link
 
 _MAX_CAPSULES = 50
 """Capsules and datagrams that may come before the one that is awaited."""
@@ -190,7 +190,20 @@ async def _upgrade(link: Link, brief: Brief, protocol: str, path: str) -> tuple[
         link.unread(exchange.rest())
         return Opening(answer=Answer.YES, reply=str(head), command=command), _Upgraded(link)
     answer = Answer.NO if head.status_code == 101 or head.is_successful else classify(head)
-    return Opening(answer=answer, reply=str(head), command=command), None
+    opening = Opening(answer=answer, reply=str(head), command=command)
+    if answer is Answer.FAILED and await _status_of_page(link, brief) == head.status_code:
+        opening = replace(opening, answer=Answer.NO, detail="as to the control")
+    return opening, None
+
+
+async def _status_of_page(link: Link, brief: Brief) -> int | None:
+    """The control: what its own page comes to. A web server whose backend is down says 503 to all of it."""
+    exchange = Exchange("GET", "/", [("Host", own_authority(brief)), *own_fields(brief)])
+    try:
+        await open_link(link, brief)
+        return (await exchange_with(link, exchange, brief)).status_code
+    except (NetworkError, RemoteProtocolError):
+        return None
 
 
 def _host(destination: Destination) -> str:

@@ -62,7 +62,8 @@ async def recognise(link: Link, brief: Brief) -> None:
     # A door that talks in the clear is asked for no TLS: most would wait for more of our hello.
     found = page or socks or await _say_hello(link, brief, answers)
     if found is None:
-        words = next(filter(None, answers), b"")
+        # Only alerts: TLS that won't speak for the target's name, as before SNI proxies.
+        words = next((said for said in answers if said and not said.startswith(_TLS_ALERT)), b"")
         await _report(link, Service.OTHER if words else Service.MUTE, words)
 
 
