@@ -38,7 +38,7 @@ def permission(case):
     return PERMISSION.format(address=home.address, address_6=home.address_6, host=host, hosted=hosted)
 
 
-def relaywatch(lab, cases, folder, *words):
+def relaywatch(lab, cases, folder, *words, permission=permission):
     """Run a command as the stranger, with leave to ask these servers everything."""
     scope = folder / "scope.toml"
     scope.write_text("\n".join(map(permission, cases)))
