@@ -96,8 +96,9 @@ lab: $(VENV)/dev.stamp $(VENV)/packages.stamp ## Real mail servers in namespaces
 	$(BIN)/python -m tests.interop.lab prove
 
 .PHONY: compare
-compare: $(VENV)/dev.stamp $(VENV)/packages.stamp ## The lab's servers as relaywatch and nmap's smtp-open-relay find them, side by side
+compare: $(VENV)/dev.stamp $(VENV)/packages.stamp ## The lab's servers as relaywatch and its peers (nmap's scripts, HOPM) find them, side by side
 	$(BIN)/python -m tests.interop.compare
+	$(BIN)/python -m tests.interop.compare_proxies
 
 .PHONY: long
 long: $(VENV)/dev.stamp $(VENV)/packages.stamp ## The long proofs
