@@ -83,8 +83,9 @@ def test_at_most_three_connections_and_no_more_words_than_a_page_request_and_a_g
     server = OctetServer(lambda _op: lambda _said: b"")
     play(recognise, PROXY_BRIEF, server)
 
+    nobody = PROXY_BRIEF.mint.random_local_part("page").encode() + b".invalid"
     assert [
-        b"GET / HTTP/1.0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: " + nobody + b"\r\nConnection: close\r\n\r\n",
         b"\x05\x01\x00",
     ] == server.writes
 

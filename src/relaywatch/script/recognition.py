@@ -27,8 +27,6 @@ _READ = 2048
 _SHOWN = 300
 _PAUSE = 1.0
 """Seconds without a word after which we take it that all has been said."""
-_PAGE_REQUEST = b"GET / HTTP/1.0\r\n\r\n"
-"""Of HTTP/1.0, which names no host: a proxy that fetches from the host it is shown would ask itself without end."""
 _INTERPRET_AS_COMMAND = b"\xff"
 """Telnet's IAC (RFC 854)."""
 _TLS_ALERT = b"\x15\x03"
@@ -60,7 +58,7 @@ async def recognise(link: Link, brief: Brief) -> None:
         return
     socks = await _greet_as_socks5(link, brief, answers)
     # A door that talks in the clear is asked for no TLS: most would wait for more of our hello.
-    found = page or socks or await _say_hello(link, brief, answers)
+    found = page or socks or await _say_hello(link, brief)
     if found is None:
         # Only alerts: TLS that won't speak for the target's name, as before SNI proxies.
         words = next((said for said in answers if said and not said.startswith(_TLS_ALERT)), b"")
@@ -82,9 +80,12 @@ def classify_greeting(greeting: bytes, port: int) -> Service:
 
 
 async def _ask_for_page(link: Link, brief: Brief, answers: list[bytes]) -> Service | None:
-    """Ask for its own page, on the connection on which it had nothing to say."""
+    """Ask for a page of its own, on the connection on which it had nothing to say."""
+    # A host that can't exist (RFC 6761 section 6.4): a server that fetches from the host it is shown would ask
+    # itself without end if that were its own, or none.
+    host = f"{brief.mint.random_local_part('page')}.invalid"
     try:
-        await link.send(_PAGE_REQUEST)
+        await link.send(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
     except NetworkError:
         return None
     answer = await _read(link, brief.patience.canary)
@@ -126,7 +127,7 @@ def _is_telling(said: bytes) -> bool:
     return len(said) >= (5 if said.startswith(b"H") else 2)
 
 
-async def _say_hello(link: Link, brief: Brief, _answers: list[bytes]) -> Service | None:
+async def _say_hello(link: Link, brief: Brief) -> Service | None:
     try:
         await link.connect(within=brief.patience.connect)
         session = await link.start_tls(next(iter(brief.target_names), None), alpn=ALPN)
