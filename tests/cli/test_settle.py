@@ -67,7 +67,7 @@ def test_from_a_scan_to_late_mail_and_its_proof(tmp_path):
     assert (Verdict.ACCEPTING, Verdict.OPEN) == (before.verdict, after.verdict)
     assert [(Proof.DELIVERED, before.findings[0].token)] == [(one.proof, one.token) for one in after.findings]
     assert 1 == settled.returncode
-    assert "1 lines are open by mail that came late." in settled.stderr
+    assert "1 lines are open by what came late." in settled.stderr
     assert "Finished. 1 of 1 hosts relay." in settled.stderr
     assert 0o600 == key_file.stat().st_mode & 0o777
 

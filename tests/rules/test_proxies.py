@@ -5,7 +5,7 @@ from ipaddress import ip_address
 
 import pytest
 from hypothesis import given
-from tests.rules.evidence import RELAY, TALKS, TARGET, US, arrival, attempt, planned, refused, seen
+from tests.rules.evidence import NOON, RELAY, TALKS, TARGET, US, arrival, attempt, planned, refused, seen
 
 from relaywatch.model.evidence import ArrivalKind, AttemptStatus, Fact, Weakness
 from relaywatch.model.places import Door, Endpoint, Family, Transport
@@ -134,6 +134,49 @@ def test_what_our_own_way_answers_is_not_the_targets():
     assert (Verdict.INCONCLUSIVE, (Reason.INTERCEPTED,)) == (judgement.verdict, judgement.reasons)
     assert Verdict.OPEN is judged(proxied(TALKS, planned(1), ours, source="")).verdict
     assert Verdict.OPEN is judged(proxied(TALKS, planned(1), ours, source="203.0.113.6")).verdict
+
+
+@pytest.mark.parametrize("source", ["10.0.0.5", ""], ids=["behind NAT", "unknown"])
+def test_nor_what_comes_from_where_our_sink_sees_us(source):
+    seen_from = (ip_address("203.0.113.77"), ip_address("203.0.113.78"))
+    asked = proxied(TALKS, planned(1), reached(80, exit_address="203.0.113.78"), source=source)
+
+    judgement = judged(replace(asked, seen_from=seen_from))
+
+    assert (Verdict.INCONCLUSIVE, (Reason.INTERCEPTED,)) == (judgement.verdict, judgement.reasons)
+    assert Verdict.OPEN is judged(replace(asked, seen_from=seen_from[:1])).verdict
+
+
+@pytest.mark.parametrize("fact", [Fact.REFUSED, Fact.FAILED, Fact.UNANSWERED])
+def test_who_reads_our_words_in_a_log_and_follows_them_proves_nothing(fact):
+    """The attempt took 3 s; whoever fetches the address later, and isn't the target, may be anybody."""
+    asked = replace(proxied(TALKS, planned(1), case(fact, 80)), began=NOON, seconds=3)
+    stranger = Endpoint(ip_address("198.51.100.200"), 4000)
+
+    def judged_with(**more):
+        return judged(asked, arrivals=[arrival("address80", ArrivalKind.HTTP, **more)])
+
+    late = judged_with(after=300, came_from=stranger)
+    assert (Verdict.INCONCLUSIVE, (Reason.REACHED_LATER,)) == (late.verdict, late.reasons)
+    assert Reason.REACHED_LATER in judged_with(after=300, came_from=None).reasons
+    assert Verdict.OPEN is judged_with(after=2, came_from=stranger).verdict
+    assert Verdict.OPEN is judged_with(after=300, came_from=TARGET).verdict
+    both = [arrival("address80", ArrivalKind.HTTP, after=s, came_from=stranger) for s in (2, 300)]
+    assert Verdict.OPEN is judged(asked, arrivals=both).verdict
+
+
+def test_a_yes_that_was_reached_later_from_elsewhere_stays_a_yes():
+    asked = replace(proxied(TALKS, planned(1), case(Fact.ACCEPTED, 80)), began=NOON, seconds=3)
+    stranger = Endpoint(ip_address("198.51.100.200"), 4000)
+    judgement = judged(asked, arrivals=[arrival("address80", ArrivalKind.TCP, after=300, came_from=stranger)])
+
+    assert (Verdict.ACCEPTING, (Reason.NOT_REACHED,)) == (judgement.verdict, judgement.reasons)
+
+
+def test_mail_proves_no_tunnel():
+    asked = proxied(TALKS, planned(1), case(Fact.REFUSED, 80))
+
+    assert Verdict.CLOSED is judged(asked, arrivals=[arrival("address80", ArrivalKind.MAIL)]).verdict
 
 
 def test_on_this_machine_our_own_address_is_the_targets():

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 import pytest
 from tests.sink.canaries import make_canaries
@@ -57,7 +58,8 @@ def test_a_canary_that_answers_is_proven(run, listen):
 
     assert proof.is_proven
     assert (places.addresses, "sink.test", "") == (proof.places.addresses, proof.places.name, proof.detail)
-    assert where.address == proof.endpoint.address == proof.seen_from
+    assert where.address == proof.endpoint.address
+    assert (where.address,) == proof.places.seen_from
 
 
 def test_an_address_counts_by_any_of_its_ports(run):
@@ -71,8 +73,34 @@ def test_an_address_counts_by_any_of_its_ports(run):
 
     proof, places, port = run(scene())
 
-    assert places == proof.places
+    assert replace(places, seen_from=(HERE,)) == proof.places
     assert Endpoint(HERE, port) == proof.endpoint
+
+
+@pytest.mark.parametrize("catches", ["relaywatch", "GET"])
+def test_what_catches_our_connections_gives_itself_away_by_its_address(run, catches):
+    """A transparent proxy at one port, for one protocol: whatever else comes there it lets pass as it is."""
+
+    async def scene():
+        board = Board()
+        async with sink_on(board) as sink:
+            canary = sink.canary_endpoints[0]
+
+            async def pass_on(reader, writer):
+                said = await reader.read(4096)
+                source = "127.0.0.2" if said.startswith(catches.encode()) else str(HERE)
+                there = await asyncio.open_connection(str(HERE), canary.port, local_addr=(source, 0))
+                there[1].write(said)
+                writer.write(await there[0].read(4096))
+                writer.close()
+                there[1].close()
+
+            async with await asyncio.start_server(pass_on, str(HERE), 0) as interceptor:
+                caught = interceptor.sockets[0].getsockname()[1]
+                proof = await prove(CanaryPlaces(addresses=(HERE,), ports=(canary.port, caught)), board)
+                return proof.places.seen_from
+
+    assert (HERE, parse_address("127.0.0.2")) == run(scene())
 
 
 def test_an_address_without_an_answer_is_left_out_and_told(run):

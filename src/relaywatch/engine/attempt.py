@@ -259,6 +259,7 @@ class RunningAttempt:
             began=self._began,
             seconds=self._elapsed(),
             source=self._operations.source,
+            seen_from=self._brief.canaries.seen_from,
         )
 
     def _elapsed(self) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from .places import Door, Endpoint
+from .places import Address, Door, Endpoint
 from .tokens import Token
 
 
@@ -157,6 +157,8 @@ class Attempt:
     seconds: float = 0.0
     source: str = ""
     """Our own address in this attempt, which an administrator may exempt."""
+    seen_from: tuple[Address, ...] = ()
+    """Where we come from in our sink's eyes, with no target in between: behind NAT, say, or a proxy on our way."""
 
 
 class ArrivalKind(StrEnum):

@@ -64,6 +64,8 @@ class Reason(StrEnum):
     """It tries to connect for us, and can't: what it would reach for others isn't known."""
     INTERCEPTED = "intercepted"
     """Our canary was reached from our own address: something on our own way answers in the target's place."""
+    REACHED_LATER = "reached-later"
+    """Our canary was reached after we had asked, and not from the target: whoever read our words can do that."""
     UNRESOLVED = "unresolved"
     """The name has no address."""
     BUG = "bug"

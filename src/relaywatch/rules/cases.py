@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from enum import StrEnum
 
 from relaywatch.model.evidence import Arrival, ArrivalKind, Attempt, Fact, Observation
@@ -30,8 +31,10 @@ _UNDECIDED = {
     Fact.FAILED: Reason.CANT_CONNECT,
     Fact.UNANSWERED: Reason.TIMEOUT,
 }
-_NO_PROOF = frozenset({ArrivalKind.BOUNCE, ArrivalKind.DNS})
-"""A bounce is none; and whoever looks up our canary's name hasn't been led anywhere yet."""
+PROVES_A_TUNNEL = frozenset({ArrivalKind.TCP, ArrivalKind.HTTP, ArrivalKind.UDP})
+"""Whoever looks up our canary's name hasn't been led anywhere yet."""
+_CLOCKS = timedelta(seconds=5)
+"""How far the sink's clock may be from the engine's."""
 _Seen = tuple[Observation, Attempt]
 """An observation, and the attempt in which it was made."""
 
@@ -47,6 +50,9 @@ class CaseState(StrEnum):
     REFUSED = "refused"
     UNDECIDED = "undecided"
     """Neither yes nor no: put off, tried in vain, unanswered, or answered by another than the target."""
+
+
+_NO = frozenset({CaseState.REFUSED, CaseState.VOID, CaseState.UNDECIDED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +108,11 @@ def judge_cases(attempts: Iterable[Attempt], arrivals: Iterable[Arrival]) -> tup
 
 @dataclass(frozen=True, slots=True)
 class _Mail:
-    """What came to our sink: the earliest arrival of each canary, and the reverse-paths that refute."""
+    """What came to our sink: the earliest proof of each canary, and the reverse-paths that refute."""
 
     first: Mapping[str, Arrival]
+    late: frozenset[str]
+    """Canaries that were reached too late, and from elsewhere, to say who did it."""
     refuting: frozenset[str]
 
 
@@ -124,11 +132,37 @@ def _read_arrivals(attempts: Iterable[Attempt], arrivals: Iterable[Arrival]) -> 
         for token, taken in messages.items()
         if sum(map(_is_notification, by_token.get(token, ()))) >= max(taken, 1)
     }
-    proofs = {
-        token: next((arrival for arrival in came if arrival.kind not in _NO_PROOF), None)
-        for token, came in by_token.items()
-    }
-    return _Mail({token: came for token, came in proofs.items() if came}, frozenset(refuting))
+    first: dict[str, Arrival] = {}
+    late: set[str] = set()
+    for attempt in attempts:
+        for seen in attempt.observations:
+            for arrival in by_token.get(seen.token or "", ()):
+                if not _is_of_its_kind(arrival, seen):
+                    continue
+                if _is_anybodys(arrival, seen, attempt):
+                    late.add(arrival.token)
+                else:
+                    first.setdefault(arrival.token, arrival)
+    return _Mail(first, frozenset(late), frozenset(refuting))
+
+
+def _is_of_its_kind(arrival: Arrival, asked: Observation) -> bool:
+    """Whether it came as what was asked for: mail by a relay, a connection or datagram by a proxy."""
+    if asked.destination:
+        return arrival.kind in PROVES_A_TUNNEL
+    return arrival.kind is ArrivalKind.MAIL
+
+
+def _is_anybodys(arrival: Arrival, asked: Observation, attempt: Attempt) -> bool:
+    """Whether it may be of a stranger who read our words, in a log say: of a proxy, and after the attempt.
+
+    From the target's own address it is the target's whenever it comes. Mail takes its time, by whatever way.
+    """
+    if not asked.destination or attempt.began is None:
+        return False
+    if arrival.came_from is not None and arrival.came_from.address == attempt.endpoint.address:
+        return False
+    return arrival.at > attempt.began + timedelta(seconds=attempt.seconds) + _CLOCKS
 
 
 def _is_notification(arrival: Arrival) -> bool:
@@ -142,6 +176,8 @@ def _judge_case(door: Door, probe: str, case: str, seen: list[_Seen], mail: _Mai
     state, reason = _state(best, facts, mail)
     if state is None:
         return None
+    if state in _NO and any(observation.token in mail.late for observation, _ in seen):
+        state, reason = CaseState.UNDECIDED, Reason.REACHED_LATER
     judgement = CaseJudgement(
         door=door,
         probe=probe,
@@ -158,19 +194,17 @@ def _judge_case(door: Door, probe: str, case: str, seen: list[_Seen], mail: _Mai
 
 
 def _is_intercepted(judgement: CaseJudgement, attempt: Attempt) -> bool:
-    """Whether a proxy's canary was reached from our own address, by something on our own way (docs/adr/0013).
+    """Whether a proxy's canary was reached from where we come from, by something on our own way (docs/adr/0013).
 
     On this machine, and where the target is ourselves, that is as it should be.
     """
     target = attempt.endpoint.address
-    if (
-        judgement.state is not CaseState.OPEN
-        or target.is_loopback
-        or not (attempt.source and judgement.exit_address)
-    ):
+    if judgement.state is not CaseState.OPEN or target.is_loopback or not judgement.exit_address:
         return False
-    own = parse_address(attempt.source.partition("%")[0])
-    return own != target and own == parse_address(judgement.exit_address)
+    own = set(attempt.seen_from)
+    if attempt.source:
+        own.add(parse_address(attempt.source.partition("%")[0]))
+    return parse_address(judgement.exit_address) in own - {target}
 
 
 def _rank(observation: Observation, mail: _Mail) -> tuple[int, bool]:

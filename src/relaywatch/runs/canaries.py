@@ -17,7 +17,7 @@ from relaywatch.sink.errors import ListenError, NoCanariesError
 from relaywatch.sink.prove_canaries import prove_canaries
 from relaywatch.sink.server import Sink
 
-from .reach import can_reach
+from .reach import Reach, can_reach, reach_of
 from .settings import LocalSink
 
 HIGH_PORT = 40025
@@ -114,8 +114,17 @@ def facing(
     addresses = tuple(address for address in places.addresses if can_reach(targets, address))
     name = places.name if len(addresses) == len(places.addresses) else None
     return replace(
-        places, addresses=addresses, name=name, second_source=_second_source(targets, second_sources)
+        places,
+        addresses=addresses,
+        name=name,
+        seen_from=places.seen_from if _is_far(targets) else (),
+        second_source=_second_source(targets, second_sources),
     )
+
+
+def _is_far(targets: tuple[Address, ...]) -> bool:
+    """Whether none of them may go out by the same address as we do, as a neighbour behind our NAT does."""
+    return min(map(reach_of, targets)) is Reach.EVERYWHERE
 
 
 def _second_source(targets: tuple[Address, ...], second_sources: Iterable[Address]) -> Address | None:

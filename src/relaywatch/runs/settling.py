@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from relaywatch.model.evidence import Arrival, ArrivalKind
+from relaywatch.model.evidence import Arrival, ArrivalKind, Weakness
 from relaywatch.model.results import DoorLine, FindingLine, ResultLine
 from relaywatch.model.verdicts import Proof, Verdict
+from relaywatch.rules.cases import PROVES_A_TUNNEL
 from relaywatch.rules.judge import ACCEPT_THEN_DROP
 
+IsProof = Callable[[Arrival], bool]
 
-def awaited_tokens(line: ResultLine) -> frozenset[str]:
-    """The canaries whose arrival would turn this line's *accepting* into *open*."""
+
+def awaited(line: ResultLine) -> dict[str, IsProof]:
+    """The canaries whose arrival would turn this line's *accepting* into *open*, and what arrival counts for each."""
     if line.verdict is not Verdict.ACCEPTING:
-        return frozenset()
-    return frozenset(finding.token for finding in line.findings if finding.token)
+        return {}
+    return {finding.token: _proof_for(line) for finding in line.findings if finding.token}
 
 
-def is_proof(arrival: Arrival) -> bool:
-    """Whether it came by relaying: what a bounce brings back proves nothing."""
-    return arrival.kind is not ArrivalKind.BOUNCE
+def _proof_for(line: ResultLine) -> IsProof:
+    """Mail, for a relay; for a proxy what comes from the target itself: anybody can follow our words by now."""
+    if line.weakness is Weakness.OPEN_RELAY:
+        return _is_mail
+    return lambda arrival: (
+        arrival.kind in PROVES_A_TUNNEL
+        and arrival.came_from is not None
+        and str(arrival.came_from.address) == line.target
+    )
+
+
+def _is_mail(arrival: Arrival) -> bool:
+    return arrival.kind is ArrivalKind.MAIL
 
 
 def settle(line: ResultLine, arrivals: Mapping[str, Arrival]) -> ResultLine:
@@ -28,11 +41,13 @@ def settle(line: ResultLine, arrivals: Mapping[str, Arrival]) -> ResultLine:
 
     Only findings can be proven: of a case that was void by a catch-all the line has none.
     """
-    awaited = awaited_tokens(line)
+    counts = awaited(line)
     proven = tuple(
-        _delivered(finding, arrivals[finding.token])
+        _proven(finding, arrivals[finding.token])
         for finding in line.findings
-        if finding.token in awaited and finding.token in arrivals
+        if finding.token in counts
+        and finding.token in arrivals
+        and counts[finding.token](arrivals[finding.token])
     )
     if not proven:
         return line
@@ -46,13 +61,17 @@ def settle(line: ResultLine, arrivals: Mapping[str, Arrival]) -> ResultLine:
     )
 
 
-def _delivered(finding: FindingLine, arrival: Arrival) -> FindingLine:
+def _proven(finding: FindingLine, arrival: Arrival) -> FindingLine:
     exit_address = str(arrival.came_from.address) if arrival.came_from else finding.exit_address
-    return replace(finding, proof=Proof.DELIVERED, exit_address=exit_address)
+    proof = Proof.DELIVERED if arrival.kind is ArrivalKind.MAIL else Proof.CANARY_REACHED
+    return replace(finding, proof=proof, exit_address=exit_address)
 
 
 def _settled_door(door: DoorLine, proven: tuple[FindingLine, ...]) -> DoorLine:
-    here = (door.port, door.transport, door.family)
-    if here not in {(finding.port, finding.transport, finding.family) for finding in proven}:
+    if _place(door) not in map(_place, proven):
         return door
     return replace(door, verdict=Verdict.OPEN, reasons=())
+
+
+def _place(of: DoorLine | FindingLine) -> tuple[object, ...]:
+    return of.port, of.transport, of.family, of.via, of.through

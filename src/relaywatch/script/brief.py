@@ -54,6 +54,8 @@ class CanaryPlaces:
     """A domain whose every label our sink's own DNS server answers, and notes."""
     is_proved: bool = True
     """Whether we could show that they can be reached by that address."""
+    seen_from: tuple[Address, ...] = ()
+    """From which addresses they were reached when we did so ourselves, at any port and by any protocol."""
     second_source: Address | None = None
     """Another address of ours, of the target's family, from which a stranger to a session may speak."""
 

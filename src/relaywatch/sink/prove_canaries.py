@@ -1,15 +1,19 @@
 """The proof of the canaries: we connect to one ourselves, at its public address, and it must answer us.
 
 A run does this first, as it proves the mailbox. Whoever connects here is us; everything is bounded in time.
+So it also shows where we come from in the sink's eyes. What catches our connections on the way (a transparent
+proxy of a network, at port 80 or 443 as a rule) gives itself away by the address from which it reaches us.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from relaywatch.model.canary import MAX_ANSWER, canary_words, read_canary_answer
+from relaywatch.model.canary import CANARY_PATH, MAX_ANSWER, canary_words, read_canary_answer
 from relaywatch.model.evidence import Arrival
 from relaywatch.model.places import Address, Endpoint
 from relaywatch.model.tokens import Token
@@ -18,6 +22,7 @@ from relaywatch.script.brief import CanaryPlaces
 from .prove import AwaitToken
 
 _MOST_PORTS = 8
+_HTTPS = 443
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +34,6 @@ class CanaryProof:
     """Why an address was left out; a stranger's words may stand in it."""
     endpoint: Endpoint | None = None
     """The canary that answered first."""
-    seen_from: Address | None = None
-    """The address of ours from which it was reached."""
 
     @property
     def is_proven(self) -> bool:
@@ -45,6 +48,15 @@ class CanaryPatience:
     connect: float = 5.0
     answer: float = 5.0
     arrive: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What is said to a canary, and how."""
+
+    octets: bytes
+    tls: ssl.SSLContext | None = None
+    server_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +81,7 @@ async def prove_canaries(
     try:
         asked = [_ask_address(places, address, key, token, patience) for address in places.addresses]
         outcomes = await asyncio.gather(*asked)
-        return await _conclude(places, outcomes, arrival, patience)
+        return await _conclude(places, key, token, outcomes, arrival, patience)
     finally:
         arrival.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -78,6 +90,8 @@ async def prove_canaries(
 
 async def _conclude(
     places: CanaryPlaces,
+    key: bytes,
+    token: Token,
     outcomes: list[_Reached | str],
     arrival: asyncio.Future[Arrival],
     patience: CanaryPatience,
@@ -95,11 +109,12 @@ async def _conclude(
         )
     addresses = tuple(outcome.endpoint.address for outcome in reached)
     everywhere = addresses == places.addresses
+    proven = replace(places, addresses=addresses, name=places.name if everywhere else None)
+    others = await _seen_elsewhere(proven, key, token, patience)
     return CanaryProof(
-        places=replace(places, addresses=addresses, name=places.name if everywhere else None),
+        places=replace(proven, seen_from=tuple(sorted({one.seen_from for one in reached} | others, key=str))),
         detail=detail,
         endpoint=first.endpoint,
-        seen_from=first.seen_from,
     )
 
 
@@ -115,7 +130,7 @@ async def _ask_address(
     failures: list[str] = []
     for port in places.ports[:_MOST_PORTS]:
         endpoint = Endpoint(address, port)
-        outcome = await _ask(endpoint, key, token, patience)
+        outcome = await _ask(endpoint, key, token, patience, _Words(canary_words(token) + b"\r\n"))
         if isinstance(outcome, str):
             failures.append(outcome)
             continue
@@ -124,17 +139,52 @@ async def _ask_address(
     return (failures[0] + more) if failures else f"no port of our canaries at {address} is known"
 
 
-async def _ask(endpoint: Endpoint, key: bytes, token: Token, patience: CanaryPatience) -> Address | str:
+async def _seen_elsewhere(
+    places: CanaryPlaces, key: bytes, token: Token, patience: CanaryPatience
+) -> set[Address]:
+    """From where the canaries are reached at each of their ports, by words, HTTP, and TLS where that is usual."""
+    asked = [
+        _ask(Endpoint(address, port), key, token, patience, words)
+        for address in places.addresses
+        for port in places.ports[:_MOST_PORTS]
+        for words in _all_words(Endpoint(address, port), token, places.name)
+    ]
+    return {outcome for outcome in await asyncio.gather(*asked) if not isinstance(outcome, str)}
+
+
+def _all_words(endpoint: Endpoint, token: Token, name: str | None) -> Iterable[_Words]:
+    page = (
+        f"GET {CANARY_PATH}{token} HTTP/1.1\r\nHost: {name or endpoint}\r\nConnection: close\r\n\r\n".encode()
+    )
+    yield _Words(canary_words(token) + b"\r\n")
+    yield _Words(page)
+    if endpoint.port == _HTTPS:
+        yield _Words(page, tls=_unverified(), server_name=name or str(endpoint.address))
+
+
+def _unverified() -> ssl.SSLContext:
+    """Our canary's certificate is its own; its answer proves it."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def _ask(
+    endpoint: Endpoint, key: bytes, token: Token, patience: CanaryPatience, words: _Words
+) -> Address | str:
     try:
         async with asyncio.timeout(patience.connect):
-            reader, writer = await asyncio.open_connection(str(endpoint.address), endpoint.port)
-    except OSError as error:  # TimeoutError is one
+            reader, writer = await asyncio.open_connection(
+                str(endpoint.address), endpoint.port, ssl=words.tls, server_hostname=words.server_name
+            )
+    except OSError as error:  # TimeoutError is one, and SSLError
         why = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
         return f"can't connect to our canary at {endpoint}: {why}"
     heard = bytearray()
     try:
         async with asyncio.timeout(patience.answer):
-            writer.write(canary_words(token) + b"\r\n")
+            writer.write(words.octets)
             while len(heard) < MAX_ANSWER and (octets := await reader.read(MAX_ANSWER)):
                 heard += octets
                 if (seen_from := read_canary_answer(key, token, heard.decode("latin-1"))) is not None:

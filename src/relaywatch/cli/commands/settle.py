@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -18,7 +18,7 @@ from relaywatch.model.errors import UsageError
 from relaywatch.model.evidence import Arrival
 from relaywatch.model.results import ResultLine
 from relaywatch.model.verdicts import Verdict
-from relaywatch.runs.settling import awaited_tokens, is_proof, settle
+from relaywatch.runs.settling import IsProof, awaited, settle
 from relaywatch.sink.client import RemoteSink
 from relaywatch.sink.journal import read_journal
 from relaywatch.sink.keys import read_keys
@@ -58,7 +58,7 @@ def settle_results(
 ) -> None:
     """Rewrite the file at once, and leave with the contract's exit code for what it holds."""
     words, tally = words_of(ctx), Tally()
-    wanted = frozenset(token for line in read_lines(results) for token in awaited_tokens(line))
+    wanted = {token: counts for line in read_lines(results) for token, counts in awaited(line).items()}
     came = asyncio.run(_first_of_each(wanted, _arrivals(sink, sink_key_file, sink_journal)))
     settled = 0
 
@@ -71,7 +71,7 @@ def settle_results(
             yield now
 
     rewrite(output or results, lines())
-    click.echo(words("{count} lines are open by mail that came late.", count=settled), err=True)
+    click.echo(words("{count} lines are open by what came late.", count=settled), err=True)
     if details := summary_details(tally, words):
         click.echo(details, err=True)
     click.echo(summary_line(tally, words), err=True)
@@ -94,10 +94,12 @@ async def _each(arrivals: Iterable[Arrival]) -> AsyncIterator[Arrival]:
         yield arrival
 
 
-async def _first_of_each(wanted: frozenset[str], arrivals: AsyncIterator[Arrival]) -> dict[str, Arrival]:
+async def _first_of_each(
+    wanted: Mapping[str, IsProof], arrivals: AsyncIterator[Arrival]
+) -> dict[str, Arrival]:
     came: dict[str, Arrival] = {}
     async for arrival in arrivals:
-        if arrival.token in wanted and is_proof(arrival):
+        if arrival.token in wanted and wanted[arrival.token](arrival):
             came.setdefault(arrival.token, arrival)
     return came
 

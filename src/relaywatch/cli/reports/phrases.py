@@ -99,6 +99,9 @@ REASONS = MappingProxyType(
         Reason.INTERCEPTED: N_(
             "Our canary was reached from our own address: something on our own way answers in the target’s place."
         ),
+        Reason.REACHED_LATER: N_(
+            "Our canary was reached only later, and not from there: whoever has read our words may have done it."
+        ),
         Reason.UNRESOLVED: N_("The name has no address."),
         Reason.BUG: N_("A fault of ours; please report it with the transcript."),
     }
