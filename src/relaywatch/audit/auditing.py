@@ -1,0 +1,179 @@
+"""The audit of what lies at some paths: every server that is found there, each with its verdict."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+from relaywatch.model.errors import UsageError
+
+from .addresses import NOBODY, AddressSet
+from .catalogue import load_rules
+from .conditions import Way
+from .deciding import verdict_of
+from .findings import AuditFinding, AuditVerdict, Cause, Position, ServerReport, ServiceReport
+from .server import Server, Service, load_servers, recognised
+from .setup import FrontEnd, Setup
+from .text import SourceFile
+from .trees import NotReadError, Tree, open_tree
+from .witness import witness
+
+NOT_EVALUATED = "not-evaluated"
+"""The rule of what nobody knows: a way through that hangs on a gap."""
+_RANK = (
+    AuditVerdict.OPEN,
+    AuditVerdict.OPEN_IF,
+    AuditVerdict.UNKNOWN,
+    AuditVerdict.DOWN,
+    AuditVerdict.CLOSED,
+)
+"""What is worse comes first."""
+_MOST_FINDINGS = 20
+_PEEK = 256 * 1024
+_log = logging.getLogger(__name__)
+
+
+def audit(
+    paths: Iterable[Path | str],
+    *,
+    server: str | None = None,
+    allowed: AddressSet = NOBODY,
+    front_ends: tuple[FrontEnd, ...] = (),
+) -> Iterator[ServerReport]:
+    """Audit every server whose configuration is at these paths, a report each, in their order.
+
+    ``server`` takes every path's files for that one's. ``allowed`` are the owner's own networks.
+
+    :raises UsageError: if a path can't be read, no such server is known, or none is found at a path.
+    """
+    for path in paths:
+        tree = open_tree(Path(path))
+        found = 0
+        for setup, known in setups(tree, server, allowed=allowed, front_ends=front_ends):
+            found += 1
+            yield report(known, setup)
+        if not found:
+            raise UsageError(f"{path}: no configuration of a server that we know; --server names one")
+
+
+def setups(
+    tree: Tree,
+    server: str | None = None,
+    *,
+    allowed: AddressSet = NOBODY,
+    front_ends: tuple[FrontEnd, ...] = (),
+) -> Iterator[tuple[Setup, Server]]:
+    """Every main file in the tree, with the server that it is of.
+
+    :raises UsageError: if no such server is known.
+    """
+    servers = load_servers()
+    if server is not None and server not in servers:
+        raise UsageError(f"no server is called {server!r}; there are: {', '.join(sorted(servers))}")
+    for path in tree.files():
+        for known in _of(tree, path, servers.values(), servers[server] if server else None):
+            setup = Setup(
+                tree=tree, main=path, home=PurePosixPath(known.home), allowed=allowed, front_ends=front_ends
+            )
+            yield setup, known
+
+
+def _of(tree: Tree, path: PurePosixPath, servers: Iterable[Server], named: Server | None) -> Iterable[Server]:
+    def peek() -> SourceFile | None:
+        try:
+            return SourceFile.of(str(path), tree.read(path)[:_PEEK])
+        except (FileNotFoundError, NotReadError):
+            return None
+
+    if named is None:
+        return recognised(servers, path, peek)
+    is_marked = any(path.match(mark.name) for mark in named.marks)
+    is_alone = len(list(islice(tree.files(), 2))) == 1
+    return (named,) if is_marked or is_alone else ()
+
+
+def report(server: Server, setup: Setup) -> ServerReport:
+    """Evaluate one server; a fault of ours is told, and is never *closed*."""
+    try:
+        services = tuple(server.evaluate(setup))
+    except Exception as error:  # noqa: BLE001 -- one file that we trip over mustn't end the others' audit
+        _log.error("the audit of %s went wrong", setup.main, exc_info=error)
+        return ServerReport(
+            server=server.name,
+            verdict=AuditVerdict.UNKNOWN,
+            path=setup.shown(setup.main),
+            gaps=tuple(setup.gaps),
+            error=f"{type(error).__name__}: {error}",
+        )
+    told = [_service_report(service) for service in services]
+    findings = {
+        (finding.rule, finding.file, finding.line, finding.service): finding
+        for service in services
+        for finding in findings_of(service, setup)
+    }
+    return ServerReport(
+        server=server.name,
+        verdict=_worst([service.verdict for service in told], setup),
+        findings=tuple(sorted(findings.values(), key=lambda one: _RANK.index(one.verdict)))[:_MOST_FINDINGS],
+        path=setup.shown(setup.main),
+        services=tuple(told),
+        gaps=tuple(setup.gaps),
+        files=tuple(source.name for source in setup.sources.values()),
+    )
+
+
+def _service_report(service: Service) -> ServiceReport:
+    return ServiceReport(
+        name=service.name,
+        verdict=_verdict(service),
+        weakness=service.weakness,
+        position=service.position,
+    )
+
+
+def _verdict(service: Service) -> AuditVerdict:
+    if service.down is not None:
+        return AuditVerdict.DOWN
+    if service.is_out_of_reach or not service.passing:
+        return AuditVerdict.CLOSED
+    return min(map(verdict_of, service.passing), key=_RANK.index)
+
+
+def _worst(verdicts: list[AuditVerdict], setup: Setup) -> AuditVerdict:
+    """The server's: the worst of its listeners'; with something unread and nothing found, nobody knows."""
+    worst = min(verdicts, key=_RANK.index, default=AuditVerdict.UNKNOWN)
+    return AuditVerdict.UNKNOWN if worst is AuditVerdict.CLOSED and setup.gaps_that_decide() else worst
+
+
+def findings_of(service: Service, setup: Setup) -> Iterator[AuditFinding]:
+    """A finding for each way through, or for what keeps the server down."""
+    if service.down is not None:
+        yield _finding(setup, service, AuditVerdict.DOWN, service.down, Way(causes=(service.down,)))
+    elif not service.is_out_of_reach:
+        for way in service.passing:
+            yield _finding(setup, service, verdict_of(way), _decisive(way), way)
+
+
+def _decisive(way: Way) -> Cause:
+    """The setting to mend: the first that breaks a rule."""
+    broken = (cause for cause in way.causes if cause.rule)
+    return next(broken, way.causes[0] if way.causes else Cause("", rule=NOT_EVALUATED))
+
+
+def _finding(setup: Setup, service: Service, verdict: AuditVerdict, cause: Cause, way: Way) -> AuditFinding:
+    rule = load_rules().get(cause.rule)
+    position = cause.position or Position(setup.shown(setup.main))
+    return AuditFinding(
+        advisory=(rule.advisory if rule else None) or "",
+        rule=cause.rule or NOT_EVALUATED,
+        verdict=verdict,
+        file=position.file,
+        line=position.line,
+        witness="" if verdict is AuditVerdict.DOWN else witness(service.weakness, way.claims),
+        service=service.name,
+        claims=tuple(sorted(way.claims)),
+        causes=way.causes,
+        gaps=tuple(sorted(way.gaps, key=str)),
+    )

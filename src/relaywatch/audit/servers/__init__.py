@@ -1,0 +1,1 @@
+"""One module a server software: how its configuration is found, evaluated and mended."""

@@ -1,0 +1,146 @@
+"""One server's configuration as its evaluation sees it: files by the names that the configuration uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+
+from .addresses import AddressSet
+from .findings import Gap, GapKind, Position
+from .text import SourceFile
+from .trees import NotReadError, Tree
+
+_MOST_LINE = 1024 * 1024
+_TEXT_CONTROLS = frozenset(b"\t\n\r\f\v\x1b")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontEnd:
+    """Something in front of the server through which strangers come with its address."""
+
+    addresses: AddressSet
+    name: str
+    position: Position | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Setup:
+    """The main file, the tree round it, and what the owner says; notes what is read and what isn't.
+
+    ``home`` is the folder in which the server usually has its main file: what the configuration names below it
+    is looked for beside the main file, so that a copied ``/etc/postfix`` is as good as the place itself.
+    """
+
+    tree: Tree
+    main: PurePosixPath
+    home: PurePosixPath
+    allowed: AddressSet = field(default_factory=AddressSet)
+    """Whoever comes from there is the owner's, and no stranger."""
+    front_ends: tuple[FrontEnd, ...] = ()
+    gaps: dict[Gap, None] = field(default_factory=dict)
+    """In the order in which they were met."""
+    harmless: set[Gap] = field(default_factory=set)
+    """Those that can't decide anything."""
+    sources: dict[PurePosixPath, SourceFile] = field(default_factory=dict)
+
+    def read_main(self) -> SourceFile | None:
+        """The main file; nothing, and a gap, if it can't be read."""
+        return self._read(self.main, str(self.main), None)
+
+    def read(self, name: str, position: Position | None = None) -> SourceFile | None:
+        """A file by the name that the configuration gives it; nothing, and a gap, if it can't be read.
+
+        Relative names are the main file's neighbours. ``position`` is where it is named.
+        """
+        for path in self.places(name):
+            try:
+                self.tree.read(path)
+            except FileNotFoundError:
+                continue
+            except NotReadError:
+                pass
+            return self._read(path, name, position)
+        self.note(Gap(GapKind.MISSING, name, position))
+        return None
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file; no gap if there is none."""
+        return any(self._is_there(path) for path in self.places(name))
+
+    def glob(self, pattern: str) -> list[str]:
+        """The names of the files that an include with ``*`` or ``?`` in its last part means, sorted; none is no gap."""
+        found: dict[str, None] = {}
+        for place in self.places(pattern):
+            for path in self.tree.folder(place.parent):
+                if fnmatchcase(path.name, place.name):
+                    found.setdefault(str(path))
+        return sorted(found)
+
+    def note(self, gap: Gap) -> Gap:
+        """Keep a gap in mind; it is returned, for the condition that it makes unknown."""
+        self.gaps.setdefault(gap)
+        return gap
+
+    def gaps_that_decide(self) -> tuple[Gap, ...]:
+        """The gaps without those that the evaluation has set aside."""
+        return tuple(gap for gap in self.gaps if gap not in self.harmless)
+
+    def set_aside(self, gap: Gap) -> None:
+        """Keep a gap in mind that can't decide anything: a directive that has nothing to do with relaying."""
+        self.harmless.add(self.note(gap))
+
+    def places(self, name: str) -> tuple[PurePosixPath, ...]:
+        """Where a file of that name may be, likeliest first."""
+        named = PurePosixPath(name)
+        if not named.is_absolute():
+            return (self.main.parent / named,)
+        if named.is_relative_to(self.home):
+            return (self.main.parent / named.relative_to(self.home), named)
+        beside = self._moved(named)
+        return (named, beside) if beside is not None else (named,)
+
+    def shown(self, path: PurePosixPath) -> str:
+        """The path as reports give it."""
+        return f"{self.tree.label.rstrip('/')}{path}"
+
+    def _moved(self, named: PurePosixPath) -> PurePosixPath | None:
+        """Where a path outside the home is in a copy of a whole system: as far from its root as the home is."""
+        home, here = str(self.home), str(self.main.parent)
+        return PurePosixPath(here.removesuffix(home) + str(named)) if here.endswith(home) else None
+
+    def _is_there(self, path: PurePosixPath) -> bool:
+        try:
+            self.tree.read(path)
+        except FileNotFoundError:
+            return False
+        except NotReadError:
+            pass
+        return True
+
+    def _read(self, path: PurePosixPath, name: str, position: Position | None) -> SourceFile | None:
+        if path in self.sources:
+            return self.sources[path]
+        try:
+            octets = self.tree.read(path)
+        except FileNotFoundError:
+            self.note(Gap(GapKind.MISSING, name, position))
+            return None
+        except NotReadError as error:
+            self.note(Gap(GapKind.UNREADABLE, f"{name}: {error}", position))
+            return None
+        if _is_binary(octets):
+            self.note(Gap(GapKind.BINARY, name, position))
+            return None
+        source = SourceFile.of(self.shown(path), octets)
+        too_long = next((n for n, line in enumerate(source.lines, 1) if len(line) > _MOST_LINE), None)
+        if too_long is not None:
+            self.note(Gap(GapKind.TOO_LONG, name, source.at(too_long)))
+            return None
+        self.sources[path] = source
+        return source
+
+
+def _is_binary(octets: bytes) -> bool:
+    head = octets[:65536]
+    return any(octet < 32 and octet not in _TEXT_CONTROLS for octet in head)

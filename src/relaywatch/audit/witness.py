@@ -1,0 +1,45 @@
+"""The shortest dialogue that shows a way through, as protocol text: the same in every language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from relaywatch.model.evidence import Weakness
+
+from .claims import Claim, ClaimKind
+
+STRANGER = "198.51.100.7"
+OUTSIDE_MAILBOX = "someone@elsewhere.example"
+OUTSIDE_HOST = "elsewhere.example"
+
+
+def witness(weakness: Weakness, claims: Iterable[Claim]) -> str:
+    """What the stranger says; what he must not claim is left out, since any other value will do."""
+    said = {claim.kind: claim.value for claim in sorted(claims) if not claim.negated}
+    how = [_HOW[kind].format(value) for kind, value in said.items() if kind in _HOW]
+    if weakness is Weakness.OPEN_PROXY:
+        asked = said.get(ClaimKind.DESTINATION, f"{OUTSIDE_HOST}:443")
+        return "; ".join([*_from(said), *how, f"destination {asked}"])
+    dialogue = [
+        *([f"EHLO {said[ClaimKind.HELO]}"] if ClaimKind.HELO in said else []),
+        f"MAIL FROM:<{said.get(ClaimKind.REVERSE_PATH, 'anybody@anywhere.example')}>",
+        f"RCPT TO:<{said.get(ClaimKind.FORWARD_PATH, OUTSIDE_MAILBOX)}>",
+    ]
+    return "; ".join([*_from(said), *how, *dialogue])
+
+
+def _from(said: dict[ClaimKind, str]) -> list[str]:
+    if ClaimKind.CLIENT_ADDRESS in said:
+        return [f"from {said[ClaimKind.CLIENT_ADDRESS]}"]
+    return [] if ClaimKind.FRONT_END in said else [f"from {STRANGER}"]
+
+
+_HOW = {
+    ClaimKind.FRONT_END: "through {}",
+    ClaimKind.CLIENT_NAME: "PTR {}",
+    ClaimKind.PROXY_HEADER: "PROXY {}",
+    ClaimKind.XCLIENT: "XCLIENT {}",
+    ClaimKind.FIELD: "{}",
+    ClaimKind.CERTIFICATE: "TLS client certificate {}",
+    ClaimKind.DNS: "DNS {}",
+}
