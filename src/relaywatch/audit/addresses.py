@@ -5,30 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_network, summarize_address_range
-from typing import TypeAlias
+from ipaddress import IPv4Address, IPv6Address, summarize_address_range
 
 from relaywatch.model.places import Address
 from relaywatch.targets.reserved import Network
 
 from .claims import Claim, ClaimKind
-from .conditions import ALWAYS, Condition, any_of, claimed
+from .conditions import ALWAYS, NEVER, Condition, claimed
+from .intervals import Pieces, common, count, holds, merged, pieces_of, without
+from .origins import PUBLIC_4, PUBLIC_6
 
-_Piece: TypeAlias = tuple[int, int]
-_BITS = {4: 32, 6: 128}
 _CLASSES = {4: IPv4Address, 6: IPv6Address}
-_PUBLIC_6 = IPv6Network("2000::/3")
 _WIDE = {4: 1 << (32 - 16), 6: 1 << (128 - 29)}
 """Public addresses beyond which a network is no single owner's: a /16, and the /29 that a registry gives."""
-_NEARLY_ALL = 0.5
 
 
 @dataclass(frozen=True)
 class AddressSet:
     """Addresses of both families; empty by default."""
 
-    pieces_4: tuple[_Piece, ...] = ()
-    pieces_6: tuple[_Piece, ...] = ()
+    pieces_4: Pieces = ()
+    pieces_6: Pieces = ()
 
     @classmethod
     def of(cls, networks: Iterable[Network | str]) -> AddressSet:
@@ -36,15 +33,7 @@ class AddressSet:
 
         :raises ValueError: if one is no network.
         """
-        read = [ip_network(network, strict=False) for network in networks]
-        return cls(
-            *(
-                _merged(
-                    (int(n.network_address), int(n.broadcast_address)) for n in read if n.version == version
-                )
-                for version in (4, 6)
-            )
-        )
+        return cls(*pieces_of(networks))
 
     @classmethod
     def span(cls, first: Address, last: Address) -> AddressSet:
@@ -59,34 +48,41 @@ class AddressSet:
 
     def __or__(self, other: AddressSet) -> AddressSet:
         return AddressSet(
-            _merged((*self.pieces_4, *other.pieces_4)), _merged((*self.pieces_6, *other.pieces_6))
+            merged((*self.pieces_4, *other.pieces_4)), merged((*self.pieces_6, *other.pieces_6))
         )
 
     def __sub__(self, other: AddressSet) -> AddressSet:
-        return AddressSet(_without(self.pieces_4, other.pieces_4), _without(self.pieces_6, other.pieces_6))
+        return AddressSet(without(self.pieces_4, other.pieces_4), without(self.pieces_6, other.pieces_6))
 
     def __and__(self, other: AddressSet) -> AddressSet:
-        return self - (self - other)
+        return AddressSet(common(self.pieces_4, other.pieces_4), common(self.pieces_6, other.pieces_6))
 
     def __contains__(self, address: Address) -> bool:
-        pieces = self.pieces_4 if address.version == 4 else self.pieces_6
-        return any(first <= int(address) <= last for first, last in pieces)
+        return holds(self.pieces(address.version), int(address))
 
     def __bool__(self) -> bool:
         return bool(self.pieces_4 or self.pieces_6)
 
+    def pieces(self, version: int) -> Pieces:
+        """One family's, as intervals of numbers."""
+        return self.pieces_4 if version == 4 else self.pieces_6
+
+    def only(self, version: int) -> AddressSet:
+        """Those of one family."""
+        return AddressSet(pieces_4=self.pieces_4) if version == 4 else AddressSet(pieces_6=self.pieces_6)
+
     def networks(self, version: int) -> tuple[Network, ...]:
         """The networks that make up this family's part, fewest possible."""
-        pieces, kind = (self.pieces_4 if version == 4 else self.pieces_6), _CLASSES[version]
+        kind = _CLASSES[version]
         return tuple(
             network
-            for first, last in pieces
+            for first, last in self.pieces(version)
             for network in summarize_address_range(kind(first), kind(last))  # type: ignore[call-overload]
         )
 
     def size(self, version: int) -> int:
         """How many addresses of the family there are in it."""
-        return sum(last - first + 1 for first, last in (self.pieces_4 if version == 4 else self.pieces_6))
+        return count(self.pieces(version))
 
     @cached_property
     def public(self) -> AddressSet:
@@ -94,57 +90,41 @@ class AddressSet:
         return self & PUBLIC
 
     def has_strangers(self, version: int, allowed: AddressSet) -> Condition:
-        """Whether a stranger of this family is in it: surely, if he comes from a wide network in it, or never.
+        """Whether a stranger of this family, who comes straight, is in it: whoever he is, from some networks, or never.
 
-        What the owner allows, and what may well be the owner's own, is no stranger's.
+        What the owner allows, and what is narrow enough to be the owner's own, is no stranger's. Claims of one
+        family say nothing of the other: evaluate a list of rules for each family by itself. `Setup.strangers`
+        asks the same of those too who come through something in front.
         """
-        strangers = self.public - allowed
-        if strangers.size(version) >= _NEARLY_ALL * PUBLIC.size(version):
-            return ALWAYS
-        wide = [
-            AddressSet.of([network])
-            for network in strangers.networks(version)
-            if network.num_addresses >= _WIDE[version]
-        ]
-        return any_of(claimed(Claim(ClaimKind.CLIENT_ADDRESS, str(one.networks(version)[0]))) for one in wide)
+        inside = (self & PUBLIC) - allowed
+        if all(last - first + 1 < _WIDE[version] for first, last in inside.pieces(version)):
+            return NEVER
+        outside = PUBLIC - self - allowed
+        within = _stated(self, inside, version)
+        elsewhere = _stated(AddressSet.everything() - self, outside, version)
+        if not within or not elsewhere:
+            return ALWAYS if within else NEVER
+        if inside.size(version) >= outside.size(version):
+            return ~claimed(Claim(ClaimKind.CLIENT_ADDRESS, elsewhere))
+        return claimed(Claim(ClaimKind.CLIENT_ADDRESS, within))
 
 
-def _merged(pieces: Iterable[_Piece]) -> tuple[_Piece, ...]:
-    merged: list[_Piece] = []
-    for first, last in sorted(pieces):
-        if merged and first <= merged[-1][1] + 1:
-            merged[-1] = merged[-1][0], max(last, merged[-1][1])
-        else:
-            merged.append((first, last))
-    return tuple(merged)
+def _stated(addresses: AddressSet, strangers: AddressSet, version: int) -> str:
+    """Those of its networks that have wide ones of strangers in them, as a claim states them: any of these."""
+    wide = merged(
+        (int(network.network_address), int(network.broadcast_address))
+        for network in strangers.networks(version)
+        if network.num_addresses >= _WIDE[version]
+    )
+    return ", ".join(str(network) for network in addresses.networks(version) if _overlaps(network, wide))
 
 
-def _without(pieces: tuple[_Piece, ...], others: tuple[_Piece, ...]) -> tuple[_Piece, ...]:
-    left = list(pieces)
-    for out_first, out_last in others:
-        left = [
-            part
-            for first, last in left
-            for part in ((first, min(last, out_first - 1)), (max(first, out_last + 1), last))
-            if part[0] <= part[1]
-        ]
-    return tuple(left)
+def _overlaps(network: Network, pieces: Pieces) -> bool:
+    return bool(common(((int(network.network_address), int(network.broadcast_address)),), pieces))
 
 
-NOBODYS = AddressSet.of(
-    [
-        "0.0.0.0/8",
-        "10.0.0.0/8",
-        "100.64.0.0/10",
-        "127.0.0.0/8",
-        "169.254.0.0/16",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "224.0.0.0/3",
-    ]
-)
-"""IPv4 that no stranger comes from, unless something in front hides him."""
-PUBLIC = AddressSet.of(["0.0.0.0/0", _PUBLIC_6]) - NOBODYS
+PUBLIC = AddressSet(PUBLIC_4, PUBLIC_6)
+"""Addresses that may be anybody's on the Internet."""
 PRIVATE = AddressSet.of(["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"])
 LOOPBACK = AddressSet.of(["127.0.0.0/8", "::1/128"])
 NOBODY = AddressSet()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
@@ -107,21 +108,26 @@ def report(server: Server, setup: Setup) -> ServerReport:
             gaps=tuple(setup.gaps),
             error=f"{type(error).__name__}: {error}",
         )
+    if any(front.reaches_loopback for front in setup.front_ends):
+        services = tuple(replace(service, is_out_of_reach=False) for service in services)
     told = [_service_report(service) for service in services]
-    findings = {
-        (finding.rule, finding.file, finding.line, finding.service): finding
-        for service in services
-        for finding in findings_of(service, setup)
-    }
+    findings: dict[tuple[str, str, int, str], AuditFinding] = {}
+    for finding in (one for service in services for one in findings_of(service, setup)):
+        key = finding.rule, finding.file, finding.line, finding.service
+        findings[key] = min(findings.get(key, finding), finding, key=_by_rank)
     return ServerReport(
         server=server.name,
         verdict=_worst([service.verdict for service in told], setup),
-        findings=tuple(sorted(findings.values(), key=lambda one: _RANK.index(one.verdict)))[:_MOST_FINDINGS],
+        findings=tuple(sorted(findings.values(), key=_by_rank))[:_MOST_FINDINGS],
         path=setup.shown(setup.main),
         services=tuple(told),
         gaps=tuple(setup.gaps),
         files=tuple(source.name for source in setup.sources.values()),
     )
+
+
+def _by_rank(finding: AuditFinding) -> int:
+    return _RANK.index(finding.verdict)
 
 
 def _service_report(service: Service) -> ServiceReport:

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 
-from .claims import Claim
+from .claims import Claim, ClaimKind
 from .findings import Cause, Gap, GapKind
+from .origins import is_anybodys
 
 _MOST_WAYS = 64
 
@@ -27,8 +28,13 @@ class Way:
 
     @property
     def is_consistent(self) -> bool:
-        """Whether no claim contradicts another."""
-        return not any(claim.opposite() in self.claims for claim in self.claims if claim.negated)
+        """Whether no claim contradicts another: its opposite, an address elsewhere, or another front end."""
+        if any(claim.opposite() in self.claims for claim in self.claims if claim.negated):
+            return False
+        if sum(claim.kind is ClaimKind.FRONT_END and not claim.negated for claim in self.claims) > 1:
+            return False
+        origins = [claim for claim in self.claims if claim.kind is ClaimKind.CLIENT_ADDRESS]
+        return not origins or is_anybodys(origins)
 
     @property
     def is_free(self) -> bool:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from .conditions import Condition, Way, joined, shortest
 from .findings import AuditVerdict, Cause
 
 Answer = TypeVar("Answer")
+_MOST_KEPT = 256
+_MOST_DENIED = 200
+"""A list of a million names must not grow into a million claims, each in a million ways."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +31,26 @@ def first_match(
     found: dict[Answer, list[Way]] = {}
     left: tuple[Way, ...] = (Way(),)
     for rule in rules:
-        ways = joined(left, rule.condition.true)
-        found.setdefault(rule.answer, []).extend(way.because(*rule.causes) for way in ways)
-        left = joined(left, rule.condition.false)
+        if not rule.condition.true and Way() in rule.condition.false:
+            continue
+        ways = found.setdefault(rule.answer, [])
+        ways.extend(way.because(*rule.causes) for way in joined(left, rule.condition.true))
+        if len(ways) > _MOST_KEPT:
+            ways[:] = shortest(ways)
+        left = tuple(map(_less, joined(left, rule.condition.false)))
         if not left:
             break
     found.setdefault(default, []).extend(way.because(*causes) for way in left)
     return {answer: shortest(ways) for answer, ways in found.items() if ways}
+
+
+def _less(way: Way) -> Way:
+    """The way with a bounded number of claims that aren't made: it is no harder to go without the others."""
+    denied = [claim for claim in way.claims if claim.negated]
+    if len(denied) <= _MOST_DENIED:
+        return way
+    dropped = frozenset(sorted(denied)[_MOST_DENIED:])
+    return replace(way, claims=way.claims - dropped)
 
 
 def last_match(

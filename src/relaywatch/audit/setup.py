@@ -7,6 +7,8 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from .addresses import AddressSet
+from .claims import Claim, ClaimKind
+from .conditions import Condition, claimed, shortest
 from .findings import Gap, GapKind, Position
 from .text import SourceFile
 from .trees import NotReadError, Tree
@@ -20,8 +22,11 @@ class FrontEnd:
     """Something in front of the server through which strangers come with its address."""
 
     addresses: AddressSet
+    """The address that the server sees: where it is one of several, all of these."""
     name: str
     position: Position | None = None
+    reaches_loopback: bool = False
+    """Whether it is on the same machine, so that it leads to listeners on loopback too."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,6 +94,26 @@ class Setup:
     def set_aside(self, gap: Gap) -> None:
         """Keep a gap in mind that can't decide anything: a directive that has nothing to do with relaying."""
         self.harmless.add(self.note(gap))
+
+    def strangers(self, addresses: AddressSet, version: int) -> Condition:
+        """Whether a stranger of this family is seen as one of these addresses: every trusted list asks this.
+
+        Straight from his own, or by that of something in front through which he comes (``front_ends``). Evaluate
+        a list of rules for each family by itself.
+        """
+        straight = addresses.has_strangers(version, self.allowed)
+        for front in self.front_ends:
+            here = front.addresses.only(version)
+            if not here:
+                continue
+            through = claimed(Claim(ClaimKind.FRONT_END, front.name))
+            if not here & addresses:
+                straight &= ~through
+            elif here - addresses:  # it may be one of those that are in it, or one of the others
+                straight = Condition((straight | through).true, shortest((*straight.false, *through.true)))
+            else:
+                straight |= through
+        return straight
 
     def places(self, name: str) -> tuple[PurePosixPath, ...]:
         """Where a file of that name may be, likeliest first."""

@@ -151,7 +151,7 @@ def _fits(rule: _Directive, version: int, setup: Setup) -> Condition:
     except ValueError:
         name = rule.value.lower()
         return NEVER if name == "localhost" else claimed(Claim(ClaimKind.CLIENT_NAME, name))
-    return addresses.has_strangers(version, setup.allowed)
+    return setup.strangers(addresses, version)
 
 
 def _destinations(said: list[_Directive], setup: Setup) -> Way:
