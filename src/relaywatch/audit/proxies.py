@@ -1,0 +1,59 @@
+"""What the proxies' servers have in common: whom a listener is there for, and what a mend puts in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+from pathlib import PurePosixPath
+
+from .addresses import LOOPBACK
+from .claims import Claim, ClaimKind
+from .conditions import Condition, Way
+from .setup import Setup
+from .witness import OUTSIDE_HOST
+
+AS_HE_LIKES = Condition((Way(),), (Way(),))
+"""True or false as the stranger likes: the hour at which he comes, say."""
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches a listener that is bound to it: an address, ``localhost``, a local socket."""
+    named = address.strip().strip("[]").lower()
+    if named.startswith(("/", "unix:", "abns@")):
+        return True
+    try:
+        return ip_address(named.split("%")[0]) in LOOPBACK
+    except ValueError:
+        return named in {"localhost", "localhost.localdomain", "ip6-localhost"}
+
+
+def host_and_port(text: str) -> tuple[str, str]:
+    """``host:port``, ``[host]:port``, ``:port`` or a host alone; what is missing is empty."""
+    host, colon, port = text.rpartition(":")
+    if not colon or "]" in port or (":" in host and not host.startswith("[")):
+        return text.strip("[]"), ""
+    return host.strip("[]"), port
+
+
+def to(destination: str = f"{OUTSIDE_HOST}:25") -> Way:
+    """A way to this destination."""
+    return Way(frozenset({Claim(ClaimKind.DESTINATION, destination)}))
+
+
+def first_of_each(ways: Iterable[Way]) -> tuple[Way, ...]:
+    """The ways without those that differ from an earlier one in their destination only."""
+    kept: dict[object, Way] = {}
+    for way in ways:
+        asked = frozenset(claim for claim in way.claims if claim.kind is not ClaimKind.DESTINATION)
+        kept.setdefault((asked, way.gaps, way.causes), way)
+    return tuple(kept.values())
+
+
+def own_networks(setup: Setup) -> tuple[str, ...]:
+    """The networks that the owner wants let through."""
+    return tuple(str(network) for version in (4, 6) for network in setup.allowed.networks(version))
+
+
+def path_of(setup: Setup, file: str) -> PurePosixPath | None:
+    """The path of a file that a report names."""
+    return next((path for path, source in setup.sources.items() if source.name == file), None)

@@ -1,0 +1,116 @@
+"""What a stranger asks of Squid, and how: through which listener, by which method, to which port."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from relaywatch.audit.findings import Position
+from relaywatch.audit.proxies import host_and_port
+from relaywatch.audit.witness import OUTSIDE_HOST
+from relaywatch.model.places import Address, parse_address
+
+from .reading import Directive
+
+_FIRST_PORTS = (25, 443, 80, 587, 465)
+"""Mail's first: what is worst is shown."""
+_MOST_PORTS = 40
+
+
+class Mode(Enum):
+    """How an ``http_port`` takes what it is asked."""
+
+    FORWARD = "forward"
+    ACCELERATOR = "accelerator"
+    INTERCEPTION = "interception"
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An ``http_port``, ``https_port`` or ``ftp_port`` line."""
+
+    directive: Directive
+    address: Address | None
+    host: str
+    port: int
+    mode: Mode
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What stands behind the port."""
+        return self.directive.words[1:]
+
+    @property
+    def position(self) -> Position:
+        """Where it stands."""
+        return self.directive.position
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request, and as whom the acls see its client: as a stranger of a family, or as the address that he forged."""
+
+    listener: Listener
+    method: str
+    port: int
+    version: int
+    scheme: str = "HTTP"
+    seen_as: Address | None = None
+    host: str = OUTSIDE_HOST
+
+    @property
+    def url(self) -> str:
+        """As ``url_regex`` sees it."""
+        if self.method == "CONNECT":
+            return f"{self.host}:{self.port}"
+        return f"{self.scheme.lower()}://{self.host}:{self.port}/"
+
+    @property
+    def shown(self) -> str:
+        """The destination in a witness."""
+        return f"{self.host}:{self.port} by {self.method}"
+
+
+def listeners(said: Iterable[Directive]) -> Iterator[Listener]:
+    """Every listener for clients."""
+    for directive in said:
+        if directive.name not in {"http_port", "https_port", "ftp_port"} or not directive.words:
+            continue
+        host, port = host_and_port(directive.words[0])
+        if not port:
+            host, port = "", host
+        options = {word.partition("=")[0] for word in directive.words[1:]}
+        mode = Mode.FORWARD
+        if options & {"accel", "accelerator", "vhost", "defaultsite", "vport"}:
+            mode = Mode.ACCELERATOR
+        elif options & {"intercept", "transparent", "tproxy"}:
+            mode = Mode.INTERCEPTION
+        yield Listener(directive, _address(host), host, int(port) if port.isdigit() else 0, mode)
+
+
+def _address(host: str) -> Address | None:
+    try:
+        return parse_address(host)
+    except ValueError:
+        return None
+
+
+def ports_to_ask_for(said: Iterable[Directive]) -> tuple[int, ...]:
+    """Those that every list of ports tells apart: mail's and the web's, and the ends of what acls name."""
+    ports = dict.fromkeys(_FIRST_PORTS)
+    for directive in said:
+        if directive.name == "acl" and directive.words[1:2] == ("port",):
+            for word in directive.words[2:]:
+                ends = [int(end) for end in word.split("-") if end.isdigit()]
+                ports.update(dict.fromkeys(port for end in ends for port in (end, end + 1)))
+    return tuple(port for port in (*list(ports)[:_MOST_PORTS], 40025) if 0 < port < 65536)
+
+
+def methods_to_ask_by(said: Iterable[Directive]) -> tuple[str, ...]:
+    """CONNECT and GET, and what an acl sets apart."""
+    methods = dict.fromkeys(("CONNECT", "GET"))
+    for directive in said:
+        if directive.name == "acl" and directive.words[1:2] == ("method",):
+            methods.update(dict.fromkeys(word.upper() for word in directive.words[2:]))
+    return tuple(methods)[:8]
