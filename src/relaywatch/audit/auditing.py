@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 
 from relaywatch.model.errors import UsageError
@@ -73,15 +73,18 @@ def setups(
     servers = load_servers()
     if server is not None and server not in servers:
         raise UsageError(f"no server is called {server!r}; there are: {', '.join(sorted(servers))}")
-    for path in tree.files():
-        for known in _of(tree, path, servers.values(), servers[server] if server else None):
+    named = servers[server] if server is not None else None
+    files = tree.files()
+    ahead = list(islice(files, 2))
+    for path in chain(ahead, files):
+        for known in _of(tree, path, named, is_alone=len(ahead) == 1):
             setup = Setup(
                 tree=tree, main=path, home=PurePosixPath(known.home), allowed=allowed, front_ends=front_ends
             )
             yield setup, known
 
 
-def _of(tree: Tree, path: PurePosixPath, servers: Iterable[Server], named: Server | None) -> Iterable[Server]:
+def _of(tree: Tree, path: PurePosixPath, named: Server | None, *, is_alone: bool) -> Iterable[Server]:
     def peek() -> SourceFile | None:
         try:
             return SourceFile.of(str(path), tree.read(path)[:_PEEK])
@@ -89,10 +92,8 @@ def _of(tree: Tree, path: PurePosixPath, servers: Iterable[Server], named: Serve
             return None
 
     if named is None:
-        return recognised(servers, path, peek)
-    is_marked = any(path.match(mark.name) for mark in named.marks)
-    is_alone = len(list(islice(tree.files(), 2))) == 1
-    return (named,) if is_marked or is_alone else ()
+        return recognised(load_servers().values(), path, peek)
+    return (named,) if is_alone or any(mark.fits(path) for mark in named.marks) else ()
 
 
 def report(server: Server, setup: Setup) -> ServerReport:

@@ -1,34 +1,26 @@
 """Mending: the smallest edits that close what was found, tried on a copy and evaluated again before they are told.
 
-Nothing is written here but by `write`, which keeps a backup and puts everything back if the server's own check
-says no.
+Nothing is written here; `relaywatch.audit.writing` does that.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from difflib import unified_diff
-from pathlib import Path, PurePosixPath
-
-from relaywatch.model.errors import UsageError
+from pathlib import PurePosixPath
+from typing import TypeAlias
 
 from .auditing import report
 from .findings import AuditFinding, AuditVerdict, GapKind, ServerReport
 from .server import Edit, Server
 from .setup import Setup
 from .text import SourceFile
-from .trees import FolderTree, TextTree
+from .trees import TextTree
 
 _MENDABLE = frozenset({AuditVerdict.OPEN, AuditVerdict.OPEN_IF, AuditVerdict.DOWN})
-_NOT_PARSED = frozenset({GapKind.SYNTAX, GapKind.BINARY, GapKind.TOO_LONG, GapKind.UNREADABLE})
 _MOST_EDITS = 50
-_CHECK_SECONDS = 60
+_Key: TypeAlias = tuple[str, str, int, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,138 +47,122 @@ def mended(server: Server, setup: Setup) -> Mended:
     An edit that doesn't make its finding go away is taken back. A file that couldn't be parsed wholly is left alone.
     """
     texts: dict[PurePosixPath, SourceFile] = {}
-    given_up: set[tuple[str, str, int, str]] = set()
-    now = _fresh(setup, texts)
+    given_up: set[_Key] = set()
+    now = setup.afresh()
     told = report(server, now)
+    before = dict(now.sources)
     for _ in range(_MOST_EDITS):
         finding = next(
             (one for one in told.findings if one.verdict in _MENDABLE and _key(one) not in given_up), None
         )
         if finding is None:
             break
-        tried = _edited(now, tuple(server.mend(now, finding)), texts)
-        then = _fresh(setup, tried) if tried is not None else now
-        outcome = report(server, then) if tried is not None else told
-        if tried is None or _key(finding) in map(_key, outcome.findings) or outcome.error:
+        edits = _sorted(server.mend(now, finding))
+        tried = _edited(now, edits, texts)
+        if tried is None:
             given_up.add(_key(finding))
             continue
+        then = setup.afresh(
+            TextTree({str(path): source.octets for path, source in tried.items()}, setup.tree)
+        )
+        outcome = report(server, then)
+        if _is_worse(outcome, told) or _is_there(finding, edits, now, outcome):
+            given_up.add(_key(finding))
+            continue
+        given_up = {_moved(key, edits, now) for key in given_up}
         texts, now, told = tried, then, outcome
-    first = _fresh(setup, {})
-    report(server, first)
-    before = {path: first.sources[path] for path in texts}
     left = tuple(finding for finding in told.findings if finding.verdict is not AuditVerdict.CLOSED)
-    return Mended(report=told, before=before, after=texts, left=left)
+    return Mended(report=told, before={path: before[path] for path in texts}, after=texts, left=left)
 
 
-def write(outcome: Mended, setup: Setup, server: Server, now: datetime) -> tuple[Path, ...]:
-    """Put the mended files in place, each beside a backup; the backups' paths.
-
-    The server's own syntax check decides: if it says no, everything is put back.
-
-    :raises UsageError: if the files aren't in a folder, can't be written, or the check fails.
-    """
-    if not isinstance(setup.tree, FolderTree):
-        raise UsageError(f"{setup.tree.label}: only files in a folder can be written")
-    places = {path: setup.tree.place(path) for path in outcome.after}
-    backups: dict[Path, Path] = {}
-    try:
-        for path, place in places.items():
-            backups[place] = _backed_up(place, now)
-            _replace(place, outcome.after[path])
-        complaint = _checked(server, setup.tree.place(setup.main))
-    except OSError as error:
-        _put_back(backups)
-        raise UsageError(
-            f"{error.filename or setup.main}: {error.strerror}; everything is as it was"
-        ) from error
-    if complaint:
-        _put_back(backups)
-        raise UsageError(f"{' '.join(server.check)} says: {complaint}; everything is as it was")
-    return tuple(backups.values())
+def _sorted(edits: Iterable[Edit]) -> tuple[Edit, ...]:
+    """From the files' ends to their beginnings, so that none moves another's lines."""
+    numbered = enumerate(edits)
+    by_place = sorted(numbered, key=lambda one: (str(one[1].file), one[1].first, one[1].last, one[0]))
+    return tuple(edit for _, edit in reversed(by_place))
 
 
 def _edited(
     setup: Setup, edits: Sequence[Edit], texts: dict[PurePosixPath, SourceFile]
 ) -> dict[PurePosixPath, SourceFile] | None:
-    """The changed files with these edits made too; nothing if there are none, or a file must be left alone."""
-    if not edits:
-        return None
+    """The changed files with these edits made too; nothing if there are none, or a file must be left alone.
+
+    That is one that wasn't read, or has a line that couldn't be parsed; and edits that overlap are a fault of ours.
+    """
     changed = dict(texts)
-    for path in dict.fromkeys(edit.file for edit in edits):
-        source = setup.sources.get(path)
-        if source is None or any(
-            gap.kind in _NOT_PARSED and gap.position and gap.position.file == source.name
-            for gap in setup.gaps
-        ):
+    for edit, before in zip(edits, (None, *edits), strict=False):
+        source = setup.sources.get(edit.file)
+        if source is None or _is_unparsed(source, setup):
             return None
-        lines = list(source.lines)
-        of_file = sorted((edit for edit in edits if edit.file == path), key=lambda edit: -edit.first)
-        for edit in of_file:
-            lines[edit.first - 1 : edit.last] = edit.lines
-        changed[path] = replace(source, lines=tuple(lines))
-    return changed
+        end = before.first if before and before.file == edit.file else len(source.lines) + 1
+        if not 1 <= edit.first <= edit.last + 1 <= end:
+            return None
+        now = changed[edit.file] if before and before.file == edit.file else source
+        lines = (*now.lines[: edit.first - 1], *edit.lines, *now.lines[edit.last :])
+        changed[edit.file] = replace(now, lines=lines)
+    return changed if edits else None
 
 
-def _fresh(setup: Setup, texts: dict[PurePosixPath, SourceFile]) -> Setup:
-    tree = TextTree({str(path): source.text for path, source in texts.items()}, under=setup.tree)
-    return Setup(
-        tree=tree if texts else setup.tree,
-        main=setup.main,
-        home=setup.home,
-        allowed=setup.allowed,
-        front_ends=setup.front_ends,
+def _is_unparsed(source: SourceFile, setup: Setup) -> bool:
+    return any(
+        gap.kind is GapKind.SYNTAX and gap.position is not None and gap.position.file == source.name
+        for gap in setup.gaps
     )
 
 
-def _key(finding: AuditFinding) -> tuple[str, str, int, str]:
+def _is_worse(outcome: ServerReport, told: ServerReport) -> bool:
+    """Whether the server would no longer start, or we go wrong."""
+    return bool(outcome.error) or (
+        outcome.verdict is AuditVerdict.DOWN is not told.verdict
+        or sum(one.verdict is AuditVerdict.DOWN for one in outcome.findings)
+        > sum(one.verdict is AuditVerdict.DOWN for one in told.findings)
+    )
+
+
+def _is_there(finding: AuditFinding, edits: Sequence[Edit], setup: Setup, outcome: ServerReport) -> bool:
+    """Whether the finding is still there: where its line has gone, or among the lines in its place."""
+    places = _lines_now(finding.file, finding.line, edits, setup)
+    return any(
+        (one.rule, one.file, one.service) == (finding.rule, finding.file, finding.service)
+        and one.line in places
+        for one in outcome.findings
+    )
+
+
+def _moved(key: _Key, edits: Sequence[Edit], setup: Setup) -> _Key:
+    """The key of a finding behind the edits."""
+    rule, file, line, service = key
+    return rule, file, _lines_now(file, line, edits, setup).start, service
+
+
+def _lines_now(file: str, line: int, edits: Sequence[Edit], setup: Setup) -> range:
+    """Where a line of a file is once the edits are made: the lines that took its place if it was replaced."""
+    moved, found = line, None
+    for edit in edits:
+        source = setup.sources.get(edit.file)
+        if not line or source is None or source.name != file:
+            continue
+        if edit.first <= line <= edit.last:
+            found = edit
+        elif edit.last < line:
+            moved += len(edit.lines) - (edit.last - edit.first + 1)
+    if found is None:
+        return range(moved, moved + 1)
+    begin = moved - (line - found.first)
+    return range(begin, begin + len(found.lines))
+
+
+def _key(finding: AuditFinding) -> _Key:
     return finding.rule, finding.file, finding.line, finding.service
 
 
 def _diff(before: SourceFile, after: SourceFile) -> str:
-    parts = unified_diff(
-        [f"{line}\n" for line in before.lines], [f"{line}\n" for line in after.lines], before.name, after.name
-    )
-    return "".join(parts)
+    return "".join(unified_diff(_lines(before), _lines(after), before.name, after.name))
 
 
-def _backed_up(place: Path, now: datetime) -> Path:
-    backup = place.with_name(f"{place.name}.relaywatch-{now:%Y%m%dT%H%M%S}")
-    shutil.copy2(place, backup)
-    return backup
-
-
-def _replace(place: Path, source: SourceFile) -> None:
-    """Write beside it and rename, with its owner and mode, so that nobody ever reads half a file."""
-    octets = source.text.replace("\n", source.line_end).encode("utf-8", "surrogateescape")
-    handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(octets)
-            file.flush()
-            os.fsync(file.fileno())
-        shutil.copystat(place, name)
-        status = place.stat()
-        os.chown(name, status.st_uid, status.st_gid)
-        Path(name).replace(place)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _put_back(backups: dict[Path, Path]) -> None:
-    for place, backup in backups.items():
-        backup.replace(place)
-
-
-def _checked(server: Server, main: Path) -> str:
-    """What the server's own check complains of, if it is installed and complains."""
-    if not server.check or shutil.which(server.check[0]) is None:
-        return ""
-    command = [part.format(main=main, home=main.parent) for part in server.check]
-    try:
-        done = subprocess.run(  # noqa: S603 -- the server's own program, by its name in the catalogue
-            command, capture_output=True, text=True, errors="replace", timeout=_CHECK_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return f"nothing within {_CHECK_SECONDS} s"
-    return "" if done.returncode == 0 else (done.stderr or done.stdout).strip() or f"exit {done.returncode}"
+def _lines(source: SourceFile) -> list[str]:
+    """With their ends; a last line without one has the remark that ``patch`` knows."""
+    lines = [f"{line}\n" for line in source.lines]
+    if lines and not source.is_ended:
+        lines[-1] += "\\ No newline at end of file\n"
+    return lines

@@ -7,7 +7,8 @@ import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from fnmatch import translate
+from functools import cache, lru_cache
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
@@ -19,6 +20,12 @@ from .setup import Setup
 from .text import SourceFile
 
 
+@lru_cache(maxsize=1024)
+def _last_part(name: str) -> re.Pattern[str]:
+    """Told at once: most files are nobody's, and there are many of them."""
+    return re.compile(translate(PurePosixPath(name).name))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
     """How a main configuration file is told: by its name, and what stands in it where the name isn't enough."""
@@ -27,6 +34,10 @@ class Mark:
     """As `PurePosixPath.match` has it: ``postfix/main.cf``, ``*.conf``."""
     holds: re.Pattern[str] | None = None
     """Searched in the text, lines apart (``re.MULTILINE``)."""
+
+    def fits(self, path: PurePosixPath) -> bool:
+        """Whether the path is named so."""
+        return _last_part(self.name).match(path.name) is not None and path.match(self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,17 +123,19 @@ def recognised(
     servers: Iterable[Server], path: PurePosixPath, read: Callable[[], SourceFile | None]
 ) -> Iterator[Server]:
     """The servers whose main file this is; it is read only if its name may be one's."""
-    source: SourceFile | None = None
+    text: str | None = None
     for server in servers:
         for mark in server.marks:
-            if not path.match(mark.name):
+            if not mark.fits(path):
                 continue
             if mark.holds is None:
                 yield server
                 break
-            source = source or read()
-            if source is None:
-                return
-            if mark.holds.search(source.text):
+            if text is None:
+                source = read()
+                if source is None:
+                    return
+                text = source.text
+            if mark.holds.search(text):
                 yield server
                 break

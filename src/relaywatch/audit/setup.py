@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
@@ -14,7 +16,10 @@ from .text import SourceFile
 from .trees import NotReadError, Tree
 
 _MOST_LINE = 1024 * 1024
-_TEXT_CONTROLS = frozenset(b"\t\n\r\f\v\x1b")
+_HEAD = 65536
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+"""What no text has in it."""
+_WILD = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +53,18 @@ class Setup:
     harmless: set[Gap] = field(default_factory=set)
     """Those that can't decide anything."""
     sources: dict[PurePosixPath, SourceFile] = field(default_factory=dict)
+    _octets: dict[PurePosixPath, bytes] = field(default_factory=dict, init=False, repr=False)
+    """What was looked for and not read yet."""
+
+    def afresh(self, tree: Tree | None = None) -> Setup:
+        """The same before anything was read, in another tree if one is given."""
+        return Setup(
+            tree=tree or self.tree,
+            main=self.main,
+            home=self.home,
+            allowed=self.allowed,
+            front_ends=self.front_ends,
+        )
 
     def read_main(self) -> SourceFile | None:
         """The main file; nothing, and a gap, if it can't be read."""
@@ -59,13 +76,8 @@ class Setup:
         Relative names are the main file's neighbours. ``position`` is where it is named.
         """
         for path in self.places(name):
-            try:
-                self.tree.read(path)
-            except FileNotFoundError:
-                continue
-            except NotReadError:
-                pass
-            return self._read(path, name, position)
+            if path in self.sources or self._is_there(path):
+                return self._read(path, name, position)
         self.note(Gap(GapKind.MISSING, name, position))
         return None
 
@@ -73,13 +85,17 @@ class Setup:
         """Whether there is such a file; no gap if there is none."""
         return any(self._is_there(path) for path in self.places(name))
 
-    def glob(self, pattern: str) -> list[str]:
-        """The names of the files that an include with ``*`` or ``?`` in its last part means, sorted; none is no gap."""
-        found: dict[str, None] = {}
+    def glob(self, pattern: str, position: Position | None = None) -> list[str]:
+        """The names of the files that an include with ``*``, ``?`` or ``[`` means, sorted; none is no gap.
+
+        As in the shell, none of these stands for a dot at a name's beginning.
+        """
+        found: set[str] = set()
         for place in self.places(pattern):
-            for path in self.tree.folder(place.parent):
-                if fnmatchcase(path.name, place.name):
-                    found.setdefault(str(path))
+            try:
+                found.update(map(str, self._matching(place)))
+            except NotReadError as error:
+                self.note(Gap(GapKind.UNREADABLE, f"{pattern}: {error}", position))
         return sorted(found)
 
     def note(self, gap: Gap) -> Gap:
@@ -120,23 +136,36 @@ class Setup:
         named = PurePosixPath(name)
         if not named.is_absolute():
             return (self.main.parent / named,)
-        if named.is_relative_to(self.home):
-            return (self.main.parent / named.relative_to(self.home), named)
-        beside = self._moved(named)
-        return (named, beside) if beside is not None else (named,)
+        copied = self._copied(named)
+        if copied is not None:
+            return (copied,)
+        if not named.is_relative_to(self.home):
+            return (named,)
+        beside = self.main.parent / named.relative_to(self.home)
+        return (beside, named) if self.tree.label else (named, beside)
 
     def shown(self, path: PurePosixPath) -> str:
         """The path as reports give it."""
         return f"{self.tree.label.rstrip('/')}{path}"
 
-    def _moved(self, named: PurePosixPath) -> PurePosixPath | None:
-        """Where a path outside the home is in a copy of a whole system: as far from its root as the home is."""
+    def _copied(self, named: PurePosixPath) -> PurePosixPath | None:
+        """Where an absolute path is in a copy of a whole system, as far from its root as the home is."""
         home, here = str(self.home), str(self.main.parent)
         return PurePosixPath(here.removesuffix(home) + str(named)) if here.endswith(home) else None
 
+    def _matching(self, place: PurePosixPath) -> Iterator[PurePosixPath]:
+        folders = [PurePosixPath("/")]
+        for part in place.parent.parts[1:]:
+            if not _WILD.search(part):
+                folders = [folder / part for folder in folders]
+                continue
+            folders = [one for folder in folders for one in self.tree.folders(folder) if _fits(one, part)]
+        for folder in folders:
+            yield from (path for path in self.tree.folder(folder) if _fits(path, place.name))
+
     def _is_there(self, path: PurePosixPath) -> bool:
         try:
-            self.tree.read(path)
+            self._octets[path] = self.tree.read(path)
         except FileNotFoundError:
             return False
         except NotReadError:
@@ -147,7 +176,7 @@ class Setup:
         if path in self.sources:
             return self.sources[path]
         try:
-            octets = self.tree.read(path)
+            octets = self._octets.pop(path, None) or self.tree.read(path)
         except FileNotFoundError:
             self.note(Gap(GapKind.MISSING, name, position))
             return None
@@ -166,6 +195,9 @@ class Setup:
         return source
 
 
+def _fits(path: PurePosixPath, pattern: str) -> bool:
+    return fnmatchcase(path.name, pattern) and (pattern[0] == "." or path.name[0] != ".")
+
+
 def _is_binary(octets: bytes) -> bool:
-    head = octets[:65536]
-    return any(octet < 32 and octet not in _TEXT_CONTROLS for octet in head)
+    return _CONTROL.search(octets, 0, _HEAD) is not None and not octets.startswith((b"\xff\xfe", b"\xfe\xff"))

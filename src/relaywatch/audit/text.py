@@ -9,6 +9,7 @@ from enum import Enum
 from .findings import Position
 
 _BOM = "\ufeff"
+_MARKS_OF_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,23 +20,51 @@ class SourceFile:
     lines: tuple[str, ...]
     line_end: str = "\n"
     """As the file has it, for what is written back."""
+    begin: str = ""
+    """A byte order mark, if the file has one."""
+    is_ended: bool = True
+    """Whether the last line has an end."""
+    encoding: str = "utf-8"
 
     @classmethod
     def of(cls, name: str, octets: bytes) -> SourceFile:
-        """Read octets as UTF-8; what is none stays as surrogates, so that writing back changes nothing."""
-        text = octets.decode("utf-8", "surrogateescape").removeprefix(_BOM)
-        line_end = "\r\n" if "\r\n" in text else "\n"
-        lines = text.replace("\r\n", "\n").split("\n")
-        return cls(name, tuple(lines[:-1] if lines[-1] == "" else lines), line_end)
+        """Read octets as UTF-8, or as UTF-16 if they begin so; what is neither stays as surrogates.
+
+        Writing back changes nothing (`octets`). Where some lines end otherwise than the others, a CR stays in them.
+        """
+        encoding = "utf-8"
+        if octets.startswith(_MARKS_OF_UTF_16) and not _is_odd(octets):
+            encoding = "utf-16-le" if octets.startswith(_MARKS_OF_UTF_16[0]) else "utf-16-be"
+        text = octets.decode(encoding, "surrogateescape" if encoding == "utf-8" else "surrogatepass")
+        begin = _BOM if text.startswith(_BOM) else ""
+        text = text[len(begin) :]
+        line_end = "\r\n" if text.count("\r\n") == text.count("\n") > 0 else "\n"
+        lines = text.split(line_end)
+        is_ended = lines[-1] == ""
+        return cls(name, tuple(lines[:-1] if is_ended else lines), line_end, begin, is_ended, encoding)
 
     @property
     def text(self) -> str:
         """All of it, lines ended by a line feed."""
         return "".join(f"{line}\n" for line in self.lines)
 
+    @property
+    def octets(self) -> bytes:
+        """All of it as the file has it."""
+        text = (
+            self.begin
+            + self.line_end.join(self.lines)
+            + (self.line_end if self.lines and self.is_ended else "")
+        )
+        return text.encode(self.encoding, "surrogateescape" if self.encoding == "utf-8" else "surrogatepass")
+
     def at(self, line: int) -> Position:
         """The position of a line, counted from 1."""
         return Position(self.name, line)
+
+
+def _is_odd(octets: bytes) -> bool:
+    return len(octets) % 2 == 1
 
 
 class Joins(Enum):

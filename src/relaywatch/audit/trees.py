@@ -6,28 +6,27 @@ in the copy.
 
 from __future__ import annotations
 
-import io
 import os
 import stat
-import tarfile
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from relaywatch.model.errors import UsageError
 
+from .archives import ArchiveError, unpacked
+
 MOST_FILES = 200_000
 MOST_OCTETS = 32 * 1024 * 1024
 """Of one file: more than any table that somebody wrote by hand."""
-_MOST_UNPACKED = 512 * 1024 * 1024
 _ROOT = PurePosixPath("/")
-_MOST_LINKS = 16
+_MOST_LINKS = 40
 _OF_THE_SYSTEM = tuple(
     map(Path, ("/etc", "/usr/local/etc", "/usr/local/psa", "/var/lib", "/var/qmail", "/opt"))
 )
 """Where this machine keeps configurations: what they name elsewhere on it may be read as well."""
-_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
+_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".zip")
 
 
 class NotReadError(Exception):
@@ -52,7 +51,16 @@ class Tree(Protocol):
         """
 
     def folder(self, path: PurePosixPath) -> list[PurePosixPath]:
-        """The files right in this folder, sorted; none if there is no such folder."""
+        """The files right in this folder, sorted; none if there is no such folder.
+
+        :raises NotReadError: if it can't be listed.
+        """
+
+    def folders(self, path: PurePosixPath) -> list[PurePosixPath]:
+        """The folders right in this folder, sorted.
+
+        :raises NotReadError: if it can't be listed.
+        """
 
 
 class FolderTree:
@@ -61,22 +69,27 @@ class FolderTree:
     def __init__(self, root: Path, within: PurePosixPath = _ROOT) -> None:
         """``within``: the folder or file to look for servers in; what those name may be anywhere below the root."""
         self._root, self._within = root.resolve(), within
-        self.label = "" if self._root == Path("/") else str(root)
+        self._is_live = self._root == Path("/")
+        self._known: dict[PurePosixPath, PurePosixPath] = {}
+        self.label = "" if self._is_live else str(root)
+        self.left_out: dict[str, None] = {}
+        """Folders that can't be listed."""
 
     def files(self) -> Iterator[PurePosixPath]:
-        """Every regular file, sorted; links to folders aren't followed, so that there is no loop."""
-        top = self._root / _relative(self._within)
+        """Every file, sorted folder by folder; links to folders aren't followed, so that there is no loop."""
+        top = self.place(self._within)
         if not top.is_dir():
             yield self._within
             return
-        count = 0
-        for folder, folders, names in os.walk(top):
+        count, start = 0, len(str(self._root).rstrip("/"))
+        for folder, folders, names in os.walk(top, onerror=self._leave_out):
             folders.sort()
+            here = PurePosixPath(folder[start:] or "/")
             for name in sorted(names):
                 count += 1
                 if count > MOST_FILES:
                     raise UsageError(f"{top}: more than {MOST_FILES} files; name a part of it")
-                yield PurePosixPath("/") / (Path(folder) / name).relative_to(self._root).as_posix()
+                yield here / name
 
     def read(self, path: PurePosixPath) -> bytes:
         """The file's octets; of regular files below the root only."""
@@ -86,34 +99,57 @@ class FolderTree:
                 raise NotReadError("not a regular file")
             with place.open("rb") as file:
                 octets = file.read(MOST_OCTETS + 1)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise NotReadError(error.strerror or str(error)) from None
+        except (FileNotFoundError, NotADirectoryError):
+            raise FileNotFoundError(str(path)) from None
+        except (OSError, ValueError) as error:
+            raise NotReadError(getattr(error, "strerror", None) or str(error)) from None
         if len(octets) > MOST_OCTETS:
-            raise NotReadError(f"more than {MOST_OCTETS // 1024 // 1024} MiB")
+            raise NotReadError(_TOO_LARGE)
         return octets
 
     def folder(self, path: PurePosixPath) -> list[PurePosixPath]:
         """The files right in this folder, sorted."""
-        try:
-            entries = sorted(self.place(path).iterdir())
-        except (OSError, NotReadError):
-            return []
-        return [path / entry.name for entry in entries if not entry.is_dir()]
+        return [entry for entry, is_folder in self._entries(path) if not is_folder]
+
+    def folders(self, path: PurePosixPath) -> list[PurePosixPath]:
+        """The folders right in this folder, sorted."""
+        return [entry for entry, is_folder in self._entries(path) if is_folder]
 
     def place(self, path: PurePosixPath) -> Path:
-        """Where it is on this machine, links followed within the root: an absolute one means a place in the copy."""
-        named = _relative(path)
-        for _ in range(_MOST_LINKS):
-            place = self._root / named
-            if not place.is_symlink() or not (target := place.readlink()).is_absolute():
-                break
-            named = _relative(PurePosixPath(target.as_posix()))
-        place = (self._root / named).resolve()
-        if place != self._root and self._root not in place.parents:
-            raise NotReadError("a link that leads out of the folder")
-        return place
+        """Where it is on this machine; of a copy, an absolute link means a place in the copy, and none leads out."""
+        if self._is_live:
+            return Path(path)
+        parent = path.parent
+        if parent not in self._known:
+            self._known[parent] = resolved(parent, self._link)
+        return self._at(resolved(PurePosixPath(path.name), self._link, self._known[parent]))
+
+    def _entries(self, path: PurePosixPath) -> list[tuple[PurePosixPath, bool]]:
+        try:
+            names = sorted(os.listdir(self.place(path)))  # noqa: PTH208 -- names, not a Path for each
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except (OSError, ValueError) as error:
+            raise NotReadError(getattr(error, "strerror", None) or str(error)) from None
+        return [(path / name, self._is_folder(path / name)) for name in names]
+
+    def _is_folder(self, path: PurePosixPath) -> bool:
+        try:
+            return self.place(path).is_dir()
+        except (OSError, NotReadError):
+            return False  # reading it tells why
+
+    def _at(self, path: PurePosixPath) -> Path:
+        return self._root / str(path).lstrip("/")
+
+    def _link(self, path: PurePosixPath) -> str | None:
+        try:
+            return str(self._at(path).readlink())
+        except (OSError, ValueError):
+            return None
+
+    def _leave_out(self, error: OSError) -> None:
+        self.left_out.setdefault(str(error.filename))
 
 
 class ArchiveTree:
@@ -126,36 +162,63 @@ class ArchiveTree:
         """
         self.label = str(path)
         try:
-            octets = path.read_bytes()
-            self._members = _unzipped(octets) if path.suffix == ".zip" else _untarred(octets)
-        except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError, ValueError) as error:
+            content = unpacked(path, MOST_OCTETS)
+        except ArchiveError as error:
             raise UsageError(f"{path}: {error}") from None
-        except _TooLargeError:
-            raise UsageError(f"{path}: more than {_MOST_UNPACKED // 1024 // 1024} MiB unpacked") from None
+        self._members = {_normal(PurePosixPath(name)): octets for name, octets in content.members.items()}
+        self._links = {_normal(PurePosixPath(name)): leads_to for name, leads_to in content.links.items()}
+        self._too_large = {_normal(PurePosixPath(name)) for name in content.too_large}
+        self._files: dict[PurePosixPath, list[PurePosixPath]] = defaultdict(list)
+        self._folders: dict[PurePosixPath, set[PurePosixPath]] = defaultdict(set)
+        for member in sorted({*self._members, *self._links, *self._too_large}):
+            self._files[member.parent].append(member)
+            for folder in member.parents[:-1]:
+                self._folders[folder.parent].add(folder)
 
     def files(self) -> Iterator[PurePosixPath]:
-        """Every regular file, sorted."""
-        yield from sorted(self._members)
+        """Every file, and every link to one, sorted."""
+        every = sorted({*self._members, *self._too_large, *self._links})
+        yield from (member for member in every if self._is_file(member))
 
     def read(self, path: PurePosixPath) -> bytes:
         """The file's octets."""
+        place = self._place(path)
+        if place in self._too_large:
+            raise NotReadError(_TOO_LARGE)
         try:
-            return self._members[_normal(path)]
+            return self._members[place]
         except KeyError:
             raise FileNotFoundError(str(path)) from None
 
     def folder(self, path: PurePosixPath) -> list[PurePosixPath]:
         """The files right in this folder, sorted."""
-        return sorted(member for member in self._members if member.parent == _normal(path))
+        return [path / one.name for one in self._files.get(self._place(path), ()) if self._is_file(one)]
+
+    def folders(self, path: PurePosixPath) -> list[PurePosixPath]:
+        """The folders right in this folder, and links to some, sorted."""
+        here = self._place(path)
+        linked = (one for one in self._files.get(here, ()) if one in self._links and not self._is_file(one))
+        return sorted(path / one.name for one in {*self._folders.get(here, ()), *linked})
+
+    def _is_file(self, path: PurePosixPath) -> bool:
+        try:
+            place = self._place(path)
+        except NotReadError:
+            return True
+        return place in self._members or place in self._too_large
+
+    def _place(self, path: PurePosixPath) -> PurePosixPath:
+        return resolved(path, self._links.get)
 
 
 class TextTree:
-    """Files given as text, by path: for tests, and for what an edit would make of another tree."""
+    """Files given as text or octets, by path: for tests, and for what an edit would make of another tree."""
 
-    def __init__(self, files: Mapping[str, str], under: Tree | None = None) -> None:
+    def __init__(self, files: Mapping[str, str | bytes], under: Tree | None = None) -> None:
         """``under``: the tree whose other files are there as well."""
         self._files = {
-            PurePosixPath(path): text.encode("utf-8", "surrogateescape") for path, text in files.items()
+            PurePosixPath(path): text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+            for path, text in files.items()
         }
         self._under = under
         self.label = under.label if under else ""
@@ -178,71 +241,61 @@ class TextTree:
         beside = self._under.folder(path) if self._under else []
         return sorted({*beside, *(own for own in self._files if own.parent == _normal(path))})
 
+    def folders(self, path: PurePosixPath) -> list[PurePosixPath]:
+        """The folders right in this folder, sorted."""
+        here = _normal(path)
+        own = (folder for file in self._files for folder in file.parents if folder.parent == here != folder)
+        return sorted({*(self._under.folders(path) if self._under else ()), *own})
+
 
 def open_tree(path: Path) -> Tree:
     """The tree of a path that somebody named: a folder, an archive or a single file.
 
     :raises UsageError: if there is nothing, or it can't be read.
     """
-    if not path.exists():
-        raise UsageError(f"{path}: there is nothing")
-    if path.is_file() and path.name.endswith(_ARCHIVES):
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    if stat.S_ISREG(mode) and path.name.endswith(_ARCHIVES):
         return ArchiveTree(path)
     place = path.resolve()
     if any(place.is_relative_to(folder) for folder in _OF_THE_SYSTEM):
         return FolderTree(Path("/"), PurePosixPath(place.as_posix()))
-    if path.is_dir():
+    if stat.S_ISDIR(mode):
         return FolderTree(path)
-    return FolderTree(path.parent, PurePosixPath("/") / path.name)
+    return FolderTree(path.parent, _ROOT / path.name)
 
 
-class _TooLargeError(Exception):
-    """More is in the archive than is unpacked."""
+def resolved(
+    path: PurePosixPath, link: Callable[[PurePosixPath], str | None], begin: PurePosixPath = _ROOT
+) -> PurePosixPath:
+    """Where a path leads, links followed step by step as the kernel does below a changed root.
 
+    ``link`` tells where a link leads, nothing for what is none.
 
-def _untarred(octets: bytes) -> dict[PurePosixPath, bytes]:
-    members: dict[PurePosixPath, bytes] = {}
-    links: dict[PurePosixPath, PurePosixPath] = {}
-    total = 0
-    with tarfile.open(fileobj=io.BytesIO(octets)) as archive:
-        for member in archive:
-            path = _normal(PurePosixPath("/") / member.name)
-            if member.issym():
-                links[path] = _normal(path.parent / member.linkname)
-            elif member.islnk():
-                links[path] = _normal(PurePosixPath("/") / member.linkname)
-            elif member.isreg():
-                total += member.size
-                if total > _MOST_UNPACKED or len(members) > MOST_FILES:
-                    raise _TooLargeError
-                file = archive.extractfile(member)
-                members[path] = file.read() if file else b""
-    for path, leads_to in links.items():
-        if leads_to in members:
-            members[path] = members[leads_to]
-    return members
-
-
-def _unzipped(octets: bytes) -> dict[PurePosixPath, bytes]:
-    members: dict[PurePosixPath, bytes] = {}
-    left = _MOST_UNPACKED
-    with zipfile.ZipFile(io.BytesIO(octets)) as archive:
-        for entry in archive.infolist():
-            if entry.is_dir():
-                continue
-            with archive.open(entry) as file:
-                content = file.read(left + 1)  # whatever size the archive claims
-            left -= len(content)
-            if left < 0 or len(members) > MOST_FILES:
-                raise _TooLargeError
-            members[_normal(PurePosixPath("/") / entry.filename)] = content
-    return members
-
-
-def _relative(path: PurePosixPath) -> str:
-    return str(_normal(path)).lstrip("/")
+    :raises NotReadError: if there are too many links, or a loop of them.
+    """
+    left, here, followed = list(reversed(path.parts)), begin, 0
+    while left:
+        part = left.pop()
+        if part == "/":
+            here = _ROOT
+        elif part == "..":
+            here = here.parent
+        elif (leads_to := link(here / part)) is None:
+            here /= part
+        else:
+            followed += 1
+            if followed > _MOST_LINKS:
+                raise NotReadError("a loop of links")
+            left.extend(reversed(PurePosixPath(leads_to).parts))
+    return here
 
 
 def _normal(path: PurePosixPath) -> PurePosixPath:
     """The path without ``.`` and ``..``, absolute."""
-    return PurePosixPath("/") / os.path.normpath("/" + str(path)).lstrip("/")
+    return _ROOT / os.path.normpath("/" + str(path)).lstrip("/")
+
+
+_TOO_LARGE = f"more than {MOST_OCTETS // 1024 // 1024} MiB"
