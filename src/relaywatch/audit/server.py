@@ -123,19 +123,13 @@ def recognised(
     servers: Iterable[Server], path: PurePosixPath, read: Callable[[], SourceFile | None]
 ) -> Iterator[Server]:
     """The servers whose main file this is; it is read only if its name may be one's."""
-    text: str | None = None
+    texts: list[str] = []
     for server in servers:
-        for mark in server.marks:
-            if not mark.fits(path):
-                continue
-            if mark.holds is None:
-                yield server
-                break
-            if text is None:
+        fitting = [mark for mark in server.marks if mark.fits(path)]
+        if fitting and all(mark.holds for mark in fitting):
+            if not texts:
                 source = read()
-                if source is None:
-                    return
-                text = source.text
-            if mark.holds.search(text):
-                yield server
-                break
+                texts.append(source.text if source else "")
+            fitting = [mark for mark in fitting if mark.holds and mark.holds.search(texts[0])]
+        if fitting:
+            yield server
