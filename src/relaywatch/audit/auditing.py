@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 
@@ -18,7 +19,7 @@ from .findings import AuditFinding, AuditVerdict, Cause, Position, ServerReport,
 from .server import Server, Service, load_servers, recognised
 from .setup import FrontEnd, Setup
 from .text import SourceFile
-from .trees import NotReadError, Tree, open_tree
+from .trees import FolderTree, NotReadError, Tree, open_tree
 from .witness import witness
 
 NOT_EVALUATED = "not-evaluated"
@@ -84,16 +85,33 @@ def setups(
             yield setup, known
 
 
-def _of(tree: Tree, path: PurePosixPath, named: Server | None, *, is_alone: bool) -> Iterable[Server]:
-    def peek() -> SourceFile | None:
-        try:
-            return SourceFile.of(str(path), tree.read(path)[:_PEEK])
-        except (FileNotFoundError, NotReadError):
-            return None
+def system_setups(
+    server: str | None = None, *, allowed: AddressSet = NOBODY, root: Path = Path("/")
+) -> Iterator[tuple[Setup, Server]]:
+    """The servers whose usual home is on this machine, each with its main files there.
 
+    ``root`` is the machine's, unless it is a copy of another's.
+    """
+    for known in load_servers().values():
+        if (server is not None and known.name != server) or not (root / known.home.lstrip("/")).is_dir():
+            continue
+        tree, home = FolderTree(root, PurePosixPath(known.home)), PurePosixPath(known.home)
+        for path in tree.files():
+            for _ in recognised((known,), path, partial(_peek, tree, path)):
+                yield Setup(tree=tree, main=path, home=home, allowed=allowed), known
+
+
+def _of(tree: Tree, path: PurePosixPath, named: Server | None, *, is_alone: bool) -> Iterable[Server]:
     if named is None:
-        return recognised(load_servers().values(), path, peek)
+        return recognised(load_servers().values(), path, partial(_peek, tree, path))
     return (named,) if is_alone or any(mark.fits(path) for mark in named.marks) else ()
+
+
+def _peek(tree: Tree, path: PurePosixPath) -> SourceFile | None:
+    try:
+        return SourceFile.of(str(path), tree.read(path)[:_PEEK])
+    except (FileNotFoundError, NotReadError):
+        return None
 
 
 def report(server: Server, setup: Setup) -> ServerReport:
@@ -175,6 +193,7 @@ def _finding(setup: Setup, service: Service, verdict: AuditVerdict, cause: Cause
     return AuditFinding(
         advisory=(rule.advisory if rule else None) or "",
         rule=cause.rule or NOT_EVALUATED,
+        standing=rule.standing if rule else None,
         verdict=verdict,
         file=position.file,
         line=position.line,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from relaywatch.advice.vocabulary import Standing
 from relaywatch.model.evidence import Weakness
 
 from .claims import Claim
@@ -97,6 +98,8 @@ class AuditFinding:
     """What the stranger says, as protocol text."""
     service: str = ""
     """The listener, as the configuration names it."""
+    standing: Standing | None = None
+    """How well the rule is known: seen with the real server, documented, or unverified."""
     claims: tuple[Claim, ...] = ()
     causes: tuple[Cause, ...] = ()
     gaps: tuple[Gap, ...] = ()

@@ -32,6 +32,7 @@ from .speaking import CouldNotTestError, SpokenGroup
 _COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "advice": N_("Say what an advisory means and how to mend it."),
+        "audit": N_("Audit configurations: the line that lets strangers in, and the change that closes it."),
         "check": N_("Check one server: every door, with proof, remedy and transcript."),
         "demo": N_("Show the whole loop on a loopback world: no root, no network."),
         "scan": N_("Check many servers; results as JSON lines."),

@@ -7,13 +7,19 @@ import json
 import click
 
 from relaywatch.cli.language import N_
+from relaywatch.cli.reports.auditing_lines import audit_schema
 from relaywatch.cli.reports.lines import result_schema
 from relaywatch.cli.speaking import command
 
-SCHEMAS = {"result": result_schema}
+SCHEMAS = {"audit": audit_schema, "result": result_schema}
 
 
-@command("schema", N_("Print the JSON Schema of an output: `result` is a line of scan --output."))
+@command(
+    "schema",
+    N_(
+        "Print the JSON Schema of an output: `result` is a line of scan --output, `audit` one of audit --format json."
+    ),
+)
 @click.argument("name", type=click.Choice(sorted(SCHEMAS)))
 def schema(name: str) -> None:
     """Print the schema."""

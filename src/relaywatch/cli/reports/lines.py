@@ -22,10 +22,14 @@ def format_line(line: ResultLine) -> bytes:
     as it was; octets that were no UTF-8 are written ``\xNN``, since JSON has no way to say them.
     """
     try:
-        text = encode_line(line).decode()
+        return _visible(encode_line(line).decode()) + b"\n"
     except UnicodeEncodeError:
-        text = msgspec.json.encode(_without_lone_surrogates(msgspec.to_builtins(line))).decode()
-    return (text if text.isascii() else _NOT_PRINTABLE.sub(_escape, text)).encode() + b"\n"
+        return escaped(msgspec.to_builtins(line)) + b"\n"
+
+
+def escaped(value: Any) -> bytes:
+    """JSON of a value, of which the same holds."""
+    return _visible(msgspec.json.encode(_without_lone_surrogates(value)).decode())
 
 
 def result_schema() -> dict[str, Any]:
@@ -36,6 +40,10 @@ def result_schema() -> dict[str, Any]:
         "title": RESULT_SCHEMA,
         **schema,
     }
+
+
+def _visible(text: str) -> bytes:
+    return (text if text.isascii() else _NOT_PRINTABLE.sub(_escape, text)).encode()
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -1,0 +1,131 @@
+"""What an audit found, for a person at a terminal: the offending lines, what a stranger does with them, what to set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from relaywatch.advice.catalogue import Catalogue
+from relaywatch.audit.catalogue import AuditRule, load_rules
+from relaywatch.audit.findings import AuditFinding, Cause, ServerReport
+from relaywatch.audit.text import SourceFile
+from relaywatch.cli.language import Words
+from relaywatch.cli.untrusted import neutralise
+
+from .advising import language
+from .auditing_phrases import HEADLINES, MARKS, STANDINGS, STYLES, VERDICTS, said_of_claim, said_of_gap
+from .layout import Prose, Verbatim, print_parts, prose
+
+Sources = Mapping[str, SourceFile]
+"""The files that were read, by the names that reports give them."""
+_CONTEXT = 2
+_MOST_GAPS = 12
+_MOST_CLAIMS = 6
+_WIDE_LINE = 160
+
+
+def print_audit(
+    console: Console, report: ServerReport, sources: Sources, catalogue: Catalogue, words: Words
+) -> None:
+    """Print the report of one server."""
+    print_parts(console, *audit_report(report, sources, catalogue, words))
+
+
+def audit_report(
+    report: ServerReport, sources: Sources, catalogue: Catalogue, words: Words
+) -> Iterator[RenderableType]:
+    """The parts of the report, in the order in which they are read."""
+    mark = f"{MARKS[report.verdict]} {words(VERDICTS[report.verdict]).upper()}"
+    headline = words(HEADLINES[report.verdict], server=report.server)
+    yield Text.assemble((mark, STYLES[report.verdict]), "  ", (headline, "bold"))
+    yield prose(neutralise(report.path, _WIDE_LINE * 4), 2, "dim")
+    if len(report.services) > 1:
+        for service in report.services:
+            told = f"{MARKS[service.verdict]} {words(VERDICTS[service.verdict])}"
+            yield Prose(Text.assemble((told, STYLES[service.verdict]), f"  {neutralise(service.name)}"), 2)
+    yield prose("")
+    if report.error:
+        yield prose(words("A fault of ours; please report it: {error}", error=neutralise(report.error)), 2)
+    for finding in report.findings:
+        yield from _finding(report, finding, sources, catalogue, words)
+    yield from _gaps(report, words)
+
+
+def _finding(
+    report: ServerReport, finding: AuditFinding, sources: Sources, catalogue: Catalogue, words: Words
+) -> Iterator[RenderableType]:
+    rule = load_rules().get(finding.rule)
+    title = rule.title_in(language(words)) if rule else finding.rule
+    yield Text.assemble(
+        (f"{words(VERDICTS[finding.verdict])}", STYLES[finding.verdict]),
+        "  ",
+        (f"{finding.advisory or finding.rule}  {title}", "bold"),
+    )
+    yield from _place(finding, sources)
+    for label, value in _rows(report, finding, words):
+        yield Prose(Text.assemble((f"{label}: ", "bold"), neutralise(value, 2000)), 2)
+    if rule:
+        yield from _meaning(report, finding, rule, catalogue, words)
+    yield prose("")
+
+
+def _place(finding: AuditFinding, sources: Sources) -> Iterator[RenderableType]:
+    yield prose(neutralise(str(finding.position), 1000), 2, "cyan")
+    source = sources.get(finding.file)
+    if source is None or not 1 <= finding.line <= len(source.lines):
+        return
+    first = max(1, finding.line - _CONTEXT)
+    width = len(str(finding.line + _CONTEXT))
+    for number, line in enumerate(source.lines[first - 1 : finding.line + _CONTEXT], first):
+        is_it = number == finding.line
+        shown = neutralise(line.replace("\t", "    "), _WIDE_LINE)
+        yield Verbatim(
+            f"{'>' if is_it else ' '} {number:>{width}} | {shown}".rstrip(), 2, "bold" if is_it else "dim"
+        )
+        if is_it and (marked := shown.strip()):
+            indent = len(shown) - len(shown.lstrip())
+            yield Verbatim(f"  {'':>{width}} | {' ' * indent}{'^' * min(len(marked), _WIDE_LINE)}", 2, "red")
+
+
+def _rows(report: ServerReport, finding: AuditFinding, words: Words) -> Iterator[tuple[str, str]]:
+    if finding.service and len(report.services) > 1:
+        yield words("Listener"), finding.service
+    if len(finding.causes) > 1 or any(cause.position is None for cause in finding.causes):
+        yield words("Because"), " → ".join(_said_of_cause(cause) for cause in finding.causes)
+    if finding.witness:
+        yield words("A stranger"), finding.witness
+    needed = [claim for claim in finding.claims if not claim.is_free]
+    if needed:
+        more = " …" * (len(needed) > _MOST_CLAIMS)
+        yield words("He needs"), "; ".join(said_of_claim(one, words) for one in needed[:_MOST_CLAIMS]) + more
+    for gap in finding.gaps:
+        yield words("Not known"), said_of_gap(gap, words)
+
+
+def _said_of_cause(cause: Cause) -> str:
+    return f"{cause.text} ({cause.position})" if cause.position else cause.text
+
+
+def _meaning(
+    report: ServerReport, finding: AuditFinding, rule: AuditRule, catalogue: Catalogue, words: Words
+) -> Iterator[RenderableType]:
+    spoken = language(words)
+    yield Prose(Text.assemble((f"{words('Why')}: ", "bold"), rule.why.text(spoken)), 2)
+    yield Prose(Text.assemble((f"{words('What to set')}: ", "bold"), rule.mend.text(spoken)), 2)
+    yield prose(f"{words('Standing')}: {words(STANDINGS[rule.standing])} ({rule.source})", 2, "dim")
+    if finding.advisory:
+        guide = f" --software {report.server}" if catalogue.guide(report.server) else ""
+        yield prose(words("More: relaywatch advice {id}", id=f"{finding.advisory}{guide}"), 2, "dim")
+
+
+def _gaps(report: ServerReport, words: Words) -> Iterator[RenderableType]:
+    if not report.gaps:
+        return
+    yield prose(words("Not evaluated: {count}", count=len(report.gaps)), style="bold")
+    for gap in report.gaps[:_MOST_GAPS]:
+        yield prose(f"- {neutralise(said_of_gap(gap, words), 1000)}", 2)
+    if len(report.gaps) > _MOST_GAPS:
+        yield prose("- …", 2)
+    yield prose("")
