@@ -14,7 +14,7 @@ SERVER = Server(
     home="/etc/squid",
     marks=(
         Mark(name="squid.conf"),
-        Mark(name="*.conf", holds=re.compile(r"^(?:http_access\s+(?:allow|deny)|http_port)\s", re.MULTILINE)),
+        Mark(name="*.conf", holds=re.compile(r"^https?_port\s", re.MULTILINE)),
     ),
     evaluate=evaluate,
     mend=mend,

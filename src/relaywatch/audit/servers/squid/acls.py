@@ -170,7 +170,7 @@ def _cause(value: Value, rule: str = "") -> Cause:
     return Cause(value.directive.text.strip(), value.directive.position, rule)
 
 
-def _dst(acls: Acls, acl: Acl, _request: Request) -> Iterable[Condition]:
+def _dst(_acls: Acls, acl: Acl, _request: Request) -> Iterable[Condition]:
     """Where to: the stranger takes whatever outside address serves him, so that only wide sets hold him."""
     for value in acl.values:
         meant = addresses(value.text)

@@ -48,7 +48,9 @@ class _Reading:
         branches: list[bool | None] = []
         for line in logical_lines(source, Joins.BY_BACKSLASH):
             words = _words(line.text)
-            name = words[0]
+            name = words[0] if words else ""
+            if not name:
+                continue
             if name == "if":
                 branches.append(_truth(" ".join(words[1:])))
                 if branches[-1] is None:

@@ -1,0 +1,242 @@
+"""What a stranger gets out of httpd's main server and of each virtual host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from relaywatch.audit.conditions import Way, all_of, unknown
+from relaywatch.audit.findings import Cause, Gap, GapKind
+from relaywatch.audit.proxies import first_of_each, host_and_port, is_loopback, to
+from relaywatch.audit.server import Service
+from relaywatch.audit.setup import Setup
+from relaywatch.audit.witness import OUTSIDE_HOST
+from relaywatch.model.evidence import Weakness
+
+from .access import Access, Asked
+from .reading import Node, Reading
+from .rewriting import Outcome, Rewriting
+
+_SECTIONS = ("proxy", "proxymatch", "location", "locationmatch", "if")
+_ASKED = (("CONNECT", 25), ("CONNECT", 443), ("CONNECT", 587), ("GET", 25), ("GET", 80), ("POST", 25))
+_USUAL_TUNNELS = (range(443, 444), range(563, 564))
+_NEEDING = {
+    "proxyrequests": "proxy",
+    "proxypass": "proxy",
+    "proxypassmatch": "proxy",
+    "allowconnect": "proxy_connect",
+    "rewriterule": "rewrite",
+    "rewriteengine": "rewrite",
+}
+
+
+def evaluate(setup: Setup) -> Iterator[Service]:
+    """The main server, and every virtual host."""
+    reading = Reading(setup)
+    top = reading.whole()
+    if top is None:
+        return
+    hosts = [top, *(node for node in top.inside if node.name == "virtualhost")]
+    down = next(filter(None, (_unknown_command(host, reading) for host in hosts)), None)
+    for host in hosts:
+        one = _Host(setup, reading, top, host)
+        yield Service(
+            name=host.text or "main server",
+            weakness=Weakness.OPEN_PROXY,
+            position=host.position,
+            passing=() if down else one.passing(),
+            down=down,
+            is_out_of_reach=one.is_out_of_reach(),
+        )
+
+
+def _unknown_command(host: Node, reading: Reading) -> Cause | None:
+    """A directive of a module that isn't loaded ends it: "Invalid command"."""
+    for node in host.inside:
+        if node.name in _NEEDING and not reading.has(_NEEDING[node.name]):
+            return node.cause("ap-syntax")
+    return None
+
+
+@dataclass(slots=True)
+class _Host:
+    setup: Setup
+    reading: Reading
+    top: Node
+    node: Node
+    maps: dict[str, str] = field(default_factory=dict)
+
+    def passing(self) -> tuple[Way, ...]:
+        """Forwarded, or sent on by a rule to the host that he names."""
+        return first_of_each((*self._forwarded(), *self._sent_on(), *self._unread()))
+
+    def is_out_of_reach(self) -> bool:
+        """Whether it is heard on loopback alone; the main server is, if virtual hosts take every address."""
+        heard = [one.words[0] for one in self.top.all("listen") if one.words]
+        if self.node is not self.top:
+            named = [host_and_port(word) for word in self.node.words]
+            ports = {port for _, port in named if port not in {"", "*"}}
+            heard = [one for one in heard if not ports or (host_and_port(one)[1] or one) in ports]
+            if named and all(is_loopback(host) for host, _ in named):
+                return True
+        return bool(heard) and all(is_loopback(host_and_port(one)[0]) for one in heard)
+
+    def _unread(self) -> Iterator[Way]:
+        """What stands in a file that wasn't read may be anything."""
+        for node in self.node.inside:
+            if node.gap is not None and node.name == "":
+                yield from unknown(node.gap).true
+
+    # -- forward ---------------------------------------------------------------------------------------------
+
+    def _forwarded(self) -> Iterator[Way]:
+        switch = self._last("proxyrequests")
+        if switch is None or switch.words[:1] == () or switch.words[0].lower() != "on":
+            return
+        if not self._hears_any_name() or any("*" in node.words for node in self._both("proxyblock")):
+            return
+        access = self._access()
+        for method, port in _ASKED:
+            if not self._carries(method, port):
+                continue
+            url = f"{OUTSIDE_HOST}:{port}" if method == "CONNECT" else f"http://{OUTSIDE_HOST}:{port}/"
+            granted = [access.granted(Asked(method, url, version, is_forward=True)) for version in (4, 6)]
+            rule = "ap-connect" if method == "CONNECT" and port != 443 else "ap-forward"
+            for condition in granted:
+                for way in condition.true:
+                    causes = way.causes if any(cause.rule for cause in way.causes) else ()
+                    told = Way(way.claims, way.gaps, (*causes, switch.cause(rule)))
+                    yield told.joined(to(f"{OUTSIDE_HOST}:{port} by {method}"))
+
+    def _carries(self, method: str, port: int) -> bool:
+        if method != "CONNECT":
+            return self.reading.has("proxy_http")
+        if not self.reading.has("proxy_connect"):
+            return False
+        allowing = self._last("allowconnect")
+        spans = [_span(word) for word in allowing.words] if allowing else _USUAL_TUNNELS
+        return any(port in span for span in spans)
+
+    def _hears_any_name(self) -> bool:
+        """Whether requests for outside hosts come here: to the first at an address, or to one of any name."""
+        if self.node is self.top:
+            return self._main_is_heard()
+        names = [word for node in self.node.all("serveralias") for word in node.words]
+        if any(fnmatchcase(OUTSIDE_HOST, name.lower()) for name in names if "*" in name or "?" in name):
+            return True
+        hosts = [node for node in self.top.inside if node.name == "virtualhost"]
+        return any(next(one for one in hosts if word in one.words) is self.node for word in self.node.words)
+
+    def _main_is_heard(self) -> bool:
+        """The main server answers where no virtual host does."""
+        taken = {host_and_port(word) for node in self.top.all("virtualhost") for word in node.words}
+        if ("*", "*") in taken or ("*", "") in taken or ("_default_", "*") in taken:
+            return False
+        heard = [node.words[0] for node in self.top.all("listen") if node.words] or ["80"]
+        ports = {host_and_port(one)[1] or one for one in heard}
+        return not all(("*", port) in taken or ("_default_", port) in taken for port in ports)
+
+    # -- by rules --------------------------------------------------------------------------------------------
+
+    def _sent_on(self) -> Iterator[Way]:
+        for outcome, context in self._outcomes():
+            rule = "ap-passmatch" if outcome.node.name.startswith("proxypass") else "ap-rewrite"
+            path = outcome.path if outcome.path.startswith("/") else f"/{outcome.path}"
+            access = self._access(context)
+            for version in (4, 6):
+                asked = Asked("GET", f"http://{OUTSIDE_HOST}{path}", version, is_forward=False, path=path)
+                granted = access.granted(asked)
+                if outcome.gap is not None:
+                    granted = all_of((granted, unknown(outcome.gap)))
+                for way in granted.true:
+                    told = Way(way.claims, way.gaps, (outcome.node.cause(rule), *way.causes))
+                    yield told.joined(to(f"{OUTSIDE_HOST}:80 by GET {path}"))
+
+    def _outcomes(self) -> Iterator[tuple[Outcome, Node | None]]:
+        if not self.reading.has("proxy"):
+            return
+        for contexts, folder in self._contexts():
+            nodes = [node for node in contexts.inside if node.name in {"rewriterule", "rewritecond"}]
+            engine = next((node for node in reversed(contexts.inside) if node.name == "rewriteengine"), None)
+            if engine is None or engine.words[:1] == () or engine.words[0].lower() != "on":
+                nodes = []
+            nodes += [node for node in contexts.inside if node.name in {"proxypassmatch", "proxypass"}]
+            host = OUTSIDE_HOST if self._hears_any_name() else "own.example.org"
+            rewriting = Rewriting(self.setup, nodes, host, folder, self._maps())
+            for outcome in rewriting.outcomes():
+                yield outcome, contexts if folder else None
+
+    def _contexts(self) -> Iterator[tuple[Node, bool]]:
+        """The host itself, its folders and locations, and the ``.htaccess`` files that are obeyed there."""
+        if self.node is self.top:
+            yield self.top, False
+        else:
+            inherits = any(
+                "inherit" in " ".join(node.words).lower() for node in self.node.all("rewriteoptions")
+            )
+            if inherits:
+                yield self.top, False
+            yield self.node, False
+        for section in self.node.inside:
+            if section.name in {"location", "locationmatch", "directory", "directorymatch", "files", "proxy"}:
+                yield section, section.name.startswith(("directory", "files"))
+            if section.name == "directory":
+                yield from self._htaccess(section)
+
+    def _htaccess(self, section: Node) -> Iterator[tuple[Node, bool]]:
+        allowing = next((node for node in reversed(section.inside) if node.name == "allowoverride"), None)
+        if allowing is None or "none" in map(str.lower, allowing.words) or not section.words:
+            return
+        name = f"{section.words[0].rstrip('/')}/.htaccess"
+        if not self.setup.has(name):
+            self.setup.set_aside(
+                Gap(GapKind.NOT_EVALUATED, f".htaccess below {section.words[0]}", allowing.position)
+            )
+            return
+        inside = self.reading.part(name, allowing)
+        if inside is not None:
+            yield inside, True
+
+    def _maps(self) -> dict[str, str]:
+        return {node.words[0]: node.words[1] for node in self._both("rewritemap") if len(node.words) > 1}
+
+    # -- both ------------------------------------------------------------------------------------------------
+
+    def _access(self, context: Node | None = None) -> Access:
+        sections = [node for node in self.top.inside if node.name in _SECTIONS]
+        if self.node is not self.top:
+            sections += [node for node in self.node.inside if node.name in _SECTIONS]
+        if context is not None and context.name == "directory":
+            sections.insert(
+                0, Node("proxy", ("*",), context.text, context.position, context.last, context.inside)
+            )
+        return Access(self.setup, tuple(sections), self._forging())
+
+    def _forging(self) -> Node | None:
+        """What makes it believe in addresses that any client writes."""
+        if not self.reading.has("remoteip"):
+            return None
+        by_protocol = self._last("remoteipproxyprotocol")
+        if by_protocol is not None and by_protocol.words[:1] and by_protocol.words[0].lower() == "on":
+            return by_protocol
+        trusted = list(self._both("remoteipinternalproxy", "remoteiptrustedproxy"))
+        lists = list(self._both("remoteipinternalproxylist", "remoteiptrustedproxylist"))
+        field_line = self._last("remoteipheader")
+        return field_line if field_line and field_line.words and not trusted and not lists else None
+
+    def _both(self, *names: str) -> Iterator[Node]:
+        yield from self.top.all(*names)
+        if self.node is not self.top:
+            yield from self.node.all(*names)
+
+    def _last(self, name: str) -> Node | None:
+        """The line that holds: the host's own, or the main server's."""
+        return next(iter(reversed(list(self._both(name)))), None)
+
+
+def _span(word: str) -> range:
+    first, _, last = word.partition("-")
+    if not first.isdigit() or (last and not last.isdigit()):
+        return range(0)
+    return range(int(first), int(last or first) + 1)
