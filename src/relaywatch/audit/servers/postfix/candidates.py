@@ -1,0 +1,194 @@
+"""What is worth claiming: for every row and list that may let somebody through, a stranger who is meant by it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+
+from relaywatch.audit.addresses import NOBODY, AddressSet
+from relaywatch.audit.claims import Claim, ClaimKind
+from relaywatch.audit.findings import Cause
+from relaywatch.audit.setup import FrontEnd
+from relaywatch.model.places import Address
+
+from .lists import HostList
+from .patterns import sample
+from .placed import Placed
+from .restrictions import Restrictions
+from .strangers import ANYBODY, Client, Said, claiming, wide_clients
+from .tables import Row, Table, addresses_of
+from .vocabulary import LOOKUPS, is_refusal
+
+_MOST_OF_A_KIND = 3
+_MOST_OF_A_TABLE = 12
+_MOST_ADDRESSES = 4
+_REFUSED = frozenset({"reject", "defer", "discard", "hangup", "defer_if_permit"})
+_DOMAIN = "anywhere.example"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The strangers of one service."""
+
+    restrictions: Restrictions
+    lists: tuple[str, ...]
+    allowed: AddressSet
+
+    def lookups(self) -> Iterator[tuple[str, Table]]:
+        """Every access table in the lists and their classes, with what it is asked about."""
+        seen: set[str] = set()
+        queue = [word for name in self.lists for word in self.restrictions.words(name)]
+        queue.extend(word for words in self.restrictions.classes.values() for word in words)
+        for word, following in zip(queue, [*queue[1:], Placed()], strict=True):
+            about = LOOKUPS.get(word.text.lower())
+            if about and f"{about} {following.text}" not in seen:
+                seen.add(f"{about} {following.text}")
+                yield about, self.restrictions.tables.open(following)
+
+    def rows(self, wanted: str) -> Iterator[Row]:
+        """The rows that don't refuse of the tables that are asked about this."""
+        for about, table in self.lookups():
+            if about == wanted:
+                yield from (row for row in table.rows() if not _refuses(row.value))
+
+    def address_sets(self) -> list[AddressSet]:
+        """Sets of addresses that make a difference, all of mynetworks first."""
+        sets = [self.restrictions.mynetworks.addresses()]
+        united: dict[str, AddressSet] = {}
+        for row in self.rows("client"):
+            united[row.value] = united.get(row.value, NOBODY) | addresses_of(row)
+        return [one for one in [*sets, *united.values()] if one]
+
+    def clients(self, version: int, sets: list[AddressSet]) -> Iterator[Client]:
+        """Clients of a family that aren't just anybody."""
+        for one in sets:
+            yield from wide_clients(version, one, self.allowed, _MOST_ADDRESSES)
+
+    def named(self, anywhere: Address) -> Iterator[Client]:
+        """Clients whose address has a name that is let in."""
+        names = [item.word for item in self.restrictions.mynetworks.names()]
+        names += [row.key for row in self.rows("client") if row.network is None and row.pattern is None]
+        for row in self.rows("client"):
+            if row.pattern is not None and not row.pattern.is_negated:
+                names.append(sample(row.pattern.expression) or "")
+        fitting = [name.lower() for name in names if _is_name(name.strip("."))]
+        for name in list(dict.fromkeys(fitting))[:_MOST_OF_A_TABLE]:
+            claim = Claim(ClaimKind.CLIENT_NAME, name)
+            yield Client(anywhere, f"a{name}" if name.startswith(".") else name, frozenset({claim}))
+
+    def senders(self) -> Iterator[Said]:
+        """Reverse-paths: none at all, and what the tables know."""
+        yield claiming(ClaimKind.REVERSE_PATH, "")
+        for text in _mailboxes(self.rows("sender")):
+            yield claiming(ClaimKind.REVERSE_PATH, text)
+
+    def greetings(self) -> Iterator[Said]:
+        """HELO names that the tables know, and an address without brackets."""
+        for row in _few(self.rows("greeting")):
+            if row.pattern is None:
+                names = [f"a{row.key}" if row.key.startswith(".") else row.key]
+            else:
+                names = list(_matching(row, ("{}", "a{}", "{}.example", "a{}.example")))
+            yield from (
+                claiming(ClaimKind.HELO, name) for name in names[:1] if " " not in name and ":" not in name
+            )
+        if any("permit_naked_ip_address" in word.text for name in self.lists for word in self._words(name)):
+            yield claiming(ClaimKind.HELO, "198.51.100.7")
+
+    def recipients(self) -> Iterator[Said]:
+        """Forward-paths elsewhere that a list or a table may take for its own."""
+        destinations = self.restrictions.destinations
+        yield from destinations.wide()
+        yield from destinations.routes()
+        for text in _mailboxes(self.rows("recipient")):
+            if not destinations.is_own(text.rpartition("@")[2]):
+                yield claiming(ClaimKind.FORWARD_PATH, text)
+
+    def _words(self, name: str) -> list[Placed]:
+        return self.restrictions.words(name)
+
+
+def through(front_ends: Iterable[FrontEnd], version: int) -> Iterator[Client]:
+    """Clients that come through something in front, and have its address."""
+    for front in front_ends:
+        for network in front.addresses.networks(version)[:_MOST_ADDRESSES]:
+            cause = Cause(front.name, front.position)
+            claim = Claim(ClaimKind.FRONT_END, front.name)
+            yield Client(network[0], claims=frozenset({claim}), causes=(cause,), how=ClaimKind.FRONT_END)
+
+
+def lying(trusted: HostList, kind: ClaimKind, cause: Cause) -> Iterator[Client]:
+    """Clients who may say which address they have, and say a trusted one."""
+    form = "TCP{0} {1}" if kind is ClaimKind.PROXY_HEADER else "ADDR={1}"
+    addresses = trusted.addresses()
+    for version in (4, 6):
+        for network in addresses.networks(version)[:1]:
+            address = network[1] if network.num_addresses > 2 else network[0]
+            claim = Claim(kind, form.format(version, address))
+            yield Client(address, claims=frozenset({claim}), causes=(cause,), how=kind)
+    if kind is ClaimKind.XCLIENT:
+        anywhere = ip_address("198.51.100.7")
+        claims = frozenset({Claim(kind, "LOGIN=anybody")})
+        yield Client(anywhere, claims=claims, causes=(cause,), how=kind, is_logged_in=True)
+
+
+def neighbour(anywhere: Address, what: str) -> Client:
+    """A client in the network beside the server."""
+    claims = frozenset({Claim(ClaimKind.CLIENT_ADDRESS, what)})
+    return replace(Client(anywhere, claims=claims), is_neighbour=True)
+
+
+def _mailboxes(rows: Iterable[Row]) -> Iterator[str]:
+    """A mailbox for each row."""
+    for row in _few(rows):
+        if row.pattern is not None:
+            forms = ("{}", "anybody{}", "anybody@{}", "{}" + _DOMAIN, "anybody{}." + _DOMAIN, "{}@" + _DOMAIN)
+            yield from (text for text in _matching(row, forms) if _is_mailbox(text))
+        elif row.key.endswith("@"):
+            yield f"{row.key}{_DOMAIN}"
+        elif row.key.startswith("."):
+            yield f"anybody@a{row.key}"
+        elif "@" in row.key:
+            yield row.key
+        elif ":" not in row.key and "<" not in row.key:
+            yield f"anybody@{row.key}"
+
+
+def _matching(row: Row, forms: Iterable[str]) -> Iterator[str]:
+    """The texts that a row's expression matches, made of a sample."""
+    if row.pattern is None:
+        return
+    text = sample(row.pattern.expression)
+    if row.pattern.is_negated or text is None:
+        yield from (one for one in (ANYBODY, "postmaster") if row.pattern.holds(one))
+        return
+    yield from (one for one in (form.format(text) for form in forms) if row.pattern.holds(one))
+
+
+def _few(rows: Iterable[Row]) -> Iterator[Row]:
+    """Some rows of every action: what one of them comes to, the others do."""
+    counted: Counter[str] = Counter()
+    total = 0
+    for row in rows:
+        counted[row.value.lower()] += 1
+        if counted[row.value.lower()] <= _MOST_OF_A_KIND and total < _MOST_OF_A_TABLE:
+            total += 1
+            yield row
+
+
+def _refuses(value: str) -> bool:
+    action, _, text = value.partition(" ")
+    return action.lower() in _REFUSED or is_refusal(action, text)
+
+
+def _is_mailbox(text: str) -> bool:
+    return text.count("@") == 1 and not text.startswith("@") and text.isprintable() and " " not in text
+
+
+def _is_name(text: str) -> bool:
+    """Whether a key is a host's or domain's name and no address."""
+    labels = text.split(".")
+    proper = all(label and label.replace("-", "").replace("_", "").isalnum() for label in labels)
+    return proper and not labels[-1].isdecimal()

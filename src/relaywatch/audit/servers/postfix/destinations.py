@@ -1,0 +1,190 @@
+"""Which forward-paths are Postfix's own (ADDRESS_CLASS_README), and which lists of them are too wide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from relaywatch.audit.claims import ClaimKind
+from relaywatch.audit.findings import Cause, Gap
+
+from .lists import DomainList, Match
+from .parameters import Parameters
+from .patterns import sample
+from .strangers import Said, claiming
+from .tables import Row, Tables, UnknownTable
+
+_CLASSES = ("mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains")
+_USER = "someone"
+_MOST_TRIED = 12
+_SECOND_LEVEL = frozenset(
+    {"ac", "co", "com", "edu", "go", "gov", "gob", "ne", "net", "nom", "or", "org", "pe", "re"}
+)
+"""Second levels under which registries of countries give out names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """That a forward-path is Postfix's own, and by what."""
+
+    cause: Cause | None
+    """A list that is too wide, if that is why."""
+    gap: Gap | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Destinations:
+    """The address classes of one service."""
+
+    parameters: Parameters
+    tables: Tables
+    lists: dict[str, DomainList]
+
+    @property
+    def own(self) -> str:
+        """A domain of its own."""
+        return next((word for word, match in self.lists["mydestination"].literals() if not match.row), "")
+
+    def find(self, address: str) -> Destination | None:
+        """Whether mail for this address is taken as its own; nothing if it is another's.
+
+        A route in a local part is followed at its final destination, and mistrusted at a relayed one.
+        """
+        local, _, domain = address.rpartition("@")
+        if not domain:
+            return Destination(None)
+        routed = any(sign in local for sign in "%!@")
+        gap: Gap | None = None
+        for name in _CLASSES:
+            found = self.lists[name].find(domain)
+            if isinstance(found, Gap):
+                gap = gap or found
+            elif found is not None:
+                if not routed:
+                    return self._of(name, local, domain, found)
+                return self._routed(name, local)
+        return Destination(None, gap) if gap else None
+
+    def _of(self, name: str, local: str, domain: str, found: Match) -> Destination | None:
+        if name == "virtual_alias_domains":
+            return None  # it goes where the alias says, and nowhere without one
+        maps = {"virtual_mailbox_domains": "virtual_mailbox_maps", "relay_domains": "relay_recipient_maps"}
+        listed = self._is_listed(maps[name], local, domain) if name in maps else True
+        if listed is False:
+            return None
+        value = self.parameters.text(name)
+        cause = Cause(f"{name} = {value}"[:200], found.item.position, "pf-dom-wide")
+        if found.row is not None and found.row.pattern is not None:
+            cause = Cause(found.row.text[:200], found.row.position, "pf-dom-wide")
+        return Destination(cause, listed if isinstance(listed, Gap) else None)
+
+    def _routed(self, name: str, local: str) -> Destination | None:
+        if name != "relay_domains":
+            return self.find(_rewritten(local)) if self.parameters.is_yes("allow_percent_hack") else None
+        if not self.parameters.is_yes("allow_untrusted_routing"):
+            return None
+        position = self.parameters.position("allow_untrusted_routing")
+        return Destination(Cause("allow_untrusted_routing = yes", position, "pf-routing"))
+
+    def _is_listed(self, maps: str, local: str, domain: str) -> bool | Gap:
+        """Whether a recipient is known, where unknown ones are refused."""
+        value = self.parameters.value(maps)
+        if not value.text or not self.parameters.is_yes("smtpd_reject_unlisted_recipient"):
+            return True
+        gap: Gap | None = None
+        for word in value.words():
+            table = self.tables.open(word)
+            if isinstance(table, UnknownTable) and table.asks_for_key:
+                continue
+            for key in (f"{local}@{domain}", f"@{domain}") if table.is_keyed else (f"{local}@{domain}",):
+                found = table.lookup(key)
+                if isinstance(found, Gap):
+                    gap = gap or found
+                elif found is not None:
+                    return True
+        return gap or False
+
+    def is_own(self, domain: str) -> bool:
+        """Whether the domain is named as its own, and not only matched by something too wide."""
+        for one in self.lists.values():
+            found = one.find(domain)
+            if isinstance(found, Match) and (found.row is None or found.row.pattern is None):
+                named = (found.row.key if found.row else found.item.word).lower().lstrip(".")
+                if named == domain.lower() or registered(named):
+                    return True
+        return False
+
+    def wide(self) -> Iterator[Said]:
+        """Forward-paths elsewhere that a list may take for its own: a witness is made up for each entry."""
+        relayed = self.lists["relay_domains"]
+        for word, _ in relayed.literals():
+            suffix = word.lstrip(".")
+            if (
+                ":" not in word
+                and is_public_suffix(suffix)
+                and (relayed.matches_subdomains or word.startswith("."))
+            ):
+                yield forward_path(f"elsewhere.{suffix}")
+        for name in _CLASSES:
+            for row in self.lists[name].patterns():
+                yield from map(forward_path, outsiders(row))
+
+    def routes(self) -> Iterator[Said]:
+        """Forward-paths with a route in them, through domains that it relays to."""
+        for word, match in self.lists["relay_domains"].literals():
+            if match.row is None or match.row.network is None:
+                domain = f"a{word}" if word.startswith(".") else word
+                yield claiming(ClaimKind.FORWARD_PATH, f"{_USER}%elsewhere.example@{domain}")
+                return
+
+
+def forward_path(domain: str) -> Said:
+    """Somebody in this domain."""
+    return claiming(ClaimKind.FORWARD_PATH, f"{_USER}@{domain}")
+
+
+def outsiders(row: Row) -> list[str]:
+    """Domains that an expression matches although they are none of those that it seems to mean."""
+    if row.pattern is None or row.pattern.is_negated:
+        return []
+    text = sample(row.pattern.expression)
+    if text is None:
+        return []
+    meant = registered(text.strip(".@"))
+    tried = [f"{text}.elsewhere.example", f"x.{text.lstrip('.')}.elsewhere.example", f"elsewhere{text}", text]
+    return [
+        domain
+        for domain in dict.fromkeys(one.strip(".").lower() for one in tried)
+        if row.pattern.holds(domain) and _is_domain(domain) and (not meant or registered(domain) != meant)
+    ][:_MOST_TRIED]
+
+
+def registered(domain: str) -> str:
+    """The part of a domain that somebody registered; empty if it is only a suffix."""
+    labels = domain.lower().split(".")
+    for count in (2, 3):
+        part = ".".join(labels[-count:])
+        if len(labels) >= count and not is_public_suffix(part):
+            return part
+    return ""
+
+
+def is_public_suffix(domain: str) -> bool:
+    """Whether registries give out names right under it: a top-level domain, or a country's second level."""
+    labels = domain.lower().split(".")
+    return len(labels) == 1 or (len(labels) == 2 and len(labels[1]) == 2 and labels[0] in _SECOND_LEVEL)
+
+
+def _is_domain(text: str) -> bool:
+    return "." in text and all(label and label.replace("-", "").isalnum() for label in text.split("."))
+
+
+def _rewritten(local: str) -> str:
+    """Where a route in a local part leads: the right-most sign first, a bang from the left."""
+    if "@" in local:
+        return local
+    if "%" in local:
+        user, _, domain = local.rpartition("%")
+        return f"{user}@{domain}"
+    domain, _, user = local.partition("!")
+    return f"{user}@{domain}"

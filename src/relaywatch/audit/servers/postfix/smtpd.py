@@ -1,0 +1,298 @@
+"""One smtpd listener: whether strangers get through its restriction lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations, product
+
+from relaywatch.audit.addresses import AddressSet
+from relaywatch.audit.claims import ClaimKind
+from relaywatch.audit.conditions import Way, shortest
+from relaywatch.audit.findings import Cause, Gap, GapKind, Position
+from relaywatch.audit.setup import FrontEnd, Setup
+
+from .candidates import Candidates, lying, neighbour, through
+from .destinations import Destinations
+from .lists import DomainList, HostList, items
+from .parameters import Parameters
+from .placed import Placed
+from .restrictions import Restrictions, Stage, Walk
+from .strangers import (
+    ANYBODY,
+    GREETING,
+    OUTSIDE_DOMAINS,
+    Client,
+    Said,
+    Stranger,
+    typical,
+)
+from .tables import Tables
+from .trust import Certificates
+from .vocabulary import REFUSING, Branch, Status
+
+_RELAY, _RECIPIENT = "smtpd_relay_restrictions", "smtpd_recipient_restrictions"
+_LISTS = (
+    "smtpd_client_restrictions",
+    "smtpd_helo_restrictions",
+    "smtpd_sender_restrictions",
+    _RELAY,
+    _RECIPIENT,
+    "smtpd_data_restrictions",
+    "smtpd_end_of_data_restrictions",
+)
+_PROPER = "permit_mynetworks, permit_sasl_authenticated, reject_unauth_destination"
+_MOST_TRIED = 3_000
+_SUBMISSION = frozenset({"submission", "submissions", "smtps", "465", "587", "2525"})
+_NOWHERE = ("discard", "error", "retry")
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """What is evaluated: a service's parameters, and who reaches it."""
+
+    parameters: Parameters
+    port: str
+    versions: tuple[int, ...]
+    front_ends: tuple[FrontEnd, ...]
+    only_front_ends: bool
+    proxy_header: Cause | None
+    """That whoever connects may send a PROXY header."""
+
+
+@dataclass(slots=True)
+class Smtpd:
+    """One listener's evaluation."""
+
+    listener: Listener
+    setup: Setup
+    tables: Tables
+    restrictions: Restrictions
+
+    @classmethod
+    def of(cls, listener: Listener, setup: Setup, tables: Tables) -> Smtpd:
+        """Read its lists."""
+        parameters = listener.parameters
+        parents = parameters.text("parent_domain_matches_subdomains")
+        lists = {
+            name: DomainList(tuple(items(parameters.value(name), tables)))
+            for name in ("mydestination", "virtual_alias_domains", "virtual_mailbox_domains")
+        }
+        lists["relay_domains"] = DomainList(
+            tuple(items(parameters.value("relay_domains"), tables)),
+            "relay_domains" in parents,
+            is_of_strings=False,
+        )
+        classes = {
+            name.text: list(parameters.value(name.text).words())
+            for name in parameters.value("smtpd_restriction_classes").words()
+        }
+        networks, neighbours = _mynetworks(parameters, tables, subdomains="mynetworks" in parents)
+        restrictions = Restrictions(
+            parameters,
+            tables,
+            Destinations(parameters, tables, lists),
+            networks,
+            Certificates(parameters, tables),
+            classes,
+            setup.allowed,
+            trust_rule=_trust_rule(listener),
+            neighbours=neighbours,
+        )
+        return cls(listener, setup, tables, restrictions)
+
+    @property
+    def parameters(self) -> Parameters:
+        """Its parameters."""
+        return self.listener.parameters
+
+    def down(self) -> Cause | None:
+        """That smtpd refuses to start: neither list has a working refusal (smtpd_check.c, has_required)."""
+        if any(self._refuses_somebody(self.restrictions.words(name)) for name in (_RELAY, _RECIPIENT)):
+            return None
+        for name in (_RELAY, _RECIPIENT):
+            if self.parameters.is_set(name):
+                text = f"{name} = {self.parameters.text(name)}"[:200]
+                return Cause(text, self.parameters.position(name), "pf-relay-noreject")
+        return Cause(f"{_RELAY} is empty at this compatibility_level", self._level, "pf-relay-noreject")
+
+    def _refuses_somebody(self, words: list[Placed], depth: int = 0) -> bool:
+        skip = False
+        for index, word in enumerate(words):
+            name = word.text.lower()
+            if skip:
+                skip = False
+            elif name == "warn_if_reject" and index + 1 < len(words):
+                skip = True
+            elif name == "permit":
+                return False
+            elif name in REFUSING or (
+                depth < len(self.restrictions.classes) + 1
+                and self._refuses_somebody(self.restrictions.classes.get(word.text, []), depth + 1)
+            ):
+                return True
+        return False
+
+    @property
+    def _level(self) -> Position | None:
+        return self.parameters.position("compatibility_level")
+
+    # --- strangers -------------------------------------------------------------------------------
+
+    def ways(self) -> tuple[Way, ...]:
+        """The shortest ways through, of strangers with few claims first."""
+        if self._goes_nowhere():
+            return ()
+        found: tuple[Way, ...] = ()
+        tried = 0
+        for count in range(5):
+            fresh: list[Way] = []
+            for stranger in self._strangers(count):
+                if any(way.claims <= stranger.claims and not way.gaps for way in found):
+                    continue
+                tried += 1
+                if tried > _MOST_TRIED:
+                    self.setup.note(Gap(GapKind.TOO_MANY, "ways through the restrictions", self._level))
+                    return shortest((*found, *fresh))
+                fresh.extend(self.through(stranger))
+            found = shortest((*found, *fresh))
+        return found
+
+    def _goes_nowhere(self) -> bool:
+        """Whether mail for others is thrown away or refused at the end."""
+        transport = self.parameters.text("default_transport").partition(":")[0]
+        return transport in _NOWHERE and not self.parameters.text("transport_maps")
+
+    def _strangers(self, count: int) -> Iterator[Stranger]:
+        """Those who differ from just anybody in so many traits."""
+        candidates = Candidates(self.restrictions, _LISTS, self.setup.allowed)
+        sets = candidates.address_sets()
+        said: dict[str, list[Client | Said]] = {
+            "sender": list(candidates.senders()),
+            "greeting": [*self._silent(), *candidates.greetings()],
+            "recipient": list(candidates.recipients()),
+        }
+        destinations = self.restrictions.destinations
+        outside = [one for one in OUTSIDE_DOMAINS if destinations.find(f"someone@{one}") is None]
+        domain = outside[0] if outside else OUTSIDE_DOMAINS[0]
+        for version in self.listener.versions:
+            anywhere = typical(version, sets, self.setup.allowed)
+            anybody = Stranger(Client(anywhere), Said(GREETING), Said(ANYBODY), Said(f"someone@{domain}"))
+            choices: dict[str, list[Client | Said]] = {
+                "client": [*self._clients(candidates, version, sets, anybody.client)],
+                **said,
+            }
+            for names in combinations(choices, count):
+                if self.listener.only_front_ends and "client" not in names:
+                    continue
+                for chosen in product(*(choices[name] for name in names)):
+                    stranger = anybody
+                    for name, one in zip(names, chosen, strict=True):
+                        stranger = stranger.varied(one, name)
+                    yield stranger
+
+    def _silent(self) -> Iterator[Said]:
+        """No greeting at all, where none is asked for: then the HELO restrictions aren't evaluated."""
+        if not self.parameters.is_yes("smtpd_helo_required"):
+            yield Said(None)
+
+    def _clients(
+        self, candidates: Candidates, version: int, sets: list[AddressSet], anybody: Client
+    ) -> Iterator[Client]:
+        yield from through(self.listener.front_ends, version)
+        if self.listener.only_front_ends:
+            return
+        yield from candidates.clients(version, sets)
+        yield from candidates.named(anybody.address)
+        if self.restrictions.neighbours is not None:
+            yield neighbour(
+                anybody.address, f"{self.parameters.text('mynetworks_style')} of the server's own address"
+            )
+        if self.listener.proxy_header is not None:
+            yield from lying(self.restrictions.mynetworks, ClaimKind.PROXY_HEADER, self.listener.proxy_header)
+        name = "smtpd_authorized_xclient_hosts"
+        value = self.parameters.value(name)
+        hosts = HostList(tuple(items(value, self.tables)), matches_subdomains=True)
+        found = hosts.find(anybody.address, anybody.name)
+        if found is not None and not isinstance(found, Gap):
+            cause = Cause(f"{name} = {value.text}"[:200], found.item.position, "pf-xclient")
+            yield from lying(self.restrictions.mynetworks, ClaimKind.XCLIENT, cause)
+
+    # --- lists -----------------------------------------------------------------------------------
+
+    def through(self, stranger: Stranger) -> list[Way]:
+        """The ways in which this stranger's message is taken; none if he is refused."""
+        own = Way(stranger.claims, causes=stranger.client.causes)
+        ways: list[tuple[Way, bool]] = [(own, False)]
+        for stage in self._stages(stranger):
+            branches = self.restrictions.evaluate(stage, stranger)
+            if stage.name == _RELAY:
+                branches = [self._blamed(branch, stranger) for branch in branches]
+            decides = stage.name in {_RELAY, _RECIPIENT}
+            ways = [
+                (before.joined(branch.way if decides else Way(branch.way.claims, branch.way.gaps)), later)
+                for before, defers in ways
+                for branch in branches
+                if not (later := defers or branch.defers) or stage.name != _RECIPIENT
+            ]
+        return list(shortest(way for way, _ in ways))
+
+    def _stages(self, stranger: Stranger) -> Iterator[Stage]:
+        delayed = self.parameters.is_yes("smtpd_delay_reject")
+        everything = Stage("").knows
+        yield Stage(_LISTS[0], "check_client_access", everything if delayed else frozenset())
+        if stranger.greeting.text is not None:
+            yield Stage(_LISTS[1], "check_helo_access", everything if delayed else frozenset({"greeting"}))
+        yield Stage(_LISTS[2], "check_sender_access", everything if delayed else everything - {"recipient"})
+        yield Stage(_RELAY, "check_recipient_access")
+        yield Stage(_RECIPIENT, "check_recipient_access")
+        alone = self.parameters.text("smtpd_recipient_limit") == "1"
+        knows = everything if alone else everything - {"recipient"}
+        yield Stage(_LISTS[5], knows=knows)
+        yield Stage(_LISTS[6], knows=knows)
+
+    def _blamed(self, branch: Branch, stranger: Stranger) -> Branch:
+        """The relay list is to blame if a proper one would have refused him."""
+        if any(cause.rule for cause in branch.way.causes) or self._passes_a_proper_list(stranger):
+            return branch
+        if branch.status is Status.OK:
+            rule, text = "pf-relay-order", f"{_RELAY} = {self.parameters.text(_RELAY)}"
+        else:
+            rule, text = "pf-relay-empty", f"{_RELAY} = {self.parameters.text(_RELAY)}".strip()
+        position = self.parameters.position(_RELAY) or self._level
+        cause = Cause(text[:200], position, rule)
+        return Branch(branch.status, Way(causes=(cause,)).joined(branch.way), branch.defers)
+
+    def _passes_a_proper_list(self, stranger: Stranger) -> bool:
+        words = list(Placed(_PROPER).words())
+        branches = self.restrictions.followed(words, Walk(Stage(_RELAY, "check_recipient_access"), stranger))
+        return any(branch.status is not Status.REJECT and not branch.way.gaps for branch in branches)
+
+
+def _mynetworks(parameters: Parameters, tables: Tables, *, subdomains: bool) -> tuple[HostList, Cause | None]:
+    """mynetworks, or what the style makes of it: this host, and the networks beside it, whatever they are."""
+    if parameters.is_set("mynetworks"):
+        return HostList(tuple(items(parameters.value("mynetworks"), tables)), subdomains), None
+    own = HostList(tuple(items(Placed("127.0.0.0/8 [::1]/128"), tables)), subdomains)
+    style = parameters.text("mynetworks_style").lower()
+    if style == "host" or parameters.text("inet_interfaces").lower() in {
+        "loopback-only",
+        "localhost",
+        "127.0.0.1",
+    }:
+        return own, None
+    position = parameters.position("mynetworks_style") or parameters.position("compatibility_level")
+    return own, Cause(f"mynetworks_style = {style}", position, "pf-net-style")
+
+
+def _trust_rule(listener: Listener) -> str:
+    if not listener.parameters.is_overridden("mynetworks"):
+        return "pf-net-all"
+    return "pf-submission" if listener.port in _SUBMISSION else "pf-master-o"
+
+
+def everybody(parameters: Parameters) -> tuple[int, ...]:
+    """The families that it listens on."""
+    protocols = parameters.text("inet_protocols").lower()
+    versions = [version for version in (4, 6) if f"ipv{version}" in protocols or "all" in protocols]
+    return tuple(versions) or (4, 6)

@@ -1,0 +1,100 @@
+"""Strangers made up one by one: who he is, what he says, and what he claims with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+
+from relaywatch.audit.addresses import AddressSet
+from relaywatch.audit.claims import Claim, ClaimKind
+from relaywatch.audit.conditions import ALWAYS
+from relaywatch.audit.findings import Cause
+from relaywatch.model.places import Address
+
+from .lists import UNNAMED
+
+OUTSIDE_DOMAINS = ("elsewhere.example", "outside.test", "foreign.invalid")
+ANYBODY = "anybody@anywhere.example"
+GREETING = "client.anywhere.example"
+_TYPICAL = {
+    4: (
+        "198.51.100.7",
+        "203.0.113.9",
+        *(f"{octet}.{(octet * 7) % 250}.{(octet * 31) % 250}.77" for octet in range(3, 223, 6)),
+    ),
+    6: ("2001:db8::7", "2001:db8:ffff::7", "2a00:1450::7", "2400:cb00::7", "2600:1f00::7", "3fff::7"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Where he comes from."""
+
+    address: Address
+    name: str = UNNAMED
+    """Verified: his address leads to it, and it to his address."""
+    claims: frozenset[Claim] = frozenset()
+    causes: tuple[Cause, ...] = ()
+    how: ClaimKind | None = None
+    """By a front end, a PROXY header, XCLIENT; otherwise he is simply there."""
+    is_logged_in: bool = False
+    """By XCLIENT LOGIN, which asks for no password."""
+    is_neighbour: bool = False
+    """In a network of one of the server's own interfaces, whatever that is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What he says at one place of the dialogue; nothing where he leaves it out."""
+
+    text: str | None
+    claims: frozenset[Claim] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """One of them."""
+
+    client: Client
+    greeting: Said
+    sender: Said
+    recipient: Said
+
+    @property
+    def claims(self) -> frozenset[Claim]:
+        """All that he claims."""
+        return self.client.claims | self.greeting.claims | self.sender.claims | self.recipient.claims
+
+    def varied(self, what: Client | Said, name: str) -> Stranger:
+        """He, but for one thing."""
+        if isinstance(what, Client):
+            return replace(self, client=what)
+        if name == "sender":
+            return replace(self, sender=what)
+        return replace(self, greeting=what) if name == "greeting" else replace(self, recipient=what)
+
+
+def claiming(kind: ClaimKind, value: str, text: str | None = None) -> Said:
+    """Something that has to be claimed; ``text`` if that isn't what is said."""
+    return Said(value if text is None else text, frozenset({Claim(kind, value)}))
+
+
+def typical(version: int, sets: Iterable[AddressSet], allowed: AddressSet) -> Address:
+    """An address of just anybody: in those sets that hold nearly everybody, and in no others."""
+    held = [(one, one.has_strangers(version, allowed) == ALWAYS) for one in sets if one.size(version)]
+    addresses = [ip_address(text) for text in _TYPICAL[version]]
+    for address in addresses:
+        if address not in allowed and all((address in one) is nearly_all for one, nearly_all in held):
+            return address
+    return addresses[0]
+
+
+def wide_clients(version: int, addresses: AddressSet, allowed: AddressSet, most: int) -> Iterable[Client]:
+    """A client in each wide network of strangers."""
+    ways = addresses.has_strangers(version, allowed).true
+    for way in ways[:most]:
+        for claim in way.claims:
+            inside = AddressSet.of([claim.value])
+            first = next(iter(inside.networks(version)))
+            yield Client(first[7] if first.num_addresses > 7 else first[0], claims=way.claims)

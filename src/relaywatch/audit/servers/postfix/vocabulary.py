@@ -1,0 +1,138 @@
+"""What Postfix's restrictions and access actions are called (postconf(5), access(5))."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from ipaddress import ip_address
+
+from relaywatch.audit.conditions import Way
+
+REFUSING = frozenset(
+    {
+        "reject_unauth_destination",
+        "defer_unauth_destination",
+        "reject",
+        "defer",
+        "defer_if_permit",
+        "check_relay_domains",
+    }
+)
+"""Of which "at least one working instance" must stand in the relay or the recipient list."""
+LOOKUPS = {
+    "check_client_access": "client",
+    "check_helo_access": "greeting",
+    "check_sender_access": "sender",
+    "check_recipient_access": "recipient",
+    "check_ccert_access": "certificate",
+    "check_sasl_access": "login",
+    "check_etrn_access": "etrn",
+    "check_reverse_client_hostname_access": "refusing",
+}
+REFUSING_LOOKUPS = ("_ns_access", "_mx_access", "_a_access")
+"""They may not say OK: Postfix answers 451 then."""
+WITH_ARGUMENT = frozenset(
+    {
+        "check_policy_service",
+        "permit_dnswl_client",
+        "permit_rhswl_client",
+        "reject_rbl",
+        "reject_rbl_client",
+        "reject_rhsbl_client",
+        "reject_rhsbl_helo",
+        "reject_rhsbl_recipient",
+        "reject_rhsbl_reverse_client",
+        "reject_rhsbl_sender",
+        "sleep",
+    }
+)
+MET = frozenset(
+    {
+        "check_recipient_maps",
+        "defer_if_reject",
+        "permit_dnswl_client",
+        "permit_rhswl_client",
+        "permit_sasl_authenticated",
+        "reject_authenticated_sender_login_mismatch",
+        "reject_invalid_helo_hostname",
+        "reject_invalid_hostname",
+        "reject_known_sender_login_mismatch",
+        "reject_maps_rbl",
+        "reject_multi_recipient_bounce",
+        "reject_non_fqdn_helo_hostname",
+        "reject_non_fqdn_hostname",
+        "reject_non_fqdn_recipient",
+        "reject_non_fqdn_sender",
+        "reject_rbl",
+        "reject_rbl_client",
+        "reject_rhsbl_client",
+        "reject_rhsbl_helo",
+        "reject_rhsbl_recipient",
+        "reject_rhsbl_reverse_client",
+        "reject_rhsbl_sender",
+        "reject_sender_login_mismatch",
+        "reject_unauth_pipelining",
+        "reject_unauthenticated_sender_login_mismatch",
+        "reject_unknown_address",
+        "reject_unknown_client",
+        "reject_unknown_client_hostname",
+        "reject_unknown_helo_hostname",
+        "reject_unknown_hostname",
+        "reject_unknown_recipient_domain",
+        "reject_unknown_reverse_client_hostname",
+        "reject_unknown_sender_domain",
+        "reject_unlisted_recipient",
+        "reject_unlisted_sender",
+        "reject_unverified_recipient",
+        "reject_unverified_sender",
+        "sleep",
+    }
+)
+"""What a stranger with a proper host, a proper reverse-path and a proper destination meets."""
+GOES_ON = frozenset(
+    {"dunno", "warn", "info", "filter", "hold", "redirect", "bcc", "prepend", "defer_if_reject", "delay"}
+)
+
+
+class Status(Enum):
+    """What a restriction says."""
+
+    OK = "ok"
+    DUNNO = "dunno"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One way in which it may go: what isn't known, what made it so, and a deferral that waits."""
+
+    status: Status
+    way: Way = field(default_factory=Way)
+    defers: bool = False
+
+    def after(self, before: Branch) -> Branch:
+        """The same, with what went before."""
+        return Branch(self.status, before.way.joined(self.way), before.defers or self.defers)
+
+
+OK, DUNNO, REJECT = (Branch(status) for status in (Status.OK, Status.DUNNO, Status.REJECT))
+PLAIN = {
+    "permit": OK,
+    "reject": REJECT,
+    "defer": REJECT,
+    "defer_if_permit": replace(DUNNO, defers=True),
+}
+
+
+def is_refusal(action: str, text: str) -> bool:
+    """Whether an action is a reply code with its text, ``550 5.7.1 No``."""
+    return len(action) == 3 and action.isdecimal() and action[0] in "45" and bool(text.strip())
+
+
+def is_naked(text: str) -> bool:
+    """Whether a name is an address without brackets."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
