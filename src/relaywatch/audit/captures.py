@@ -77,9 +77,14 @@ def is_fixed(pattern: str) -> bool:
     return _LOOSE.search(pattern) is None
 
 
-def host_of(url: str) -> str:
-    """The host of a URL, whatever it has beside it; a text without a scheme begins with the host."""
+def host_of(url: str, *, userinfo: bool = True) -> str:
+    """The host of a URL, whatever it has beside it; a text without a scheme begins with the host.
+
+    ``userinfo``: whether what stands before an ``@`` is taken for a user's name. Where it isn't, it is no host.
+    """
     authority = re.split(r"[/?#]", url.split("://", 1)[-1], maxsplit=1)[0]
+    if "@" in authority and not userinfo:
+        return ""
     host = authority.rpartition("@")[2]
     return host.partition("]")[0].strip("[]") if host.startswith("[") else host.partition(":")[0]
 

@@ -29,6 +29,8 @@ def is_loopback(address: str) -> bool:
 
 def host_and_port(text: str) -> tuple[str, str]:
     """``host:port``, ``[host]:port``, ``:port`` or a host alone; what is missing is empty."""
+    if text.startswith("unix:"):
+        return text, ""
     host, colon, port = text.rpartition(":")
     if not colon or "]" in port or (":" in host and not host.startswith("[")):
         return text.strip("[]"), ""
@@ -38,6 +40,11 @@ def host_and_port(text: str) -> tuple[str, str]:
 def to(destination: str = f"{OUTSIDE_HOST}:25") -> Way:
     """A way to this destination."""
     return Way(frozenset({Claim(ClaimKind.DESTINATION, destination)}))
+
+
+def by_rule(known: Way, way: Way) -> Way:
+    """Both at once; the causes of a rule of its own come first, since they are what to mend."""
+    return way.joined(known) if any(cause.rule for cause in way.causes) else known.joined(way)
 
 
 def first_of_each(ways: Iterable[Way]) -> tuple[Way, ...]:

@@ -1,0 +1,245 @@
+"""Requests that are made for a location, and where it passes them on to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from relaywatch.audit.captures import compiled, host_of, is_outside, subjects
+from relaywatch.audit.findings import Gap, GapKind
+from relaywatch.audit.setup import Setup
+from relaywatch.audit.witness import OUTSIDE_HOST
+
+from .reading import Node
+from .values import Trial, Values, fits_name, patterns_in, words_to_try
+
+PASSING = ("proxy_pass", "grpc_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass")
+_MOST_TRIED = 3000
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A directive that passes a request on to a host of the client's, and the request; a gap if nobody knows."""
+
+    node: Node
+    levels: tuple[Node, ...]
+    trial: Trial
+    gaps: frozenset[Gap] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A location, or a part of one, with the levels that it is in, outermost first."""
+
+    levels: tuple[Node, ...]
+
+    @property
+    def node(self) -> Node:
+        """The innermost."""
+        return self.levels[-1]
+
+
+def places(levels: tuple[Node, ...]) -> Iterator[Place]:
+    """The last level and every location in it."""
+    yield Place(levels)
+    for node in levels[-1].all("location", "if", "limit_except"):
+        yield from places((*levels, node))
+
+
+def passed(setup: Setup, http: Node, server: Node, hosts: Sequence[Trial]) -> Iterator[Passed]:
+    """Every directive of a server that leads to an outside host."""
+    upstreams = {node.words[0] for node in http.all("upstream") if node.words}
+    name = next((word for node in server.all("server_name") for word in node.words), "")
+    for place in places((http, server)):
+        for node in place.node.all(*PASSING):
+            target = node.words[0] if node.words else ""
+            if "$" in target:
+                yield from _tried(_Walk(setup, http, place, name, upstreams), node, hosts)
+
+
+def reaches_outside_names(server: Node, servers: Sequence[Node]) -> bool:
+    """Whether a server gets requests for hosts that no server names: as the default of a port, or by its names."""
+    for node in server.all("server_name"):
+        for name in node.words:
+            if fits_name(name, OUTSIDE_HOST) or (
+                name.startswith("~") and any(is_outside(host) for host in _made_names(name))
+            ):
+                return True
+    return any(_default_of(listen, servers) is server for listen in listens(server))
+
+
+def listens(server: Node) -> list[str]:
+    """Where it listens, by nginx's default on port 80."""
+    return [node.words[0] for node in server.all("listen") if node.words] or ["80"]
+
+
+def _made_names(name: str) -> Iterator[str]:
+    pattern = name.lstrip("~").removeprefix("*")
+    regex = compiled(pattern, ignoring_case=True)
+    return (host for host in subjects(pattern) if regex is not None and regex.search(host))
+
+
+def _default_of(listen: str, servers: Sequence[Node]) -> Node | None:
+    wanted = _normal(listen)
+    there = [
+        (server, node)
+        for server in servers
+        for node in [*server.all("listen")] or [Node("listen", ("80",), server.position, 0)]
+        if node.words and _normal(node.words[0]) == wanted
+    ]
+    named = (server for server, node in there if {"default_server", "default"} & set(node.words))
+    return next(named, there[0][0] if there else None)
+
+
+def _normal(listen: str) -> str:
+    text = listen.removeprefix("*:").removeprefix("0.0.0.0:")
+    return text if text.isdigit() or ":" in text else f"{text}:80"
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    setup: Setup
+    http: Node
+    place: Place
+    server_name: str
+    upstreams: set[str]
+
+
+def _tried(walk: _Walk, node: Node, hosts: Sequence[Trial]) -> Iterator[Passed]:
+    gaps: set[Gap] = set()
+    inner = frozenset(_internal(walk))
+    for trial in list(_trials(walk, hosts))[:_MOST_TRIED]:
+        values = Values(walk.setup, walk.http, trial, walk.server_name)
+        if not _arrives(walk.place.levels, values):
+            continue
+        target = values.expanded(node.words[0])
+        host = host_of(target, userinfo=False)
+        if is_outside(host) and host not in walk.upstreams and not values.gaps:
+            yield Passed(node, walk.place.levels, trial, inner)
+            return
+        gaps |= values.gaps
+    if gaps:
+        yield Passed(node, walk.place.levels, hosts[0], frozenset(gaps))
+
+
+def _internal(walk: _Walk) -> Iterator[Gap]:
+    """What only nginx itself leads to, by ``error_page`` or at the word of a backend."""
+    for level in walk.place.levels:
+        node = level.last_of("internal")
+        if node is not None:
+            yield walk.setup.note(Gap(GapKind.NOT_EVALUATED, f"{level.text}: internal", node.position))
+
+
+def _trials(walk: _Walk, hosts: Sequence[Trial]) -> Iterator[Trial]:
+    own = [pattern for level in walk.place.levels for pattern in _patterns(level)]
+    words = words_to_try(iter([*own, *patterns_in(walk.http)]))
+    paths = list(dict.fromkeys(_paths(walk.place.levels)))
+    for host in hosts:
+        for path in paths:
+            for word in words:
+                yield Trial(host.host, host.http_host, path, word)
+
+
+def _patterns(level: Node) -> Iterator[str]:
+    if level.name == "if" and len(level.words) > 2:
+        yield level.words[2].rstrip(")")
+    for node in level.inside:
+        if node.name == "if" and len(node.words) > 2:
+            yield node.words[2].rstrip(")")
+
+
+def _paths(levels: Sequence[Node]) -> Iterator[str]:
+    """Paths for the innermost location: what begins with its prefix, or is made for its pattern."""
+    start, pattern = "/", ""
+    for level in levels:
+        if level.name == "location" and level.words and not level.words[0].startswith("@"):
+            if level.words[0].startswith("~"):
+                pattern = level.words[-1]
+            else:
+                start, pattern = level.words[-1], ""
+        elif (
+            level.name == "if"
+            and level.words[:1] in {("($uri",), ("($request_uri",)}
+            and len(level.words) > 2
+        ):
+            pattern = level.words[2].rstrip(")")
+        for node in level.all("rewrite"):
+            pattern = pattern or (node.words[0] if node.words else "")
+    if not pattern:
+        yield from (start, f"{start}{OUTSIDE_HOST}/", f"{start.rstrip('/')}/{OUTSIDE_HOST}")
+        return
+    yield from list(dict.fromkeys(subjects(pattern, "/")))[:60]
+
+
+def _arrives(levels: Sequence[Node], values: Values) -> bool:
+    """Whether a request comes through the levels to the innermost, and isn't sent away on the way."""
+    for number, level in enumerate(levels):
+        if level.name == "location" and not _is_at(level, values):
+            return False
+        if level.name == "if" and not _holds(level, values):
+            return False
+        following = levels[number + 1] if number + 1 < len(levels) else None
+        if not _goes_on(level, values, following):
+            return False
+    return True
+
+
+def _is_at(level: Node, values: Values) -> bool:
+    if not level.words or level.words[0].startswith("@"):
+        return True
+    path = values.value("uri")
+    if level.words[0].startswith("~"):
+        return bool(values.matched(level.words[-1], path, ignoring_case=level.words[0] == "~*"))
+    if level.words[0] == "=":
+        return path == level.words[-1]
+    return path.startswith(level.words[-1])
+
+
+def _goes_on(level: Node, values: Values, following: Node | None) -> bool:
+    """``set``, ``if``, ``rewrite`` and ``return`` in their order; an ``if`` that is gone into ends it."""
+    for node in level.inside:
+        if node is following and node.name == "if":
+            return True
+        if node.name == "set" and len(node.words) > 1:
+            values.known[node.words[0].lstrip("$")] = values.expanded(node.words[1])
+        elif node.name == "return":
+            return False
+        elif node.name == "rewrite" and len(node.words) > 1:
+            if not _rewritten(node, values):
+                return False
+        elif node.name == "if" and not _passes_by(node, values):
+            return False
+    return True
+
+
+def _rewritten(node: Node, values: Values) -> bool:
+    if values.matched(node.words[0], values.value("uri")):
+        if node.words[-1] in {"redirect", "permanent"} or node.words[1].startswith(("http:", "https:")):
+            return False
+        values.known["uri"] = values.expanded(node.words[1]).partition("?")[0]
+    return True
+
+
+def _passes_by(node: Node, values: Values) -> bool:
+    """Whether a request isn't sent away by an ``if``; what is set in it is set."""
+    if not _holds(node, values):
+        return True
+    asked = node.words[0].lstrip("(").rstrip(")").removeprefix("$")
+    if values.is_free(asked) and any(True for _ in node.all("return")):
+        return True
+    return _goes_on(node, values, None)
+
+
+def _holds(node: Node, values: Values) -> bool:
+    """An ``if``'s condition: a variable alone, compared, or matched; files are there as he likes."""
+    words = " ".join(node.words).strip("()").split()
+    if not words or words[0].startswith(("-", "!-")):
+        return True
+    subject = values.expanded(words[0])
+    if len(words) < 3:
+        return subject not in {"", "0"}
+    operator, wanted = words[1], values.expanded(" ".join(words[2:]).strip("\"'"))
+    if operator in {"=", "!="}:
+        return (subject == wanted) == (operator == "=")
+    matched = values.matched(wanted, subject, ignoring_case=operator.endswith("*"))
+    return matched is None or matched != operator.startswith("!")
