@@ -1,0 +1,205 @@
+"""What a stranger gets out of each frontend of HAProxy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from relaywatch.audit.claims import Claim, ClaimKind
+from relaywatch.audit.conditions import Way, claimed, joined, unknown
+from relaywatch.audit.deciding import Rule, first_match
+from relaywatch.audit.findings import Gap, GapKind
+from relaywatch.audit.proxies import by_rule, first_of_each, host_and_port, is_loopback, to
+from relaywatch.audit.server import Service
+from relaywatch.audit.setup import Setup
+from relaywatch.audit.witness import OUTSIDE_HOST
+from relaywatch.model.evidence import Weakness
+
+from .matching import Matching
+from .reading import Line, Section, sections
+
+_STAGES = (
+    ("tcp-request", "connection"),
+    ("tcp-request", "session"),
+    ("tcp-request", "content"),
+    ("http-request",),
+)
+_REFUSING = re.compile(r"reject|deny|tarpit|return|redirect|auth|silent-drop|use-service")
+_LETTING = frozenset({"accept", "allow"})
+_CLIENTS = re.compile(
+    r"(?:(?:req\.|req_)?f?hdr|urlp|url_param|url|path|base|query|pathq|uri|(?:req\.)?cook|req\.ssl_sni|req_ssl_sni|ssl_fc_sni"
+    r"|req\.payload|payload|req\.body\w*|body\w*|capture\.req)\b"
+)
+_VARIABLE = re.compile(r"var\(([^),]+)")
+_SETTING = re.compile(r"(?:set-var|do-resolve)\(([^),]+)")
+_NOWHERE = frozenset({"0.0.0.0", "*", "::", ""})  # noqa: S104 -- an address to look for, not to bind to
+_MAIL_PORTS = frozenset({"25", "465", "587", "2525"})
+_MOST_DEPTH = 6
+
+
+def evaluate(setup: Setup) -> Iterator[Service]:
+    """Every ``listen`` and ``frontend``, with the backends that it leads to."""
+    found = sections(setup)
+    backends = {one.name: one for one in found if one.kind in {"backend", "listen"}}
+    for section in found:
+        if section.kind not in {"listen", "frontend"}:
+            continue
+        bound = [line for line in section.lines if line.words[0] == "bind"]
+        heard = [word for line in bound for word in line.words[1:2]]
+        ways = [way for version in (4, 6) for way in _passing(setup, section, backends, version)]
+        yield Service(
+            name=f"{section.kind} {section.name}",
+            weakness=Weakness.OPEN_PROXY,
+            position=section.head.position,
+            passing=first_of_each(ways),
+            is_out_of_reach=all(_is_inside(one) for word in heard for one in word.split(",")),
+        )
+
+
+def _is_inside(bound: str) -> bool:
+    bare = re.sub(r"^(?:ipv4|ipv6|tcp4|tcp6)@", "", bound)
+    return bare.startswith(("unix@", "abns@", "/", "fd@", "sockpair@")) or is_loopback(host_and_port(bare)[0])
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """From a frontend to one of its backends."""
+
+    setup: Setup
+    front: Section
+    back: Section
+    version: int
+
+    def rules(self, *start: str) -> list[tuple[Line, Section]]:
+        """The lines of the frontend, then those of the backend."""
+        own = [(line, self.front) for line in self.front.all(*start)]
+        return (
+            own if self.back is self.front else [*own, *((line, self.back) for line in self.back.all(*start))]
+        )
+
+    def matching(self, section: Section) -> Matching:
+        """How conditions of a section are evaluated."""
+        return Matching(self.setup, section, self.version)
+
+
+def _passing(setup: Setup, front: Section, backends: dict[str, Section], version: int) -> Iterator[Way]:
+    for back, chosen in _backends(setup, front, backends, version):
+        route = _Route(setup, front, back, version)
+        for way in _leading_out(route):
+            for through in joined(_let_through(route), chosen):
+                yield by_rule(way, through)
+
+
+def _backends(
+    setup: Setup, front: Section, backends: dict[str, Section], version: int
+) -> Iterator[tuple[Section, tuple[Way, ...]]]:
+    """The sections with servers that a request may come to, and how."""
+    matching = Matching(setup, front, version)
+    left: tuple[Way, ...] = (Way(),)
+    for line in front.all("use_backend"):
+        name = line.words[1] if len(line.words) > 1 else ""
+        chosen = matching.when(line)
+        for back in backends.values() if "%[" in name else filter(None, [backends.get(name)]):
+            yield back, joined(left, chosen.true)
+        left = joined(left, chosen.false)
+    default = front.last("default_backend")
+    last = backends.get(default.words[1]) if default and len(default.words) > 1 else None
+    if last is not None:
+        yield last, left
+    elif front.kind == "listen":
+        yield front, left
+
+
+def _let_through(route: _Route) -> tuple[Way, ...]:
+    """The ways past all that refuses, stage by stage."""
+    ways: tuple[Way, ...] = (Way(),)
+    for stage in _STAGES:
+        rules: list[Rule[bool]] = []
+        for line, section in route.rules(*stage):
+            action = line.words[len(stage)] if len(line.words) > len(stage) else ""
+            condition = route.matching(section).when(line)
+            if action.startswith("use-service"):
+                gap = route.setup.note(Gap(GapKind.EXTERNAL, line.text[:80], line.position))
+                rules.append(Rule(condition & unknown(gap), answer=False))
+            elif _REFUSING.match(action):
+                rules.append(Rule(condition, answer=False))
+            elif action in _LETTING:
+                rules.append(Rule(condition, answer=True))
+        ways = joined(ways, first_match(rules, default=True).get(True, ()))
+    return ways
+
+
+def _leading_out(route: _Route) -> Iterator[Way]:
+    """The ways to a destination of the client's own."""
+    wild = [line for line in route.back.all("server") if len(line.words) > 2 and _is_wild(line.words[2])]
+    asked = route.back.last("option", "http_proxy") or route.front.last("option", "http_proxy")
+    if asked is not None:
+        gap = route.setup.note(Gap(GapKind.NOT_EVALUATED, f"{asked.text}: up to HAProxy 1.8", asked.position))
+        yield Way(gaps=frozenset((gap,)), causes=(asked.cause("ha-http-proxy"),)).joined(
+            to(f"{OUTSIDE_HOST}:25 by GET")
+        )
+    for server in wild:
+        port = host_and_port(server.words[2])[1]
+        yield from _by_setting(route, server, port)
+        for line in route.front.all("bind"):
+            if "accept-proxy" in line.words:
+                claim = claimed(Claim(ClaimKind.PROXY_HEADER, f"to {OUTSIDE_HOST}:25"))
+                yield from claim.because(line.cause("ha-accept-proxy"), server.cause()).true
+    for server in route.back.all("server"):
+        _note_hidden(route.setup, server)
+
+
+def _by_setting(route: _Route, server: Line, port: str) -> Iterator[Way]:
+    for stage in _STAGES:
+        for line, section in route.rules(*stage):
+            action = line.words[len(stage)] if len(line.words) > len(stage) else ""
+            if not action.startswith("set-dst") or action.startswith("set-dst-port"):
+                continue
+            expression = action.partition("(")[2] or " ".join(line.words[len(stage) + 1 :])
+            by_client = _is_clients(route, expression, 0)
+            if by_client is False:
+                continue
+            gaps = (
+                [route.setup.note(Gap(GapKind.NOT_EVALUATED, line.text[:80], line.position))]
+                if by_client is None
+                else []
+            )
+            known = Way(gaps=frozenset(gaps), causes=(line.cause("ha-set-dst"), server.cause()))
+            wanted = port if port not in {"", "0"} else "25"
+            for way in route.matching(section).when(line).true:
+                yield known.joined(way).joined(to(f"{OUTSIDE_HOST}:{wanted}"))
+
+
+def _is_clients(route: _Route, expression: str, depth: int) -> bool | None:
+    """Whether an expression is the client's own words; nothing if that isn't known."""
+    bare = re.split(r"\s(?:if|unless)\s", expression)[0]
+    if re.search(r",map(?:_(?!reg)\w+)?\(", bare):
+        return False
+    if ",map_reg" in bare:
+        return None
+    named = _VARIABLE.search(bare)
+    if named is None:
+        return bool(_CLIENTS.match(bare.strip("()")))
+    if depth > _MOST_DEPTH:
+        return None
+    found: list[bool | None] = [False]
+    for stage in _STAGES:
+        for line, _ in route.rules(*stage):
+            action = line.words[len(stage)] if len(line.words) > len(stage) else ""
+            setting = _SETTING.match(action)
+            if setting is not None and setting[1] == named[1]:
+                found.append(_is_clients(route, " ".join(line.words[len(stage) + 1 :]), depth + 1))
+    return True if True in found else None if None in found else False
+
+
+def _is_wild(address: str) -> bool:
+    return host_and_port(re.sub(r"^(?:ipv4|ipv6)@", "", address))[0] in _NOWHERE
+
+
+def _note_hidden(setup: Setup, server: Line) -> None:
+    """In front of mail it hides clients, unless it tells the server who comes: that is the mail server's to judge."""
+    target = server.words[2] if len(server.words) > 2 else ""
+    is_told = any(word.startswith("send-proxy") for word in server.words)
+    if host_and_port(target)[1] in _MAIL_PORTS and not is_told:
+        setup.set_aside(Gap(GapKind.NOT_EVALUATED, f"{server.text}: hides who comes", server.position))

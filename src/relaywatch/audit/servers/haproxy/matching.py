@@ -1,0 +1,157 @@
+"""``acl`` lines and conditions, for a stranger who may write what he likes into his request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from relaywatch.audit.addresses import AddressSet
+from relaywatch.audit.captures import compiled
+from relaywatch.audit.claims import Claim, ClaimKind
+from relaywatch.audit.conditions import ALWAYS, NEVER, Condition, all_of, any_of, claimed, unknown
+from relaywatch.audit.findings import Gap, GapKind
+from relaywatch.audit.proxies import AS_HE_LIKES
+from relaywatch.audit.setup import Setup
+from relaywatch.audit.witness import OUTSIDE_HOST
+
+from .reading import Line, Section
+
+_OWN: Mapping[str, Condition] = MappingProxyType({"TRUE": ALWAYS, "FALSE": NEVER, "LOCALHOST": NEVER})
+_PREDEFINED = re.compile(r"HTTP(?:_\S+|2\.0)?|METH_\w+|REQ_CONTENT|RDP_COOKIE|WAIT_END")
+_HOST = re.compile(
+    r"(?:req\.|req_)?f?hdr(?:_\w+)?\(host(?:,-?\d+)?\)|(?:req\.ssl_sni|req_ssl_sni|ssl_fc_sni)(?:_\w+)?|base(?:_\w+)?"
+)
+_FIELD = re.compile(r"(?:req\.|req_)?f?hdr(?:_\w+)?\(([^,)]+)")
+_AS_HE_LIKES = re.compile(
+    r"(?:method|path|url|urlp|url_param|query|uri|pathq|req\.\w+|req_\w+|cook|req\.cook|body|ssl_fc|scheme|dst|dst_port|var"
+    r"|src_port|payload|payload_lv|wait_end|always_true|date|rand|fe_conn|be_conn|nbsrv|sc\w*|src_\w+|hdr_cnt)"
+    r"(?:_\w+)?(?:\(.*)?"
+)
+_WAYS = re.compile(r"hdr_(\w+)|_(beg|end|sub|dom|reg|dir|str)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """The acls of a section."""
+
+    setup: Setup
+    section: Section
+    version: int
+
+    def when(self, line: Line) -> Condition:
+        """Whether a line's rule applies: always, without ``if`` and ``unless``."""
+        words = line.words
+        for word, negated in (("if", False), ("unless", True)):
+            if word in words:
+                found = self._any(words[words.index(word) + 1 :], line)
+                return ~found if negated else found
+        return ALWAYS
+
+    def _any(self, words: Sequence[str], line: Line) -> Condition:
+        groups: list[list[str]] = [[]]
+        for word in words:
+            if word in {"or", "||"}:
+                groups.append([])
+            else:
+                groups[-1].append(word)
+        return any_of(all_of(self._terms(group, line)) for group in groups)
+
+    def _terms(self, words: list[str], line: Line) -> Iterator[Condition]:
+        negated = False
+        rest = iter(words)
+        for word in rest:
+            if word == "!":
+                negated = not negated
+                continue
+            bare = word.lstrip("!")
+            negated ^= (len(word) - len(bare)) % 2 == 1
+            found = self._within(rest, line) if bare == "{" else self._named(bare, line)
+            yield ~found if negated else found
+            negated = False
+
+    def _within(self, rest: Iterator[str], line: Line) -> Condition:
+        """``{ … }``: an acl without a name."""
+        inside: list[str] = []
+        for word in rest:
+            if word == "}":
+                break
+            inside.append(word)
+        return self._one(inside, line)
+
+    def _named(self, name: str, line: Line) -> Condition:
+        if name in _OWN:
+            return _OWN[name]
+        lines = [one for one in self.section.all("acl") if one.words[1:2] == (name,)]
+        if not lines:
+            return AS_HE_LIKES if _PREDEFINED.fullmatch(name) else self._gap(line)
+        return any_of(self._one(one.words[2:], one) for one in lines)
+
+    def _one(self, words: Sequence[str], line: Line) -> Condition:
+        """A sample and what it is compared with."""
+        if not words:
+            return NEVER
+        sample, *rest = words
+        fetch = sample.split(",", 1)[0]
+        how = next((one for found in _WAYS.findall(fetch) for one in found if one), "str")
+        values: list[str] = []
+        at = iter(rest)
+        for word in at:
+            if word == "-m":
+                how = next(at, how)
+            elif word == "-f":
+                values += self._listed(next(at, ""), line)
+            elif word == "--":
+                values += at
+            elif not word.startswith("-"):
+                values.append(word)
+        return self._compared(fetch, how, values, line)
+
+    def _compared(self, fetch: str, how: str, values: list[str], line: Line) -> Condition:
+        if fetch in {"src", "src_is_local"}:
+            return self._from(values) if fetch == "src" else NEVER
+        if fetch.startswith(("http_auth", "ssl_c_used", "ssl_fc_has_crt")):
+            return NEVER
+        if _HOST.fullmatch(fetch):
+            return any_of(_host_is(how, value) for value in values) if how != "found" else ALWAYS
+        if fetch == "always_false":
+            return NEVER
+        if named := _FIELD.match(fetch):
+            return claimed(Claim(ClaimKind.FIELD, f"{named[1]}: {' '.join(values)}".strip()))
+        return AS_HE_LIKES if _AS_HE_LIKES.fullmatch(fetch) else self._gap(line)
+
+    def _from(self, values: list[str]) -> Condition:
+        named = AddressSet()
+        for value in values:
+            try:
+                named |= AddressSet.of([value])
+            except ValueError:
+                continue  # a host's name: its addresses are nobody's from outside
+        return self.setup.strangers(named, self.version)
+
+    def _listed(self, name: str, line: Line) -> list[str]:
+        source = self.setup.read(name, line.position)
+        return (
+            [text.split()[0] for text in source.lines if text.strip()[:1] not in {"", "#"}] if source else []
+        )
+
+    def _gap(self, line: Line) -> Condition:
+        return unknown(self.setup.note(Gap(GapKind.NOT_EVALUATED, line.text[:80], line.position)))
+
+
+def _host_is(how: str, value: str) -> Condition:
+    """Whether an outside host's name matches: any, or one that is made for it."""
+    wanted = value.lower()
+    if how in {"beg", "sub", "dir", "dom"}:
+        return claimed(Claim(ClaimKind.DESTINATION, f"{wanted}.{OUTSIDE_HOST}"))
+    if how == "end":
+        return ALWAYS if OUTSIDE_HOST.endswith(wanted) else NEVER
+    if how == "reg":
+        pattern = compiled(value, ignoring_case=True)
+        literal = re.sub(r"[\\^$]", "", value)
+        made = f"{literal}.{OUTSIDE_HOST}"
+        if pattern is None or pattern.search(OUTSIDE_HOST):
+            return ALWAYS
+        return claimed(Claim(ClaimKind.DESTINATION, made)) if pattern.search(made) else NEVER
+    return ALWAYS if wanted == OUTSIDE_HOST else NEVER
