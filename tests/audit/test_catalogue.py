@@ -35,7 +35,8 @@ def test_every_rule_refers_to_what_exists():
         against = {
             remedy.id
             for software in advice.guides
-            for remedy in advice.remedies(rule.advisory or "", software)
+            for advisory in ([rule.advisory] if rule.advisory else advice.advisories)
+            for remedy in advice.remedies(advisory, software)
         }
         assert against >= {*rule.remedies}, f"{rule.id}: no remedy against {rule.advisory}"
 
