@@ -40,9 +40,8 @@ def evaluate(setup: Setup) -> Iterator[Service]:
         return
     tables = Tables(setup)
     listening = [service for service in services if service.kind == "inet" and service.command in _OTHERS]
-    is_any_public = any(not _is_inside(service, entries) for service in listening)
     for service in listening:
-        yield _service(service, services, entries, setup, tables, is_any_public=is_any_public)
+        yield _service(service, services, entries, setup, tables)
 
 
 def _service(
@@ -51,13 +50,11 @@ def _service(
     entries: dict[str, Entry],
     setup: Setup,
     tables: Tables,
-    *,
-    is_any_public: bool,
 ) -> Service:
     """One listener; postscreen hands its clients on to the smtpd service."""
     front = Parameters(entries, service.overrides)
     inside = _is_inside(service, entries)
-    front_ends = setup.front_ends if not inside or not is_any_public else ()
+    front_ends = tuple(one for one in setup.front_ends if one.reaches_loopback or not inside)
     try:
         if service.command == "qmqpd":
             return qmqpd(service, front, setup, tables, is_out_of_reach=inside)
@@ -81,7 +78,7 @@ def _service(
             weakness=Weakness.OPEN_RELAY,
             position=service.name.position,
             passing=smtpd.ways(),
-            is_out_of_reach=inside and not front_ends,
+            is_out_of_reach=inside,
             own=smtpd.restrictions.destinations.own,
         )
     except NestingError as error:

@@ -18,7 +18,7 @@ from .patterns import sample
 from .placed import Placed
 from .restrictions import Restrictions
 from .strangers import ANYBODY, Client, Said, claiming, wide_clients
-from .tables import Row, Table, addresses_of
+from .tables import Row, Table, addresses_of, matches
 from .vocabulary import LOOKUPS, is_refusal
 
 _MOST_OF_A_KIND = 3
@@ -26,6 +26,14 @@ _MOST_OF_A_TABLE = 12
 _MOST_ADDRESSES = 4
 _REFUSED = frozenset({"reject", "defer", "discard", "hangup", "defer_if_permit"})
 _DOMAIN = "anywhere.example"
+_BARE = {
+    "smtpd_client_restrictions": "client",
+    "smtpd_helo_restrictions": "greeting",
+    "smtpd_sender_restrictions": "sender",
+    "smtpd_relay_restrictions": "recipient",
+    "smtpd_recipient_restrictions": "recipient",
+}
+"""What a table without a restriction's name before it is asked about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +46,19 @@ class Candidates:
 
     def lookups(self) -> Iterator[tuple[str, Table]]:
         """Every access table in the lists and their classes, with what it is asked about."""
-        seen: set[str] = set()
-        queue = [word for name in self.lists for word in self.restrictions.words(name)]
-        queue.extend(word for words in self.restrictions.classes.values() for word in words)
-        for word, following in zip(queue, [*queue[1:], Placed()], strict=True):
-            about = LOOKUPS.get(word.text.lower())
-            if about and f"{about} {following.text}" not in seen:
-                seen.add(f"{about} {following.text}")
-                yield about, self.restrictions.tables.open(following)
+        classes = [word for words in self.restrictions.classes.values() for word in words]
+        seen: set[tuple[str, str]] = set()
+        for stage, words in [
+            *((name, self.restrictions.words(name)) for name in self.lists),
+            *((name, classes) for name in self.lists if classes),
+        ]:
+            for word, following in zip(words, [*words[1:], Placed()], strict=False):
+                about, table = LOOKUPS.get(word.text.lower()), following
+                if about is None and ":" in word.text:
+                    about, table = _BARE.get(stage), word
+                if about and table.text and (about, table.text) not in seen:
+                    seen.add((about, table.text))
+                    yield about, self.restrictions.tables.open(table)
 
     def rows(self, wanted: str) -> Iterator[Row]:
         """The rows that don't refuse of the tables that are asked about this."""
@@ -57,8 +70,9 @@ class Candidates:
         """Sets of addresses that make a difference, all of mynetworks first."""
         sets = [self.restrictions.mynetworks.addresses()]
         united: dict[str, AddressSet] = {}
-        for row in self.rows("client"):
-            united[row.value] = united.get(row.value, NOBODY) | addresses_of(row)
+        for about, table in self.lookups():
+            for row in table.rows() if about == "client" else ():
+                united[row.value] = united.get(row.value, NOBODY) | addresses_of(row)
         return [one for one in [*sets, *united.values()] if one]
 
     def clients(self, version: int, sets: list[AddressSet]) -> Iterator[Client]:
@@ -162,9 +176,17 @@ def _matching(row: Row, forms: Iterable[str]) -> Iterator[str]:
         return
     text = sample(row.pattern.expression)
     if row.pattern.is_negated or text is None:
-        yield from (one for one in (ANYBODY, "postmaster") if row.pattern.holds(one))
-        return
-    yield from (one for one in (form.format(text) for form in forms) if row.pattern.holds(one))
+        texts = [ANYBODY, "postmaster"]
+    else:
+        texts = [form.format(text) for form in forms]
+    around = [sample(one.pattern.expression) or "" for one in row.within if one.pattern]
+    texts += [
+        form.format(joined)
+        for inner in around
+        for joined in (f"{text}{inner}", f"{inner}{text}")
+        for form in forms
+    ]
+    yield from (one for one in texts if all(matches(part, one) for part in (row, *row.within)))
 
 
 def _few(rows: Iterable[Row]) -> Iterator[Row]:

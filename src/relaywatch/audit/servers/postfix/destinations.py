@@ -54,16 +54,17 @@ class Destinations:
         if not domain:
             return Destination(None)
         routed = any(sign in local for sign in "%!@")
-        gap: Gap | None = None
+        unknown: Destination | None = None
         for name in _CLASSES:
             found = self.lists[name].find(domain)
             if isinstance(found, Gap):
-                gap = gap or found
+                cause = Cause(f"{name} = {self.parameters.text(name)}"[:200], found.position)
+                unknown = unknown or Destination(cause, found)
             elif found is not None:
                 if not routed:
                     return self._of(name, local, domain, found)
                 return self._routed(name, local)
-        return Destination(None, gap) if gap else None
+        return unknown
 
     def _of(self, name: str, local: str, domain: str, found: Match) -> Destination | None:
         if name == "virtual_alias_domains":

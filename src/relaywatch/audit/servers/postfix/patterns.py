@@ -176,12 +176,12 @@ def _one_of(members: Any) -> str:
 def _is_member(letter: str, member: Any) -> bool:
     code, argument = member
     if code is codes.LITERAL:
-        return ord(letter) == argument
+        return bool(ord(letter) == argument)
     if code is codes.RANGE:
         return bool(argument[0] <= ord(letter) <= argument[1])
-    known: dict[Any, bool] = {
+    known = {
         codes.CATEGORY_DIGIT: letter.isdigit(),
         codes.CATEGORY_SPACE: letter.isspace(),
         codes.CATEGORY_WORD: letter.isalnum() or letter == "_",
     }
-    return known.get(argument, True)
+    return bool(known.get(argument, True))

@@ -253,7 +253,8 @@ class Smtpd:
 
     def _blamed(self, branch: Branch, stranger: Stranger) -> Branch:
         """The relay list is to blame if a proper one would have refused him."""
-        if any(cause.rule for cause in branch.way.causes) or self._passes_a_proper_list(stranger):
+        known = branch.way.gaps or any(cause.rule for cause in branch.way.causes)
+        if known or self._passes_a_proper_list(stranger):
             return branch
         if branch.status is Status.OK:
             rule, text = "pf-relay-order", f"{_RELAY} = {self.parameters.text(_RELAY)}"

@@ -8,7 +8,6 @@ from ipaddress import ip_address
 
 from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.claims import Claim, ClaimKind
-from relaywatch.audit.conditions import ALWAYS
 from relaywatch.audit.findings import Cause
 from relaywatch.model.places import Address
 
@@ -82,7 +81,11 @@ def claiming(kind: ClaimKind, value: str, text: str | None = None) -> Said:
 
 def typical(version: int, sets: Iterable[AddressSet], allowed: AddressSet) -> Address:
     """An address of just anybody: in those sets that hold nearly everybody, and in no others."""
-    held = [(one, one.has_strangers(version, allowed) == ALWAYS) for one in sets if one.size(version)]
+    held = [
+        (one, any(way.is_free for way in one.has_strangers(version, allowed).true))
+        for one in sets
+        if one.size(version)
+    ]
     addresses = [ip_address(text) for text in _TYPICAL[version]]
     for address in addresses:
         if address not in allowed and all((address in one) is nearly_all for one, nearly_all in held):
@@ -92,9 +95,7 @@ def typical(version: int, sets: Iterable[AddressSet], allowed: AddressSet) -> Ad
 
 def wide_clients(version: int, addresses: AddressSet, allowed: AddressSet, most: int) -> Iterable[Client]:
     """A client in each wide network of strangers."""
-    ways = addresses.has_strangers(version, allowed).true
-    for way in ways[:most]:
-        for claim in way.claims:
-            inside = AddressSet.of([claim.value])
-            first = next(iter(inside.networks(version)))
-            yield Client(first[7] if first.num_addresses > 7 else first[0], claims=way.claims)
+    for way in addresses.has_strangers(version, allowed).true:
+        for claim in way.claims if not way.is_free else ():
+            for network in AddressSet.of(claim.value.split(", ")).networks(version)[:most]:
+                yield Client(network[7], claims=frozenset({Claim(claim.kind, str(network))}))

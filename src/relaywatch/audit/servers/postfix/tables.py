@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 from typing import Protocol
 
@@ -31,6 +31,8 @@ class Row:
     position: Position | None = None
     pattern: Pattern | None = None
     network: Network | None = None
+    within: tuple[Row, ...] = ()
+    """The conditions of an ``if`` round it."""
 
     @property
     def text(self) -> str:
@@ -86,9 +88,9 @@ class StaticTable:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """``if`` with its pattern or network; ``endif`` without."""
+    """``if`` with its condition; ``endif`` without."""
 
-    holds: Callable[[str], bool] | None
+    row: Row | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +105,22 @@ class OrderedTable:
         skipping = 0
         for line in self.lines:
             if isinstance(line, Guard):
-                if line.holds is None:
+                if line.row is None:
                     skipping = max(0, skipping - 1)
-                elif skipping or not line.holds(key):
+                elif skipping or not matches(line.row, key):
                     skipping += 1
             elif not skipping and (isinstance(line, Gap) or matches(line, key)):
                 return line
         return None
 
-    def rows(self) -> Iterable[Row]:
-        """Every row that can be read."""
-        return (line for line in self.lines if isinstance(line, Row))
+    def rows(self) -> Iterator[Row]:
+        """Every row that can be read, with the conditions round it."""
+        within: list[Row] = []
+        for line in self.lines:
+            if isinstance(line, Row):
+                yield replace(line, within=tuple(within)) if within else line
+            elif isinstance(line, Guard):
+                within = within[:-1] if line.row is None else [*within, line.row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +146,11 @@ class PipedTable:
     """pipemap: the answer of one table is the next one's key."""
 
     tables: tuple[Table, ...]
-    is_keyed: bool = False
+
+    @property
+    def is_keyed(self) -> bool:
+        """As the first."""
+        return any(table.is_keyed for table in self.tables)
 
     def lookup(self, key: str) -> Row | Gap | None:
         """The last one's answer."""
@@ -161,7 +172,11 @@ class UnitedTable:
     """unionmap: all answers with commas between them."""
 
     tables: tuple[Table, ...]
-    is_keyed: bool = False
+
+    @property
+    def is_keyed(self) -> bool:
+        """As any of them."""
+        return any(table.is_keyed for table in self.tables)
 
     def lookup(self, key: str) -> Row | Gap | None:
         """Every table's answer."""
@@ -325,7 +340,7 @@ def _ordered_line(kind: str, line: Placed) -> Row | Guard:
         expression, flags, value = split_pattern(said)
         compiled = pattern(expression, flags, is_pcre=kind == "pcre")
         row = Row(said[: len(said) - len(value)].strip(), value, line.position, pattern=compiled)
-    return Guard(lambda key: matches(row, key)) if is_guard else row
+    return Guard(row) if is_guard else row
 
 
 def _cidr_row(said: str, position: Position | None) -> Row:
@@ -343,7 +358,7 @@ def addresses_of(row: Row) -> AddressSet:
         return AddressSet.of([row.network])
     key = row.key
     try:
-        if ":" in key:
+        if ":" in key or _is_group(key):
             groups = key.split(":")
             whole = "::" in key or len(groups) == 8
             return AddressSet.of([key if whole else f"{key}::/{16 * len(groups)}"])
@@ -353,3 +368,8 @@ def addresses_of(row: Row) -> AddressSet:
     except ValueError:
         pass
     return AddressSet()
+
+
+def _is_group(key: str) -> bool:
+    """Whether a key is the first group of IPv6 addresses: a number that is no octet."""
+    return 0 < len(key) <= 4 and set(key.lower()) <= set("0123456789abcdef") and int(key, 16) > 255

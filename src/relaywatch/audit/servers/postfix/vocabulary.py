@@ -52,7 +52,6 @@ MET = frozenset(
         "defer_if_reject",
         "permit_dnswl_client",
         "permit_rhswl_client",
-        "permit_sasl_authenticated",
         "reject_authenticated_sender_login_mismatch",
         "reject_invalid_helo_hostname",
         "reject_invalid_hostname",
