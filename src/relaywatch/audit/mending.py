@@ -162,7 +162,7 @@ def _diff(before: SourceFile, after: SourceFile) -> str:
 
 def _lines(source: SourceFile) -> list[str]:
     """With their ends; a last line without one has the remark that ``patch`` knows."""
-    lines = [f"{line}\n" for line in source.lines]
+    lines = [f"{line}{source.line_end}" for line in source.lines]
     if lines and not source.is_ended:
-        lines[-1] += "\\ No newline at end of file\n"
+        lines[-1] = f"{source.lines[-1]}\n\\ No newline at end of file\n"
     return lines

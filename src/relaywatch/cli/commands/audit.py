@@ -211,7 +211,8 @@ def _shown(diff: str) -> str | bytes:
     """Octet by octet where it goes into a file or a pipe, for ``patch``; on a terminal nothing that it obeys."""
     if not sys.stdout.isatty():
         return diff.encode("utf-8", "surrogateescape")
-    return "".join(f"{neutralise(line, 4000)}\n" for line in diff.split("\n")[:-1])
+    lines = (line.removesuffix("\r") for line in diff.split("\n")[:-1])
+    return "".join(f"{neutralise(line, 4000)}\n" for line in lines)
 
 
 def _carry_out(reload: tuple[str, ...]) -> None:
