@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from ipaddress import IPv4Address, IPv6Address, summarize_address_range
 
 from relaywatch.model.places import Address
@@ -96,17 +96,22 @@ class AddressSet:
         family say nothing of the other: evaluate a list of rules for each family by itself. `Setup.strangers`
         asks the same of those too who come through something in front.
         """
-        inside = (self & PUBLIC) - allowed
-        if all(last - first + 1 < _WIDE[version] for first, last in inside.pieces(version)):
-            return NEVER
-        outside = PUBLIC - self - allowed
-        within = _stated(self, inside, version)
-        elsewhere = _stated(AddressSet.everything() - self, outside, version)
-        if not within or not elsewhere:
-            return ALWAYS if within else NEVER
-        if inside.size(version) >= outside.size(version):
-            return ~claimed(Claim(ClaimKind.CLIENT_ADDRESS, elsewhere))
-        return claimed(Claim(ClaimKind.CLIENT_ADDRESS, within))
+        return _has_strangers(self, version, allowed)
+
+
+@lru_cache(maxsize=256)
+def _has_strangers(addresses: AddressSet, version: int, allowed: AddressSet) -> Condition:
+    inside = (addresses & PUBLIC) - allowed
+    if all(last - first + 1 < _WIDE[version] for first, last in inside.pieces(version)):
+        return NEVER
+    outside = PUBLIC - addresses - allowed
+    within = _stated(addresses, inside, version)
+    elsewhere = _stated(AddressSet.everything() - addresses, outside, version)
+    if not within or not elsewhere:
+        return ALWAYS if within else NEVER
+    if inside.size(version) >= outside.size(version):
+        return ~claimed(Claim(ClaimKind.CLIENT_ADDRESS, elsewhere))
+    return claimed(Claim(ClaimKind.CLIENT_ADDRESS, within))
 
 
 def _stated(addresses: AddressSet, strangers: AddressSet, version: int) -> str:

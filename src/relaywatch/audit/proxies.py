@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 from pathlib import PurePosixPath
 
-from .addresses import LOOPBACK
+from .addresses import LOOPBACK, NOBODY, AddressSet
 from .claims import Claim, ClaimKind
-from .conditions import Condition, Way
+from .conditions import ALWAYS, NEVER, Condition, Way, claimed
 from .setup import Setup
 from .witness import OUTSIDE_HOST
 
@@ -42,9 +42,24 @@ def to(destination: str = f"{OUTSIDE_HOST}:25") -> Way:
     return Way(frozenset({Claim(ClaimKind.DESTINATION, destination)}))
 
 
+def headed(way: Way, destination: str) -> Way:
+    """The way to this destination, if it doesn't ask for another one already."""
+    has_one = any(claim.kind is ClaimKind.DESTINATION for claim in way.claims)
+    return way if has_one else way.joined(to(destination))
+
+
 def by_rule(known: Way, way: Way) -> Way:
     """Both at once; the causes of a rule of its own come first, since they are what to mend."""
     return way.joined(known) if any(cause.rule for cause in way.causes) else known.joined(way)
+
+
+def is_destination(addresses: AddressSet) -> Condition:
+    """Whether outside addresses are among those that one may be led to: wide networks leave him enough to choose."""
+    found = addresses.has_strangers(4, NOBODY)
+    if not found.true:
+        return NEVER
+    narrowed = [claim for claim in found.true[0].claims if not claim.negated]
+    return claimed(*(Claim(ClaimKind.DESTINATION, claim.value) for claim in narrowed)) if narrowed else ALWAYS
 
 
 def first_of_each(ways: Iterable[Way]) -> tuple[Way, ...]:

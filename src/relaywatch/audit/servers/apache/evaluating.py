@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from relaywatch.audit.conditions import Way, all_of, unknown
 from relaywatch.audit.findings import Cause, Gap, GapKind
-from relaywatch.audit.proxies import first_of_each, host_and_port, is_loopback, to
+from relaywatch.audit.proxies import first_of_each, headed, host_and_port, is_loopback
 from relaywatch.audit.server import Service
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.witness import OUTSIDE_HOST
@@ -107,7 +107,7 @@ class _Host:
                 for way in condition.true:
                     causes = way.causes if any(cause.rule for cause in way.causes) else ()
                     told = Way(way.claims, way.gaps, (*causes, switch.cause(rule)))
-                    yield told.joined(to(f"{OUTSIDE_HOST}:{port} by {method}"))
+                    yield headed(told, f"{OUTSIDE_HOST}:{port} by {method}")
 
     def _carries(self, method: str, port: int) -> bool:
         if method != "CONNECT":
@@ -151,7 +151,7 @@ class _Host:
                     granted = all_of((granted, unknown(outcome.gap)))
                 for way in granted.true:
                     told = Way(way.claims, way.gaps, (outcome.node.cause(rule), *way.causes))
-                    yield told.joined(to(f"{OUTSIDE_HOST}:80 by GET {path}"))
+                    yield headed(told, f"{OUTSIDE_HOST}:80 by GET {path}")
 
     def _outcomes(self) -> Iterator[tuple[Outcome, Node | None]]:
         if not self.reading.has("proxy"):

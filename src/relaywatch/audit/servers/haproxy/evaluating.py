@@ -10,7 +10,7 @@ from relaywatch.audit.claims import Claim, ClaimKind
 from relaywatch.audit.conditions import Way, claimed, joined, unknown
 from relaywatch.audit.deciding import Rule, first_match
 from relaywatch.audit.findings import Gap, GapKind
-from relaywatch.audit.proxies import by_rule, first_of_each, host_and_port, is_loopback, to
+from relaywatch.audit.proxies import by_rule, first_of_each, headed, host_and_port, is_loopback, to
 from relaywatch.audit.server import Service
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.witness import OUTSIDE_HOST
@@ -168,7 +168,7 @@ def _by_setting(route: _Route, server: Line, port: str) -> Iterator[Way]:
             known = Way(gaps=frozenset(gaps), causes=(line.cause("ha-set-dst"), server.cause()))
             wanted = port if port not in {"", "0"} else "25"
             for way in route.matching(section).when(line).true:
-                yield known.joined(way).joined(to(f"{OUTSIDE_HOST}:{wanted}"))
+                yield headed(known.joined(way), f"{OUTSIDE_HOST}:{wanted}")
 
 
 def _is_clients(route: _Route, expression: str, depth: int) -> bool | None:

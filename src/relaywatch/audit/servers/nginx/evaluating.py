@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from relaywatch.audit.conditions import Way, joined, unknown
 from relaywatch.audit.findings import Gap, GapKind
-from relaywatch.audit.proxies import by_rule, first_of_each, host_and_port, is_loopback, to
+from relaywatch.audit.proxies import by_rule, first_of_each, headed, host_and_port, is_loopback, to
 from relaywatch.audit.server import Service
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.witness import OUTSIDE_HOST
@@ -79,7 +79,7 @@ def _let_on(setup: Setup, one: Passed) -> Iterator[Way]:
     )
     for version in (4, 6):
         for way in let_in(setup, one.levels, version):
-            yield by_rule(known, way).joined(to(f"{OUTSIDE_HOST}:80 {said}"))
+            yield headed(by_rule(known, way), f"{OUTSIDE_HOST}:80 {said}")
 
 
 def _tunnelled(setup: Setup, place: Place) -> Iterator[Way]:
@@ -108,7 +108,7 @@ def _let_in_to(
     known = Way(gaps=frozenset(gaps or ()), causes=(node.cause("ng-connect"),))
     for version in (4, 6):
         for way in let_in(setup, place.levels, version):
-            yield by_rule(known, way).joined(to(f"{OUTSIDE_HOST}:{port} by CONNECT"))
+            yield headed(by_rule(known, way), f"{OUTSIDE_HOST}:{port} by CONNECT")
 
 
 def _ports(allowed: Node | None) -> str:
@@ -152,7 +152,7 @@ def _by_name(setup: Setup, stream: Node, server: Node) -> Iterator[Way]:
 def _named(setup: Setup, levels: tuple[Node, ...], known: Way) -> Iterator[Way]:
     for version in (4, 6):
         for way in let_in(setup, levels, version):
-            yield by_rule(known, way).joined(to(f"{OUTSIDE_HOST}:443 by TLS SNI"))
+            yield headed(by_rule(known, way), f"{OUTSIDE_HOST}:443 by TLS SNI")
 
 
 def _unread(*levels: Node) -> Iterator[Way]:

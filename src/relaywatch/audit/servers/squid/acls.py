@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from types import MappingProxyType
 
-from relaywatch.audit.addresses import NOBODY, AddressSet
+from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.claims import Claim, ClaimKind
 from relaywatch.audit.conditions import ALWAYS, NEVER, Condition, all_of, any_of, claimed, unknown
 from relaywatch.audit.findings import Cause, Gap, GapKind
-from relaywatch.audit.proxies import AS_HE_LIKES
+from relaywatch.audit.proxies import AS_HE_LIKES, is_destination
 from relaywatch.audit.setup import Setup
 
 from .reading import Directive
@@ -176,9 +176,7 @@ def _dst(_acls: Acls, acl: Acl, _request: Request) -> Iterable[Condition]:
         meant = addresses(value.text)
         if meant is None:
             continue
-        for way in meant.has_strangers(4, NOBODY).true:
-            nets = frozenset(Claim(ClaimKind.DESTINATION, claim.value) for claim in way.claims)
-            yield claimed(*nets).because(_cause(value)) if nets else ALWAYS
+        yield is_destination(meant).because(_cause(value))
 
 
 def _ports(_acls: Acls, acl: Acl, request: Request) -> Iterable[Condition]:

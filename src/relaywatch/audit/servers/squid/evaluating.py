@@ -10,7 +10,7 @@ from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.claims import Claim, ClaimKind
 from relaywatch.audit.conditions import ALWAYS, Condition, Way, claimed, joined, unknown
 from relaywatch.audit.findings import Cause, Gap, GapKind
-from relaywatch.audit.proxies import first_of_each, is_loopback, to
+from relaywatch.audit.proxies import first_of_each, headed, is_loopback
 from relaywatch.audit.server import Service
 from relaywatch.audit.setup import Setup
 from relaywatch.model.evidence import Weakness
@@ -75,7 +75,7 @@ class _Squid:
         if not through:
             return ()
         ways = [
-            way.joined(to(request.shown))
+            headed(way, request.shown)
             for request in self._requests(listener)
             for way in joined(self._let_in(request), self._onwards(request))
         ]
