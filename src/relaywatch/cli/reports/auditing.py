@@ -112,8 +112,9 @@ def _meaning(
     report: ServerReport, finding: AuditFinding, rule: AuditRule, catalogue: Catalogue, words: Words
 ) -> Iterator[RenderableType]:
     spoken = language(words)
-    yield Prose(Text.assemble((f"{words('Why')}: ", "bold"), rule.why.text(spoken)), 2)
-    yield Prose(Text.assemble((f"{words('What to set')}: ", "bold"), rule.mend.text(spoken)), 2)
+    told = ((words("Why"), rule.why), (words("What to set"), rule.mend))
+    for label, text in told:
+        yield Prose(Text.assemble((f"{label}: ", "bold"), text.text(spoken)), 2)
     yield prose(f"{words('Standing')}: {words(STANDINGS[rule.standing])} ({rule.source})", 2, "dim")
     if finding.advisory:
         guide = f" --software {report.server}" if catalogue.guide(report.server) else ""
