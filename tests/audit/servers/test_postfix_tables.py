@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 from tests.audit.auditing import seen
 from tests.audit.servers.postfix_files import MASTER, NARROW, OWN, postfix
 
+from relaywatch.audit.domains import is_public_suffix, outsiders, registered
 from relaywatch.audit.findings import GapKind
-from relaywatch.audit.servers.postfix.destinations import is_public_suffix, outsiders, registered
-from relaywatch.audit.servers.postfix.patterns import NotEvaluatedError, pattern, sample, split_pattern
-from relaywatch.audit.servers.postfix.tables import Row
+from relaywatch.audit.patterns import NotEvaluatedError, Pattern, pattern, sample, split_pattern
 
 TABLE = "smtpd_relay_restrictions = permit_mynetworks, {}, reject_unauth_destination\n"
 
@@ -399,8 +398,8 @@ def test_suffixes() -> None:
 
 
 def test_outsiders_of_a_row() -> None:
-    def row(expression: str) -> Row:
-        return Row(expression, "x", pattern=pattern(expression, "", is_pcre=True))
+    def row(expression: str) -> Pattern:
+        return pattern(expression, "", is_pcre=True)
 
     assert outsiders(row(r"example\.org")) == [
         "example.org.elsewhere.example",
@@ -409,7 +408,6 @@ def test_outsiders_of_a_row() -> None:
     ]
     assert outsiders(row(r"^(.+\.)?example\.org$")) == []
     assert outsiders(row("!x")) == []
-    assert outsiders(Row("x", "y")) == []
     assert outsiders(row(r"(?<=\d)x\b\B")) == []
 
 

@@ -10,14 +10,14 @@ from ipaddress import ip_address
 from relaywatch.audit.addresses import NOBODY, AddressSet
 from relaywatch.audit.claims import Claim, ClaimKind
 from relaywatch.audit.findings import Cause
+from relaywatch.audit.patterns import sample
+from relaywatch.audit.placed import Placed
 from relaywatch.audit.setup import FrontEnd
+from relaywatch.audit.strangers import ANYBODY, Client, Said, claiming, wide_clients
 from relaywatch.model.places import Address
 
 from .lists import HostList
-from .patterns import sample
-from .placed import Placed
 from .restrictions import Restrictions
-from .strangers import ANYBODY, Client, Said, claiming, wide_clients
 from .tables import Row, Table, addresses_of, matches
 from .vocabulary import LOOKUPS, is_refusal
 
@@ -26,6 +26,9 @@ _MOST_OF_A_TABLE = 12
 _MOST_ADDRESSES = 4
 _REFUSED = frozenset({"reject", "defer", "discard", "hangup", "defer_if_permit"})
 _DOMAIN = "anywhere.example"
+_UNQUOTED = frozenset(' "(),:;<>@[\\]')
+_NEUTERED = frozenset('<>()\\";@ ')
+"""What smtpd replaces in a HELO name."""
 _BARE = {
     "smtpd_client_restrictions": "client",
     "smtpd_helo_restrictions": "greeting",
@@ -106,7 +109,7 @@ class Candidates:
             else:
                 names = list(_matching(row, ("{}", "a{}", "{}.example", "a{}.example")))
             yield from (
-                claiming(ClaimKind.HELO, name) for name in names[:1] if " " not in name and ":" not in name
+                claiming(ClaimKind.HELO, name) for name in names[:1] if name and not _NEUTERED & set(name)
             )
         if any("permit_naked_ip_address" in word.text for name in self.lists for word in self._words(name)):
             yield claiming(ClaimKind.HELO, "198.51.100.7")
@@ -206,7 +209,8 @@ def _refuses(value: str) -> bool:
 
 
 def _is_mailbox(text: str) -> bool:
-    return text.count("@") == 1 and not text.startswith("@") and text.isprintable() and " " not in text
+    local, at, domain = text.partition("@")
+    return bool(local and at) and _is_name(domain) and text.isprintable() and not _UNQUOTED & set(local)
 
 
 def _is_name(text: str) -> bool:

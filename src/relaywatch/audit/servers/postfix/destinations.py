@@ -6,21 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from relaywatch.audit.claims import ClaimKind
+from relaywatch.audit.domains import is_public_suffix, outsiders, registered
 from relaywatch.audit.findings import Cause, Gap
+from relaywatch.audit.strangers import Said, claiming
 
 from .lists import DomainList, Match
 from .parameters import Parameters
-from .patterns import sample
-from .strangers import Said, claiming
-from .tables import Row, Tables, UnknownTable
+from .tables import Tables, UnknownTable
 
 _CLASSES = ("mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains")
 _USER = "someone"
-_MOST_TRIED = 12
-_SECOND_LEVEL = frozenset(
-    {"ac", "co", "com", "edu", "go", "gov", "gob", "ne", "net", "nom", "or", "org", "pe", "re"}
-)
-"""Second levels under which registries of countries give out names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +123,7 @@ class Destinations:
                 yield forward_path(f"elsewhere.{suffix}")
         for name in _CLASSES:
             for row in self.lists[name].patterns():
-                yield from map(forward_path, outsiders(row))
+                yield from map(forward_path, outsiders(row.pattern) if row.pattern else [])
 
     def routes(self) -> Iterator[Said]:
         """Forward-paths with a route in them, through domains that it relays to."""
@@ -142,42 +137,6 @@ class Destinations:
 def forward_path(domain: str) -> Said:
     """Somebody in this domain."""
     return claiming(ClaimKind.FORWARD_PATH, f"{_USER}@{domain}")
-
-
-def outsiders(row: Row) -> list[str]:
-    """Domains that an expression matches although they are none of those that it seems to mean."""
-    if row.pattern is None or row.pattern.is_negated:
-        return []
-    text = sample(row.pattern.expression)
-    if text is None:
-        return []
-    meant = registered(text.strip(".@"))
-    tried = [f"{text}.elsewhere.example", f"x.{text.lstrip('.')}.elsewhere.example", f"elsewhere{text}", text]
-    return [
-        domain
-        for domain in dict.fromkeys(one.strip(".").lower() for one in tried)
-        if row.pattern.holds(domain) and _is_domain(domain) and (not meant or registered(domain) != meant)
-    ][:_MOST_TRIED]
-
-
-def registered(domain: str) -> str:
-    """The part of a domain that somebody registered; empty if it is only a suffix."""
-    labels = domain.lower().split(".")
-    for count in (2, 3):
-        part = ".".join(labels[-count:])
-        if len(labels) >= count and not is_public_suffix(part):
-            return part
-    return ""
-
-
-def is_public_suffix(domain: str) -> bool:
-    """Whether registries give out names right under it: a top-level domain, or a country's second level."""
-    labels = domain.lower().split(".")
-    return len(labels) == 1 or (len(labels) == 2 and len(labels[1]) == 2 and labels[0] in _SECOND_LEVEL)
-
-
-def _is_domain(text: str) -> bool:
-    return "." in text and all(label and label.replace("-", "").isalnum() for label in text.split("."))
 
 
 def _rewritten(local: str) -> str:

@@ -8,16 +8,14 @@ from ipaddress import ip_network
 
 from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.findings import Gap, GapKind, Position
+from relaywatch.audit.placed import Placed
 from relaywatch.model.places import Address
 from relaywatch.targets.reserved import Network
 
 from .parameters import logical
-from .placed import Placed
 from .tables import Row, StaticTable, Table, Tables, UnknownTable, addresses_of
 
 _DEEPEST = 8
-UNNAMED = "unknown"
-"""Postfix's name for a client whose address has none."""
 
 
 @dataclass(frozen=True, slots=True)

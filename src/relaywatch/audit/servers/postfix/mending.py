@@ -9,13 +9,13 @@ from pathlib import PurePosixPath
 from relaywatch.audit.addresses import LOOPBACK, AddressSet
 from relaywatch.audit.conditions import NEVER
 from relaywatch.audit.findings import AuditFinding
+from relaywatch.audit.placed import Placed
 from relaywatch.audit.server import Edit
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.text import SourceFile
 
 from .lists import HostList, Item, items
 from .parameters import Entry, Parameters, read_main_cf
-from .placed import Placed
 from .tables import Tables
 
 _TRUSTING = frozenset({"pf-net-all", "pf-net-style", "pf-net-gateway", "pf-submission", "pf-master-o"})

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from relaywatch.audit.findings import Gap, GapKind, Position
+from relaywatch.audit.placed import Placed, unbraced
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.text import SourceFile
-
-from .placed import Placed, unbraced
 
 DEFAULTS: Mapping[str, str] = {
     "allow_percent_hack": "yes",

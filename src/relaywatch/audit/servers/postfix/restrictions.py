@@ -14,12 +14,12 @@ from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.claims import Claim, ClaimKind
 from relaywatch.audit.conditions import NEVER, Way
 from relaywatch.audit.findings import Cause, Gap, GapKind
+from relaywatch.audit.placed import Placed
+from relaywatch.audit.strangers import Stranger
 
 from .destinations import Destinations
 from .lists import HostList, Match, items
 from .parameters import Parameters
-from .placed import Placed
-from .strangers import Stranger
 from .tables import Row, Table, Tables
 from .trust import Certificates
 from .vocabulary import (

@@ -8,11 +8,11 @@ from ipaddress import ip_address
 
 from relaywatch.audit.addresses import LOOPBACK
 from relaywatch.audit.findings import Gap, GapKind
+from relaywatch.audit.placed import Placed, unbraced
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.text import SourceFile
 
 from .parameters import logical
-from .placed import Placed, unbraced
 
 _FIELDS = 8
 

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations, product
 
 from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.claims import ClaimKind
 from relaywatch.audit.conditions import Way, shortest
 from relaywatch.audit.findings import Cause, Gap, GapKind, Position
+from relaywatch.audit.placed import Placed
 from relaywatch.audit.setup import FrontEnd, Setup
-
-from .candidates import Candidates, lying, neighbour, through
-from .destinations import Destinations
-from .lists import DomainList, HostList, items
-from .parameters import Parameters
-from .placed import Placed
-from .restrictions import Restrictions, Stage, Walk
-from .strangers import (
+from relaywatch.audit.strangers import (
     ANYBODY,
     GREETING,
     OUTSIDE_DOMAINS,
@@ -27,6 +20,13 @@ from .strangers import (
     Stranger,
     typical,
 )
+from relaywatch.audit.trying import TooManyError, tried
+
+from .candidates import Candidates, lying, neighbour, through
+from .destinations import Destinations
+from .lists import DomainList, HostList, items
+from .parameters import Parameters
+from .restrictions import Restrictions, Stage, Walk
 from .tables import Tables
 from .trust import Certificates
 from .vocabulary import REFUSING, Branch, Status
@@ -143,28 +143,20 @@ class Smtpd:
         """The shortest ways through, of strangers with few claims first."""
         if self._goes_nowhere():
             return ()
-        found: tuple[Way, ...] = ()
-        tried = 0
-        for count in range(5):
-            fresh: list[Way] = []
-            for stranger in self._strangers(count):
-                if any(way.claims <= stranger.claims and not way.gaps for way in found):
-                    continue
-                tried += 1
-                if tried > _MOST_TRIED:
-                    self.setup.note(Gap(GapKind.TOO_MANY, "ways through the restrictions", self._level))
-                    return shortest((*found, *fresh))
-                fresh.extend(self.through(stranger))
-            found = shortest((*found, *fresh))
-        return found
+        needs = frozenset({"client"}) if self.listener.only_front_ends else frozenset()
+        try:
+            return tried(self._strangers(), self.through, most=_MOST_TRIED, needs=needs)
+        except TooManyError as error:
+            self.setup.note(Gap(GapKind.TOO_MANY, "ways through the restrictions", self._level))
+            return error.found
 
     def _goes_nowhere(self) -> bool:
         """Whether mail for others is thrown away or refused at the end."""
         transport = self.parameters.text("default_transport").partition(":")[0]
         return transport in _NOWHERE and not self.parameters.text("transport_maps")
 
-    def _strangers(self, count: int) -> Iterator[Stranger]:
-        """Those who differ from just anybody in so many traits."""
+    def _strangers(self) -> Iterator[tuple[Stranger, dict[str, list[Client | Said]]]]:
+        """Just anybody of each family, and what others are or say instead."""
         candidates = Candidates(self.restrictions, _LISTS, self.setup.allowed)
         sets = candidates.address_sets()
         said: dict[str, list[Client | Said]] = {
@@ -178,18 +170,7 @@ class Smtpd:
         for version in self.listener.versions:
             anywhere = typical(version, sets, self.setup.allowed)
             anybody = Stranger(Client(anywhere), Said(GREETING), Said(ANYBODY), Said(f"someone@{domain}"))
-            choices: dict[str, list[Client | Said]] = {
-                "client": [*self._clients(candidates, version, sets, anybody.client)],
-                **said,
-            }
-            for names in combinations(choices, count):
-                if self.listener.only_front_ends and "client" not in names:
-                    continue
-                for chosen in product(*(choices[name] for name in names)):
-                    stranger = anybody
-                    for name, one in zip(names, chosen, strict=True):
-                        stranger = stranger.varied(one, name)
-                    yield stranger
+            yield anybody, {"client": [*self._clients(candidates, version, sets, anybody.client)], **said}
 
     def _silent(self) -> Iterator[Said]:
         """No greeting at all, where none is asked for: then the HELO restrictions aren't evaluated."""

@@ -9,13 +9,13 @@ from typing import Protocol
 
 from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.findings import Gap, GapKind, Position
+from relaywatch.audit.patterns import NotEvaluatedError, Pattern, pattern, split_pattern
+from relaywatch.audit.placed import Placed, unbraced
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.text import SourceFile
 from relaywatch.targets.reserved import Network
 
 from .parameters import logical
-from .patterns import NotEvaluatedError, Pattern, pattern, split_pattern
-from .placed import Placed, unbraced
 
 _INDEXED = frozenset({"hash", "lmdb", "btree", "dbm", "sdbm", "cdb", "texthash"})
 _OUTSIDE = frozenset({"mysql", "pgsql", "sqlite", "ldap", "mongodb"})

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
-from relaywatch.audit.addresses import AddressSet
-from relaywatch.audit.claims import Claim, ClaimKind
-from relaywatch.audit.findings import Cause
 from relaywatch.model.places import Address
 
-from .lists import UNNAMED
+from .addresses import AddressSet
+from .claims import Claim, ClaimKind
+from .findings import Cause
 
+UNNAMED = "unknown"
+"""The name of a client whose address has none."""
 OUTSIDE_DOMAINS = ("elsewhere.example", "outside.test", "foreign.invalid")
 ANYBODY = "anybody@anywhere.example"
 GREETING = "client.anywhere.example"

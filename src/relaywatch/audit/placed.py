@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from relaywatch.audit.findings import Position
+from .findings import Position
 
 
 @dataclass(frozen=True, slots=True)
