@@ -29,6 +29,9 @@ class Way:
     @property
     def is_consistent(self) -> bool:
         """Whether no claim contradicts another: its opposite, an address elsewhere, or another front end."""
+        if len(self.claims) == 1:
+            (only,) = self.claims
+            return only.kind is not ClaimKind.CLIENT_ADDRESS or is_anybodys((only,))
         if any(claim.opposite() in self.claims for claim in self.claims if claim.negated):
             return False
         if sum(claim.kind is ClaimKind.FRONT_END and not claim.negated for claim in self.claims) > 1:
@@ -72,8 +75,9 @@ class Condition:
         return Condition(tuple(way.because(*causes) for way in self.true), self.false)
 
 
-ALWAYS = Condition((Way(),), ())
-NEVER = Condition((), (Way(),))
+_FREE = (Way(),)
+ALWAYS = Condition(_FREE, ())
+NEVER = Condition((), _FREE)
 
 
 def claimed(*claims: Claim) -> Condition:
@@ -107,7 +111,10 @@ def any_of(conditions: Iterable[Condition]) -> Condition:
 
 def joined(first: Iterable[Way], second: Iterable[Way]) -> tuple[Way, ...]:
     """The ways to go one of the first and then one of the second."""
-    return shortest(one.joined(other) for one, other in product(first, tuple(second)))
+    first, second = tuple(first), tuple(second)
+    if _FREE in {first, second}:
+        return shortest(second if first == _FREE else first)
+    return shortest(one.joined(other) for one, other in product(first, second))
 
 
 def shortest(ways: Iterable[Way]) -> tuple[Way, ...]:
@@ -116,6 +123,9 @@ def shortest(ways: Iterable[Way]) -> tuple[Way, ...]:
     Where there are too many, that is a gap: what was left out may be the way through.
     """
     kept: list[Way] = []
+    ways = tuple(ways)
+    if len(ways) < 2:
+        return ways if all(way.is_consistent for way in ways) else ()
     for way in sorted(filter(lambda way: way.is_consistent, ways), key=_length):
         if not any(other.claims <= way.claims and other.gaps <= way.gaps for other in kept):
             kept.append(way)

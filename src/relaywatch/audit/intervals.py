@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TypeAlias
 
@@ -51,9 +52,15 @@ def pieces_of(networks: Iterable[IPv4Network | IPv6Network | str]) -> tuple[Piec
     """
     found: dict[int, list[Piece]] = {4: [], 6: []}
     for network in networks:
-        read = ip_network(network, strict=False) if isinstance(network, str) else network
-        found[read.version].append((int(read.network_address), int(read.broadcast_address)))
+        version, piece = _read(network)
+        found[version].append(piece)
     return merged(found[4]), merged(found[6])
+
+
+@lru_cache(maxsize=4096)
+def _read(network: IPv4Network | IPv6Network | str) -> tuple[int, Piece]:
+    read = ip_network(network, strict=False) if isinstance(network, str) else network
+    return read.version, (int(read.network_address), int(read.broadcast_address))
 
 
 def _remaining(pieces: Pieces, others: Pieces) -> Iterator[Piece]:
