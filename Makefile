@@ -109,8 +109,9 @@ deep: setup ## Property tests with many examples
 	HYPOTHESIS_PROFILE=deep $(PYTEST) -n 2 -m 'not interop' tests/model tests/wire tests/script tests/probes tests/rules
 
 .PHONY: schema
-schema: setup ## Write the JSON Schema of the result line anew
+schema: setup ## Write the JSON Schemas of the result line and of the audit's anew
 	$(BIN)/relaywatch schema result > docs/reference/result.schema.json
+	$(BIN)/relaywatch schema audit > docs/reference/audit.schema.json
 
 .PHONY: docs
 docs: schema ## Write the reference of the command line anew

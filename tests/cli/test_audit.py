@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from relaywatch.advice.catalogue import load_catalogue
@@ -375,6 +377,23 @@ def test_the_schema_is_committed():
     assert committed == audit_schema(), "make schema"
     assert json.loads(CliRunner().invoke(relaywatch, ["schema", "audit"]).stdout) == committed
     jsonschema.Draft202012Validator.check_schema(committed)
+
+
+def test_the_hook_is_a_command_that_there_is():
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    assert hook["entry"].split()[:2] == ["relaywatch", "audit"]
+    assert hook["pass_filenames"] is False
+    chosen = re.compile(hook["files"])
+    for name in (
+        "roles/x/main.cf",
+        "squid.conf",
+        "compose.yaml",
+        "a/docker-compose.prod.yml",
+        "etc/ssh/sshd_config",
+    ):
+        assert chosen.search(name), name
+    for name in ("main.cf.bak", "notes.conf", "recompose.yml"):
+        assert not chosen.search(name), name
 
 
 # --- SARIF ----------------------------------------------------------------------------------------
