@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from relaywatch.audit.addresses import AddressSet
-from relaywatch.audit.claims import ClaimKind
+from relaywatch.audit.claims import Claim, ClaimKind
 from relaywatch.audit.conditions import Way, shortest
 from relaywatch.audit.findings import Cause, Gap, GapKind, Position
 from relaywatch.audit.placed import Placed
@@ -175,7 +175,7 @@ class Smtpd:
     def _silent(self) -> Iterator[Said]:
         """No greeting at all, where none is asked for: then the HELO restrictions aren't evaluated."""
         if not self.parameters.is_yes("smtpd_helo_required"):
-            yield Said(None)
+            yield Said(None, frozenset({Claim(ClaimKind.HELO, GREETING, negated=True)}))
 
     def _clients(
         self, candidates: Candidates, version: int, sets: list[AddressSet], anybody: Client
