@@ -342,6 +342,8 @@ def test_what_was_not_read_may_be_anything(text: str, kind: GapKind) -> None:
     report = audited(SERVER, "Listen 80\n" + text)
     assert report.verdict is AuditVerdict.UNKNOWN
     assert report.gaps[0].kind is kind
+    forwarding = audited(SERVER, "ProxyRequests On\nListen 80\n" + text)
+    assert forwarding.verdict is AuditVerdict.UNKNOWN  # it may hold the section that closes it
 
 
 def test_a_root_elsewhere_is_where_includes_are() -> None:

@@ -204,9 +204,9 @@ class _Host:
     # -- both ------------------------------------------------------------------------------------------------
 
     def _access(self, context: Node | None = None) -> Access:
-        sections = [node for node in self.top.inside if node.name in _SECTIONS]
+        sections = [node for node in self.top.inside if node.name in _SECTIONS or node.gap]
         if self.node is not self.top:
-            sections += [node for node in self.node.inside if node.name in _SECTIONS]
+            sections += [node for node in self.node.inside if node.name in _SECTIONS or node.gap]
         if context is not None and context.name == "directory":
             sections.insert(
                 0, Node("proxy", ("*",), context.text, context.position, context.last, context.inside)
