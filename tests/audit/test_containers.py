@@ -265,7 +265,6 @@ services:
         ("    server one mail:25 check send-proxy-v2", False),
         ("    server one mail:25 send-proxy", False),
         ("    server one other:25", False),
-        ("    server one mail:80", False),
     ],
 )
 def test_a_proxy_before_it_hides_it_unless_it_says_whose_it_is(line, is_hidden):

@@ -16,6 +16,7 @@ from .catalogue import load_rules
 from .conditions import Way
 from .deciding import verdict_of
 from .findings import AuditFinding, AuditVerdict, Cause, Position, ServerReport, ServiceReport
+from .passing_on import local_front_ends
 from .server import Server, Service, load_servers, recognised
 from .setup import FrontEnd, Setup
 from .text import SourceFile
@@ -33,6 +34,20 @@ _RANK = (
 )
 """What is worse comes first."""
 _MOST_FINDINGS = 20
+_MAIL_SERVERS = frozenset(
+    {
+        "chasquid",
+        "courier",
+        "exim",
+        "haraka",
+        "kumomta",
+        "opensmtpd",
+        "postfix",
+        "qmail",
+        "sendmail",
+        "stalwart",
+    }
+)
 _PEEK = 256 * 1024
 _log = logging.getLogger(__name__)
 
@@ -79,10 +94,9 @@ def setups(
     ahead = list(islice(files, 2))
     for path in chain(ahead, files):
         for known in _of(tree, path, named, is_alone=len(ahead) == 1):
-            setup = Setup(
-                tree=tree, main=path, home=PurePosixPath(known.home), allowed=allowed, front_ends=front_ends
-            )
-            yield setup, known
+            before = (*front_ends, *_in_front(known, tree, path))
+            home = PurePosixPath(known.home)
+            yield Setup(tree=tree, main=path, home=home, allowed=allowed, front_ends=before), known
 
 
 def system_setups(
@@ -98,7 +112,16 @@ def system_setups(
         tree, home = FolderTree(root, PurePosixPath(known.home)), PurePosixPath(known.home)
         for path in tree.files():
             for _ in recognised((known,), path, partial(_peek, tree, path)):
-                yield Setup(tree=tree, main=path, home=home, allowed=allowed), known
+                before = _in_front(known, tree, path)
+                yield Setup(tree=tree, main=path, home=home, allowed=allowed, front_ends=before), known
+
+
+def _in_front(known: Server, tree: Tree, main: PurePosixPath) -> tuple[FrontEnd, ...]:
+    """What hides strangers from a mail server on the same machine, if this is a machine or a copy of one."""
+    here = str(main.parent)
+    if known.name not in _MAIL_SERVERS or not here.endswith(known.home):
+        return ()
+    return tuple(local_front_ends(tree, here.removesuffix(known.home)))
 
 
 def _of(tree: Tree, path: PurePosixPath, named: Server | None, *, is_alone: bool) -> Iterable[Server]:

@@ -32,6 +32,13 @@ class FrontEnd:
     position: Position | None = None
     reaches_loopback: bool = False
     """Whether it is on the same machine, so that it leads to listeners on loopback too."""
+    ports: frozenset[int] = frozenset()
+    """The ports that it leads to; empty where nobody knows."""
+
+    def leads_to(self, port: str) -> bool:
+        """Whether it leads to this port, a number or a name of mail's."""
+        number = {"smtp": 25, "smtps": 465, "submissions": 465, "submission": 587}.get(port)
+        return not self.ports or (number or (int(port) if port.isdigit() else 0)) in {0, *self.ports}
 
 
 @dataclass(slots=True, kw_only=True)

@@ -12,13 +12,14 @@ from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.conditions import Way, unknown
 from relaywatch.audit.containers import Composition, Container, Mount, read_composition
 from relaywatch.audit.findings import AuditFinding, Cause, Gap, GapKind, Position
+from relaywatch.audit.passing_on import MAIL_PORTS
 from relaywatch.audit.server import Edit, Mark, Server, Service, load_servers, recognised
 from relaywatch.audit.setup import FrontEnd, Setup
 from relaywatch.audit.text import SourceFile
 from relaywatch.audit.trees import NotReadError
 from relaywatch.model.evidence import Weakness
 
-from .fronts import MAIL_PORTS, Engine, front_ends, is_public, read_engine, subnets_of
+from .fronts import Engine, front_ends, is_public, read_engine, subnets_of
 from .images import NETWORKS, evaluated, takes_postfix_variables, written_by
 
 _PROXY_PORTS = frozenset({1080, 3128, 3478, 8118, 8123, 8888})

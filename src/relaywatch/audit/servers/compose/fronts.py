@@ -13,6 +13,7 @@ from typing import Any
 from relaywatch.audit.addresses import LOOPBACK, AddressSet
 from relaywatch.audit.containers import Composition, Container, Network, Published
 from relaywatch.audit.findings import Gap, GapKind
+from relaywatch.audit.passing_on import passed_on
 from relaywatch.audit.setup import FrontEnd, Setup
 from relaywatch.audit.text import SourceFile
 
@@ -24,10 +25,6 @@ _POOLS = (
 """What Docker gives its networks by default, and so the address that each one's gateway has."""
 _INGRESS = AddressSet.of(["10.0.0.0/8"])
 """A Swarm's ingress network; 10.0.0.0/24 unless somebody has made it anew."""
-_HAPROXY_SERVER = re.compile(r"^\s*(?:default-)?server\s+\S+\s+(?P<host>[\w.-]+):(?P<port>\d+)(?P<rest>.*)$")
-_NGINX_PASS = re.compile(r"^\s*proxy_pass\s+(?P<host>[\w.-]+):(?P<port>\d+)\s*;")
-_NGINX_PROTOCOL = re.compile(r"^\s*proxy_protocol\s+on\s*;", re.MULTILINE)
-MAIL_PORTS = frozenset({25, 465, 587, 2525})
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +120,14 @@ def _proxies(
         if other is container or not any(map(is_public, other.published)):
             continue
         for source in _configurations(other, setup):
-            line = _passes_to(source, container.name)
-            if line:
-                yield FrontEnd(
-                    addresses=subnets_of(container, composition, engine),
-                    name=f"{other.name} without PROXY protocol",
-                    position=source.at(line),
-                )
+            for one in passed_on(source):
+                if one.is_mail and one.host == container.name:
+                    yield FrontEnd(
+                        addresses=subnets_of(container, composition, engine),
+                        name=f"{other.name} without PROXY protocol",
+                        position=source.at(one.line),
+                        ports=frozenset({one.port}),
+                    )
 
 
 def _configurations(container: Container, setup: Setup) -> Iterator[SourceFile]:
@@ -142,16 +140,3 @@ def _configurations(container: Container, setup: Setup) -> Iterator[SourceFile]:
                 source = setup.read(name, container.position)
                 if source:
                     yield source
-
-
-def _passes_to(source: SourceFile, name: str) -> int:
-    """The line that passes mail on to the container of this name, without saying whose it is; 0 if there is none."""
-    says_whose = _NGINX_PROTOCOL.search(source.text) is not None
-    for number, line in enumerate(source.lines, 1):
-        haproxy = _HAPROXY_SERVER.match(line)
-        found = haproxy or (None if says_whose else _NGINX_PASS.match(line))
-        if found is None or found["host"] != name or int(found["port"]) not in MAIL_PORTS:
-            continue
-        if haproxy is None or "send-proxy" not in haproxy["rest"]:
-            return number
-    return 0

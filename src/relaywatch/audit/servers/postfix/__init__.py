@@ -54,7 +54,8 @@ def _service(
     """One listener; postscreen hands its clients on to the smtpd service."""
     front = Parameters(entries, service.overrides)
     inside = _is_inside(service, entries)
-    front_ends = tuple(one for one in setup.front_ends if one.reaches_loopback or not inside)
+    leading = (one for one in setup.front_ends if one.leads_to(service.port))
+    front_ends = tuple(one for one in leading if one.reaches_loopback or not inside)
     try:
         if service.command == "qmqpd":
             return qmqpd(service, front, setup, tables, is_out_of_reach=inside)
