@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from .witness import OUTSIDE_HOST
 
+_LABEL = OUTSIDE_HOST.partition(".")[0]
 _MOST_PATTERN = 500
 _GROUP = re.compile(r"\((?!\?)|\(\?P?<(?![=!])[^>]*>|\(\?:")
 _LOOSE = re.compile(r"\[(?:\\.|[^\]\\])*\](?:[*+?]|\{[^}]*\})?|\\[wWdDsSbB](?:[*+?]|\{[^}]*\})?|\.[*+][?+]?")
@@ -69,6 +70,7 @@ def _first(group: re.Match[str]) -> str:
 
 
 def _literal(part: str) -> str:
+    part = re.sub(r"(\w)\{(\d)[^}]*\}", lambda found: found[1] * int(found[2]), part)
     return re.sub(r"\\(.)", r"\1", re.sub(r"(?<!\\)[\^$?*+]", "", part))
 
 
@@ -90,6 +92,31 @@ def host_of(url: str, *, userinfo: bool = True) -> str:
 
 
 def is_outside(host: str) -> bool:
-    """Whether it is the stranger's own choice."""
-    lowered = host.lower().rstrip(".")
-    return lowered == OUTSIDE_HOST or lowered.endswith(f".{OUTSIDE_HOST}")
+    """Whether its domain is the stranger's own choice: what he registers under a top-level domain."""
+    labels = host.lower().rstrip(".").split(".")
+    return len(labels) > 1 and labels[-2].startswith(_LABEL)
+
+
+def is_of_own_names(pattern: str) -> bool:
+    """Whether all that a pattern matches is below a domain that it names."""
+    tail = _literal(_LOOSE.split(_without_groups(pattern))[-1])
+    return pattern.endswith("$") and "." in tail.strip(".")
+
+
+def names_for(pattern: str) -> Iterator[str]:
+    """Outside hosts' names that a pattern for names matches, as one that isn't anchored does."""
+    regex = compiled(pattern, ignoring_case=True)
+    if regex is None:
+        return
+    literal = _literal(re.sub(r"[()]|\.\*|\|.*", "", pattern)).strip(".")
+    parts = [_literal(part) for part in _LOOSE.split(_without_groups(pattern))]
+    made = [
+        OUTSIDE_HOST,
+        f"{literal}.{OUTSIDE_HOST}",
+        f"{_LABEL}.{literal}",
+        f"{_LABEL}-{literal}",
+        *(filling.join(parts) for filling in (_LABEL, f"a.{_LABEL}")),
+        *(f"{_LABEL}{filling.join(parts)}" for filling in ("", _LABEL)),
+        *subjects(pattern),
+    ]
+    yield from (name for name in dict.fromkeys(made) if is_outside(name) and regex.search(name))

@@ -121,6 +121,7 @@ def test_ways_that_keep_him_out(lines: list[str]) -> None:
         ["http-request set-dst hdr(host),map_regm(/etc/haproxy/hosts)"],
         ["http-request set-var(txn.a) var(txn.a)", "http-request set-dst var(txn.a)"],
         ["option http_proxy"],
+        [SET, "http-request deny unless { hdr(host) -m reg ^(?!elsewhere)[a-c]{4}x }"],
         [SET, "http-request deny unless { src -f /etc/haproxy/missing }"],
     ],
 )

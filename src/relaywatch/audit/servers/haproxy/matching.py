@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from relaywatch.audit.addresses import AddressSet
-from relaywatch.audit.captures import compiled
+from relaywatch.audit.captures import is_of_own_names, is_outside, names_for
 from relaywatch.audit.claims import Claim, ClaimKind
 from relaywatch.audit.conditions import ALWAYS, NEVER, Condition, all_of, any_of, claimed, unknown
 from relaywatch.audit.findings import Gap, GapKind
@@ -113,6 +113,8 @@ class Matching:
             return self._from(values) if fetch == "src" else NEVER
         if fetch.startswith(("http_auth", "ssl_c_used", "ssl_fc_has_crt")):
             return NEVER
+        if _HOST.fullmatch(fetch) and how == "reg" and not all(map(_is_sure, values)):
+            return self._gap(line)
         if _HOST.fullmatch(fetch):
             return any_of(_host_is(how, value) for value in values) if how != "found" else ALWAYS
         if fetch == "always_false":
@@ -140,18 +142,22 @@ class Matching:
         return unknown(self.setup.note(Gap(GapKind.NOT_EVALUATED, line.text[:80], line.position)))
 
 
+def _is_sure(pattern: str) -> bool:
+    """Whether it is known what names a pattern means."""
+    return any(True for _ in names_for(pattern)) or is_of_own_names(pattern)
+
+
 def _host_is(how: str, value: str) -> Condition:
     """Whether an outside host's name matches: any, or one that is made for it."""
     wanted = value.lower()
     if how in {"beg", "sub", "dir", "dom"}:
         return claimed(Claim(ClaimKind.DESTINATION, f"{wanted}.{OUTSIDE_HOST}"))
     if how == "end":
-        return ALWAYS if OUTSIDE_HOST.endswith(wanted) else NEVER
+        made = f"elsewhere{wanted}" if "." in wanted.strip(".") else f"elsewhere.{wanted.strip('.')}"
+        return claimed(Claim(ClaimKind.DESTINATION, made)) if is_outside(made) else NEVER
     if how == "reg":
-        pattern = compiled(value, ignoring_case=True)
-        literal = re.sub(r"[\\^$]", "", value)
-        made = f"{literal}.{OUTSIDE_HOST}"
-        if pattern is None or pattern.search(OUTSIDE_HOST):
+        named = next(names_for(value), "")
+        if named == OUTSIDE_HOST:
             return ALWAYS
-        return claimed(Claim(ClaimKind.DESTINATION, made)) if pattern.search(made) else NEVER
+        return claimed(Claim(ClaimKind.DESTINATION, named)) if named else NEVER
     return ALWAYS if wanted == OUTSIDE_HOST else NEVER

@@ -12,6 +12,7 @@ from ipaddress import ip_address, ip_network
 from types import MappingProxyType
 
 from relaywatch.audit.addresses import AddressSet
+from relaywatch.audit.captures import compiled, is_of_own_names, names_for
 from relaywatch.audit.claims import Claim, ClaimKind
 from relaywatch.audit.conditions import ALWAYS, NEVER, Condition, all_of, any_of, claimed, unknown
 from relaywatch.audit.findings import Cause, Gap, GapKind
@@ -229,7 +230,14 @@ def _to(destination: str) -> Condition:
 
 
 def _names_by_pattern(acls: Acls, acl: Acl, request: Request) -> Iterable[Condition]:
-    yield from (_by_pattern(acls, value, request.host) for value in acl.values)
+    for value in acl.values:
+        if compiled(value.text) is None:
+            yield unknown(_gap(acls, value))
+        else:
+            made = next(names_for(value.text), None)
+            fits = ALWAYS if made == request.host else _to(made) if made else NEVER
+            is_sure = made is not None or is_of_own_names(value.text)
+            yield fits.because(_cause(value)) if is_sure else unknown(_gap(acls, value))
 
 
 def _urls_by_pattern(acls: Acls, acl: Acl, request: Request) -> Iterable[Condition]:
