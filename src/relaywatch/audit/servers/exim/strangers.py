@@ -1,0 +1,183 @@
+"""Whom to try: what Exim's lists and conditions know, as claims."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from relaywatch.audit.addresses import AddressSet
+from relaywatch.audit.claims import Claim, ClaimKind
+from relaywatch.audit.domains import is_public_suffix, outsiders
+from relaywatch.audit.findings import Cause
+from relaywatch.audit.patterns import sample
+from relaywatch.audit.setup import FrontEnd, Setup
+from relaywatch.audit.strangers import Client, Said, claiming, wide_clients
+
+from .config import Condition, Config
+from .matching import POINTING, PRIMARY, Lists, expression_of
+
+_MOST = 12
+_MOST_NETWORKS = 4
+_BRACED = re.compile(r"\{([^{}]{1,120})\}")
+_OUTSIDE = "elsewhere.example"
+
+
+@dataclass(slots=True)
+class Candidates:
+    """The strangers of one configuration."""
+
+    config: Config
+    lists: Lists
+    setup: Setup
+
+    def _conditions(self, *names: str) -> Iterator[Condition]:
+        for statements in self.config.acls.values():
+            for statement in statements:
+                yield from (one for one in statement.conditions if one.name in names)
+
+    def _items(self, kind: str, *names: str) -> list[str]:
+        found = [item for one in self._conditions(*names) for item in self.lists.literals(kind, one.value)]
+        return list(dict.fromkeys(found))
+
+    def clients(self, version: int, sets: list[AddressSet]) -> Iterator[Client]:
+        """Clients of a family that aren't just anybody."""
+        for one in sets:
+            yield from wide_clients(version, one, self.setup.allowed, _MOST_NETWORKS)
+
+    def named(self, anywhere: str) -> Iterator[Client]:
+        """Clients whose address has a name that a list knows."""
+        for item in self._items("host", "hosts")[: _MOST * 4]:
+            name = f"a{item[1:]}" if item.startswith("*") else item
+            expression = expression_of(item)
+            if expression is not None:
+                name = sample(expression.expression) or ""
+            if re.fullmatch(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+", name) and not _is_address(name):
+                yield Client(ip_address(anywhere), name, frozenset({Claim(ClaimKind.CLIENT_NAME, name)}))
+
+    def through(self, fronts: tuple[FrontEnd, ...], version: int) -> Iterator[Client]:
+        """Clients that come through something in front, and have its address."""
+        for front in fronts:
+            for network in front.addresses.networks(version)[:_MOST_NETWORKS]:
+                claims = frozenset({Claim(ClaimKind.FRONT_END, front.name)})
+                cause = Cause(front.name, front.position)
+                yield Client(network[0], claims=claims, causes=(cause,), how=ClaimKind.FRONT_END)
+
+    def lying(self, sets: list[AddressSet], cause: Cause) -> Iterator[Client]:
+        """Clients who say in a PROXY header that they have a trusted address."""
+        for one in sets:
+            for version in (4, 6):
+                for network in one.networks(version)[:1]:
+                    address = network[1] if network.num_addresses > 2 else network[0]
+                    claims = frozenset({Claim(ClaimKind.PROXY_HEADER, f"TCP{version} {address}")})
+                    yield Client(address, claims=claims, causes=(cause,), how=ClaimKind.PROXY_HEADER)
+
+    def senders(self) -> Iterator[Said]:
+        """Reverse-paths: none, and those that lists and conditions know."""
+        yield claiming(ClaimKind.REVERSE_PATH, "")
+        domains = self._items("domain", "sender_domains")
+        items = self._items("address", "senders")
+        texts = [f"postmaster@{one}" for one in map(_domain, domains) if one]
+        texts += [one for one in map(_mailbox, items) if one]
+        for word in self._words("sender_address", "return_path"):
+            texts.append(word if "@" in word else f"postmaster@{word}")
+        for text in list(dict.fromkeys(texts))[:_MOST]:
+            yield claiming(ClaimKind.REVERSE_PATH, text)
+
+    def greetings(self) -> Iterator[Said]:
+        """HELO names that conditions know."""
+        for word in list(dict.fromkeys(self._words("sender_helo_name")))[:_MOST]:
+            yield claiming(ClaimKind.HELO, word)
+
+    def _words(self, *variables: str) -> Iterator[str]:
+        """Words that a condition compares one of these variables with, and its own name."""
+        for one in self._conditions("condition"):
+            if not any(variable in one.value.text for variable in variables):
+                continue
+            yield PRIMARY
+            for found in _BRACED.findall(one.value.text):
+                if "$" not in found and " " not in found and found not in {"yes", "no", "true", "false"}:
+                    expression = expression_of(found if found.startswith("^") else f"^.*{found}")
+                    yield (
+                        found.replace("\\.", ".").strip("^$\\N")
+                        if re.fullmatch(r"[\w.@^$\\-]+", found)
+                        else ((sample(expression.expression) if expression else None) or "x")
+                    )
+            for kind in ("domain", "address"):
+                for name in re.findall(r"\+(\w+)", one.value.text):
+                    value = self.config.lists.get((kind, name))
+                    if value is not None:
+                        yield from filter(None, map(_domain, self.lists.literals(kind, value)))
+
+    def recipients(self) -> Iterator[Said]:
+        """Forward-paths elsewhere that a list may take for its own, and local parts that pass everywhere."""
+        items = self._items("domain", "domains")
+        for item in items:
+            for domain in _outside(item):
+                yield claiming(ClaimKind.FORWARD_PATH, f"someone@{domain}")
+        if any(item.startswith("@mx_") for item in items):
+            yield Said(
+                f"someone@{POINTING}", frozenset({Claim(ClaimKind.DNS, f"{PRIMARY} as an MX of {POINTING}")})
+            )
+        for item in self._items("localpart", "local_parts")[:_MOST]:
+            if re.fullmatch(r"[\w-]+", item):
+                yield claiming(ClaimKind.FORWARD_PATH, f"{item}@{_OUTSIDE}")
+        for item in self._items("address", "recipients")[:_MOST]:
+            text = _mailbox(item)
+            if text and item.startswith("*@"):
+                yield claiming(ClaimKind.FORWARD_PATH, text)
+
+    def routes(self) -> Iterator[Said]:
+        """Forward-paths with a route in them at a domain of its own."""
+        own = next((one for item in self._items("domain", "domains") if (one := _domain(item))), None)
+        if own is not None:
+            for sign in (
+                "someone%elsewhere.example",
+                "elsewhere.example!someone",
+                '"someone@elsewhere.example"',
+            ):
+                yield claiming(ClaimKind.FORWARD_PATH, f"{sign}@{own}")
+
+
+def _outside(item: str) -> list[str]:
+    if item.startswith("*") and len(item) > 1:
+        suffix = item[1:].lstrip(".")
+        return [f"elsewhere.{suffix}"] if is_public_suffix(suffix) else []
+    expression = expression_of(item)
+    return outsiders(expression) if expression is not None else []
+
+
+def _domain(item: str) -> str:
+    """A domain that the item means."""
+    if item == "@":
+        return PRIMARY
+    if item.startswith("*") and len(item) > 2:
+        return f"a{item[1:]}"
+    expression = expression_of(item)
+    if expression is not None:
+        return (sample(expression.expression) or "").strip(".")
+    return item if re.fullmatch(r"[\w.$-]+", item) else ""
+
+
+def _mailbox(item: str) -> str:
+    """A mailbox that the item of an address list means."""
+    if not item or item.startswith("+"):
+        return ""
+    expression = expression_of(item)
+    if expression is not None:
+        text = sample(expression.expression) or ""
+        return text if text.count("@") == 1 and not text.endswith("@") else ""
+    local, at, domain = item.rpartition("@")
+    where = _domain(domain)
+    if not where:
+        return ""
+    return f"{local.replace('*', 'somebody') if at else 'somebody'}@{where}"
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
