@@ -29,6 +29,8 @@ _AS_HE_LIKES = re.compile(
     r"|src_port|payload|payload_lv|wait_end|always_true|date|rand|fe_conn|be_conn|nbsrv|sc\w*|src_\w+|hdr_cnt)"
     r"(?:_\w+)?(?:\(.*)?"
 )
+_CREDENTIALS = ("http_auth", "ssl_c_used", "ssl_fc_has_crt", "always_false")
+"""What a stranger hasn't, and what nobody has."""
 _WAYS = re.compile(r"hdr_(\w+)|_(beg|end|sub|dom|reg|dir|str)$")
 
 
@@ -111,14 +113,12 @@ class Matching:
     def _compared(self, fetch: str, how: str, values: list[str], line: Line) -> Condition:
         if fetch in {"src", "src_is_local"}:
             return self._from(values) if fetch == "src" else NEVER
-        if fetch.startswith(("http_auth", "ssl_c_used", "ssl_fc_has_crt")):
+        if fetch.startswith(_CREDENTIALS):
             return NEVER
         if _HOST.fullmatch(fetch) and how == "reg" and not all(map(_is_sure, values)):
             return self._gap(line)
         if _HOST.fullmatch(fetch):
             return any_of(_host_is(how, value) for value in values) if how != "found" else ALWAYS
-        if fetch == "always_false":
-            return NEVER
         if named := _FIELD.match(fetch):
             return claimed(Claim(ClaimKind.FIELD, f"{named[1]}: {' '.join(values)}".strip()))
         return AS_HE_LIKES if _AS_HE_LIKES.fullmatch(fetch) else self._gap(line)
