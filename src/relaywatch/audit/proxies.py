@@ -44,7 +44,7 @@ def to(destination: str = f"{OUTSIDE_HOST}:25") -> Way:
 
 def headed(way: Way, destination: str) -> Way:
     """The way to this destination, if it doesn't ask for another one already."""
-    has_one = any(claim.kind is ClaimKind.DESTINATION for claim in way.claims)
+    has_one = any(claim.kind is ClaimKind.DESTINATION and not claim.negated for claim in way.claims)
     return way if has_one else way.joined(to(destination))
 
 
@@ -54,8 +54,17 @@ def by_rule(known: Way, way: Way) -> Way:
 
 
 def is_destination(addresses: AddressSet) -> Condition:
-    """Whether outside addresses are among those that one may be led to: wide networks leave him enough to choose."""
-    found = addresses.has_strangers(4, NOBODY)
+    """Whether outside addresses are among those that one may be led to: he takes the family that serves him."""
+    by_4, by_6 = (_is_destination(addresses, version) for version in (4, 6))
+    if by_4 == by_6:
+        return by_4
+    by_the_new = claimed(Claim(ClaimKind.DESTINATION, "an IPv6 address"))
+    return (by_4 & ~by_the_new) | (by_6 & by_the_new)
+
+
+def _is_destination(addresses: AddressSet, version: int) -> Condition:
+    """Wide networks leave him enough to choose."""
+    found = addresses.has_strangers(version, NOBODY)
     if not found.true:
         return NEVER
     narrowed = [claim for claim in found.true[0].claims if not claim.negated]
