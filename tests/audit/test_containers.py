@@ -133,6 +133,7 @@ def test_all_that_stands_in_a_service():
         ("172.30.0.9",),
     )
     assert {gap.subject for gap in setup.gaps} == {"D", "none.env"}
+    assert {gap.subject for gap in setup.gaps_that_decide()} == {"none.env"}
 
 
 @pytest.mark.parametrize(
@@ -154,6 +155,42 @@ def test_a_variable_that_nobody_says_is_a_gap():
     assert [(gap.kind, gap.subject, gap.position.line) for gap in setup.gaps] == [
         (GapKind.EXTERNAL, "${NONE}", 3)
     ]
+
+
+def test_a_variable_that_cannot_decide_is_set_aside():
+    _, setup = read(
+        """
+        services:
+          mail:
+            ports: ["${NONE}:25"]
+            environment: {TZ: "${NONE}", A: 1}
+          shop: {image: "x/shop:${TAG}", environment: [TZ]}
+        """
+    )
+    assert len(setup.gaps) == 4
+    assert not setup.gaps_that_decide()
+    _, setup = read("services: {mail: {environment: [POSTFIX_mynetworks]}}")
+    assert setup.gaps_that_decide()
+
+
+def test_mailcow_is_read_as_it_lies_there():
+    text = """
+        services:
+          postfix-mailcow:
+            image: ghcr.io/mailcow/postfix:1.80
+            volumes: ["./data/conf/postfix:/opt/postfix/conf:z"]
+            environment: ["TZ=${TZ}"]
+            ports: ["${SMTP_PORT:-25}:25"]
+            networks: {mailcow-network: {aliases: [postfix]}}
+        networks:
+          mailcow-network:
+            enable_ipv6: ${ENABLE_IPV6:-true}
+            ipam: {config: [{subnet: "${IPV4_NETWORK:-172.22.1}.0/24"}]}
+        """
+    conf = {"data__conf__postfix__main.cf": PERMISSIVE, "data__conf__postfix__master.cf": MASTER}
+    assert audited(SERVER, files(text, **conf)).verdict is AuditVerdict.CLOSED
+    told = audited(SERVER, files(text, **conf, **{"mailcow.conf": "ENABLE_IPV6=false\n"}))
+    assert seen(told) == [("open-if", "pf-net-gateway", 1)]
 
 
 def test_an_override_file_is_merged():

@@ -7,12 +7,14 @@ read, as they lie in the case; what a case makes only when it starts isn't there
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from relaywatch.audit.auditing import report, setups
 from relaywatch.audit.findings import AuditVerdict, ServerReport
+from relaywatch.audit.mending import mended
 from relaywatch.audit.trees import open_tree
 
 CASES = Path(__file__).parents[1] / "interop" / "servers"
@@ -57,3 +59,15 @@ def test_most_of_them_are_told():
     told = [verdict for verdict in verdicts if verdict is not AuditVerdict.UNKNOWN]
     assert len(told) >= 45
     assert len(told) >= 0.75 * len(verdicts)
+
+
+def test_mending_leaves_nothing_open_but_what_no_program_mends():
+    left, mended_to = [], Counter()
+    for case in (case for case, state in cases() if state == "open"):
+        for setup, server in setups(open_tree(CASES / case / "root")):
+            if report(server, setup).verdict in THROUGH:
+                outcome = mended(server, setup)
+                mended_to[outcome.report.verdict] += 1
+                left += [case] if outcome.report.verdict in THROUGH else []
+    assert mended_to[AuditVerdict.CLOSED] >= 20
+    assert len(left) <= 3, left

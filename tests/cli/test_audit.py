@@ -233,6 +233,13 @@ def test_the_offending_line_is_shown(laid):
         assert said in text
 
 
+def test_secrets_beside_the_line_are_not_shown(tmp_path):
+    (tmp_path / "tinyproxy.conf").write_text("Allow 0.0.0.0/0\n# password: hunter2\nUpstream http u:x\n")
+    told = asked(tmp_path)
+    assert "  2 | # password: …\n" in told.stdout
+    assert "hunter2" not in told.stdout
+
+
 def test_it_speaks_korean(laid):
     text = asked(laid("open"), "--lang", "ko").stdout
     assert "Allow 줄이 외부인의 주소까지 허용합니다" in text

@@ -19,6 +19,7 @@ _PORTS = re.compile(
     r"(?:(?P<published>[0-9-]*):)?(?P<target>[0-9-]+)(?:/(?P<protocol>\w+))?"
 )
 _MOST_PORTS = 1000
+_DECIDING = re.compile(r"POSTFIX|\w*NETWORKS?\b|ALLOW|PERMIT|RELAY|SMTP", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,9 @@ def _pairs(node: Node | None) -> Iterator[tuple[str, Node]]:
 
 
 def _dot_env(setup: Setup) -> dict[str, str]:
-    source = setup.read(".env") if setup.has(".env") else None
+    """``.env``; mailcow's own file, to which its ``.env`` leads, does where a copy has lost the link."""
+    name = next(filter(setup.has, (".env", "mailcow.conf")), None)
+    source = setup.read(name) if name else None
     return {name: setting.value for name, setting in env_file(source)} if source else {}
 
 
@@ -148,19 +151,24 @@ class _Reading:
 
     def container(self, name: str, node: Node, file: SourceFile) -> Container:
         image = node.at("image")
+        is_seen = node.at("ports") is not None or node.at("network_mode") is not None
         for key in ("extends", "build"):
             if (other := node.at(key)) and not (key == "build" and image):
                 self._setup.note(Gap(GapKind.NOT_EVALUATED, f"{name}: {key}", file.at(other.line)))
         mode = self.text(node.at("network_mode"), file)
         return Container(
             name=name,
-            image=self.text(image, file),
+            image=self.text(image, file, decides=is_seen),
             position=file.at((image or node).line),
             published=tuple(one for port in self._items(node, "ports") for one in self._port(port, file)),
             network_mode=mode,
             networks=self._networks(node),
             environment=dict(self._environment(node, file)),
-            mounts=tuple(one for mount in self._items(node, "volumes") for one in self._mount(mount, file)),
+            mounts=tuple(
+                one
+                for mount in self._items(node, "volumes")
+                for one in self._mount(mount, file, decides=is_seen)
+            ),
             is_deployed=node.at("deploy") is not None,
         )
 
@@ -175,8 +183,8 @@ class _Reading:
             gateways=tuple(filter(None, gateways)),
         )
 
-    def text(self, node: Node | None, file: SourceFile) -> str:
-        """A scalar with its variables put in; one that nobody says is a gap."""
+    def text(self, node: Node | None, file: SourceFile, *, decides: bool = True) -> str:
+        """A scalar with its variables put in; one that nobody says is a gap, which may decide or not."""
 
         def put(match: re.Match[str]) -> str:
             dollar, bare, braced, how, other = match.groups()
@@ -189,7 +197,8 @@ class _Reading:
                 return value or ""
             if how in {":-", "-"}:
                 return _VARIABLE.sub(put, other)
-            self._setup.note(Gap(GapKind.EXTERNAL, match[0], file.at(node.line) if node else None))
+            gap = Gap(GapKind.EXTERNAL, match[0], file.at(node.line) if node else None)
+            (self._setup.note if decides else self._setup.set_aside)(gap)
             return ""
 
         return _VARIABLE.sub(put, (node.text if node else "") or "")
@@ -209,13 +218,16 @@ class _Reading:
                 yield from env_file(source)
         found = node.at("environment")
         for name, value in _pairs(found):
-            yield name, Setting(self.text(value, file), file.at(value.line))
+            said = self.text(value, file, decides=_decides(name))
+            yield name, Setting(said, file.at(value.line))
         for one in found.items if found else ():
-            name, equals, said = self.text(one, file).partition("=")
+            written = one.text or ""
+            name, equals, said = self.text(one, file, decides=_decides(written)).partition("=")
             if equals:
                 yield name, Setting(said, file.at(one.line))
             else:
-                self._setup.note(Gap(GapKind.EXTERNAL, name, file.at(one.line)))
+                gap = Gap(GapKind.EXTERNAL, name, file.at(one.line))
+                (self._setup.note if _decides(written) else self._setup.set_aside)(gap)
 
     def _env_files(self, node: Node, file: SourceFile) -> Iterator[str]:
         found = node.at("env_file")
@@ -227,11 +239,12 @@ class _Reading:
     def _port(self, node: Node, file: SourceFile) -> Iterator[Published]:
         position = file.at(node.line)
         if node.is_mapping:
-            target, published = (self.text(node.at(key), file) for key in ("target", "published"))
-            host, mode = (self.text(node.at(key), file) for key in ("host_ip", "mode"))
-            protocol = self.text(node.at("protocol"), file)
+            target, published, host, mode, protocol = (
+                self.text(node.at(key), file, decides=False)
+                for key in ("target", "published", "host_ip", "mode", "protocol")
+            )
         else:
-            found = _PORTS.fullmatch(self.text(node, file))
+            found = _PORTS.fullmatch(self.text(node, file, decides=False))
             if found is None or not _is_address((found["host"] or "0.0.0.0").strip("[]")):  # noqa: S104 -- read
                 self._setup.note(Gap(GapKind.SYNTAX, f"ports: {node.text}", position))
                 return
@@ -244,17 +257,22 @@ class _Reading:
         ports = tuple(map(str, _range(published))) if published else ()
         yield Published(host, ports, targets, protocol or "tcp", mode, position)
 
-    def _mount(self, node: Node, file: SourceFile) -> Iterator[Mount]:
+    def _mount(self, node: Node, file: SourceFile, *, decides: bool) -> Iterator[Mount]:
         if node.is_mapping:
             kind = self.text(node.at("type"), file)
-            source, target = (self.text(node.at(key), file) for key in ("source", "target"))
+            source, target = (self.text(node.at(key), file, decides=decides) for key in ("source", "target"))
             if kind not in {"", "bind"}:
                 return
         else:
-            source, _, rest = self.text(node, file).partition(":")
+            source, _, rest = self.text(node, file, decides=decides).partition(":")
             target = rest.partition(":")[0]
         if source.startswith((".", "/", "~")) and target.startswith("/"):
             yield Mount(source, PurePosixPath(target))
+
+
+def _decides(name: str) -> bool:
+    """Whether a variable of the environment may be one of an image of a mail server."""
+    return _DECIDING.match(name) is not None
 
 
 def _is_address(text: str) -> bool:

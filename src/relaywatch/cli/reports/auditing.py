@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from rich.console import Console, RenderableType
@@ -24,6 +25,11 @@ _CONTEXT = 2
 _MOST_GAPS = 12
 _MOST_CLAIMS = 6
 _WIDE_LINE = 160
+_SECRET = re.compile(
+    r"(\w*(?:passw(?:or)?d|passphrase|secret|token|api_?key|credentials?|basicauth|requirepass)\w*[\s=:]+).+",
+    re.IGNORECASE,
+)
+"""What a line round the offending one must not tell to whoever reads the log."""
 
 
 def print_audit(
@@ -80,7 +86,8 @@ def _place(finding: AuditFinding, sources: Sources) -> Iterator[RenderableType]:
     width = len(str(finding.line + _CONTEXT))
     for number, line in enumerate(source.lines[first - 1 : finding.line + _CONTEXT], first):
         is_it = number == finding.line
-        shown = neutralise(line.replace("\t", "    "), _WIDE_LINE)
+        said = line if is_it else _SECRET.sub(r"\1…", line)
+        shown = neutralise(said.replace("\t", "    "), _WIDE_LINE)
         yield Verbatim(
             f"{'>' if is_it else ' '} {number:>{width}} | {shown}".rstrip(), 2, "bold" if is_it else "dim"
         )
