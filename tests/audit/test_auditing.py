@@ -38,21 +38,21 @@ CLOSED = "Port 8888\nAllow 127.0.0.1\n"
         ("Deny 192.0.2.0/24\n", "closed", []),
         ("Allow 0.0.0.0/0\n", "open", [("open", "tp-allow-wide", 1)]),
         ("Allow 127.0.0.1\nAllow 8.0.0.0/8\n", "open-if", [("open-if", "tp-allow-wide", 2)]),
-        ("Allow .example.net\n", "open-if", [("open-if", "tp-allow-wide", 1)]),
+        ("Allow .example.net\n", "open-if", [("open-if", "tp-allow-name", 1)]),
         ("Deny 0.0.0.0/0\nAllow 0.0.0.0/0\n", "closed", []),
         ("Deny 0.0.0.0/1\nAllow 0.0.0.0/0\n", "open-if", [("open-if", "tp-allow-wide", 2)]),
         ("Deny 0.0.0.0/1\nDeny 128.0.0.0/2\nDeny 192.0.0.0/2\nAllow 0.0.0.0/0\n", "closed", []),
         ("Allow ::/0\n", "open", [("open", "tp-allow-wide", 1)]),
-        ("Allow localhost\n", "closed", []),
+        ("Allow localhost\n", "open-if", [("open-if", "tp-allow-name", 1)]),
         ("BasicAuth who what\n", "closed", []),
-        ("ReverseOnly Yes\n", "closed", []),
+        ('ReverseOnly Yes\nReversePath "/" "http://192.0.2.1/"\n', "closed", []),
         ("Listen 127.0.0.1\n", "closed", []),
-        ("Listen localhost\n", "closed", []),
+        ("Listen localhost\n", "down", [("down", "tp-syntax", 1)]),
         ("Listen 192.0.2.1\nListen 127.0.0.1\n", "open", [("open", "tp-no-allow", 0)]),
         ("Colour blue\n", "down", [("down", "tp-syntax", 1)]),
         ("ConnectPort 443\nConnectPort 25\n", "open", [("open", "tp-no-allow", 0)]),
-        ('Filter "/etc/f"\nFilterDefaultDeny Yes\n', "unknown", [("unknown", "tp-no-allow", 0)]),
-        ("Allow 127.0.0.1\n?!\n", "unknown", []),
+        ('Filter "/etc/f"\nFilterDefaultDeny Yes\n', "down", [("down", "tp-no-filter", 1)]),
+        ("Allow 127.0.0.1\n?!\n", "down", [("down", "tp-syntax", 2)]),
     ],
 )
 def test_what_a_configuration_comes_to(text, verdict, found):
@@ -76,7 +76,7 @@ def test_who_comes_through_a_gateway_is_let_in_by_a_private_range():
     told = audited(SERVER, "Allow 172.16.0.0/12\n", front_ends=[gateway])
     finding = only(told)
     assert finding.verdict is AuditVerdict.OPEN_IF
-    assert finding.witness == "through docker; destination elsewhere.example:443"
+    assert finding.witness == "through docker; destination elsewhere.example:25 by CONNECT"
 
 
 def test_who_is_in_front_on_the_same_machine_reaches_loopback():

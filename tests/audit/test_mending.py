@@ -53,7 +53,7 @@ def test_what_is_closed_stays_as_it_is():
 def test_a_file_that_was_not_parsed_wholly_is_left_alone():
     outcome = mending(SERVER, "Allow 0.0.0.0/0\n?!\n")
     assert outcome.diff == ""
-    assert [finding.rule for finding in outcome.left] == ["tp-allow-wide"]
+    assert [finding.rule for finding in outcome.left] == ["tp-syntax"]
 
 
 def test_a_server_that_is_down_is_left_if_nothing_mends_it():

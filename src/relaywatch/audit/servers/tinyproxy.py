@@ -3,68 +3,50 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
+from fnmatch import fnmatchcase
+from types import MappingProxyType
 
-from relaywatch.audit.addresses import LOOPBACK, AddressSet
+from relaywatch.audit.addresses import AddressSet
+from relaywatch.audit.captures import is_of_own_names, is_outside, names_for
 from relaywatch.audit.claims import Claim, ClaimKind
-from relaywatch.audit.conditions import NEVER, Condition, Way, claimed
+from relaywatch.audit.conditions import Condition, Way, claimed, joined, unknown
 from relaywatch.audit.deciding import Rule, first_match
 from relaywatch.audit.findings import AuditFinding, Cause, Gap, GapKind, Position
+from relaywatch.audit.proxies import first_of_each, headed, is_loopback, own_networks
 from relaywatch.audit.server import Edit, Mark, Server, Service
 from relaywatch.audit.setup import Setup
-from relaywatch.audit.text import Joins, logical_lines
+from relaywatch.audit.witness import OUTSIDE_HOST
 from relaywatch.model.evidence import Weakness
 
-_DIRECTIVE = re.compile(r'(?P<name>\w+)\s+(?P<value>"[^"]*"|\S.*?)\s*(?:#.*)?')
-_KNOWN = frozenset(
+_DIRECTIVE = re.compile(r"\s*(?P<name>\w+)\s+(?P<value>\S.*?)\s*")
+_NUMBER, _SWITCH, _TEXT, _REST = r"\d+", r"yes|on|no|off", r'"[^"]*"', r".*"
+_ADDRESS = r"[\d.]+|[0-9a-f:.]+(?:%\w+)?"
+_CLIENT = r"[\d.]+(?:/\d+)?|[0-9a-f:.]+(?:/\d+)?|[-a-z0-9._]+"
+_FORMS: Mapping[str, str] = MappingProxyType(
     {
-        "addheader",
-        "allow",
-        "anonymous",
-        "basicauth",
-        "basicauthrealm",
-        "bind",
-        "bindsame",
-        "connectport",
-        "defaulterrorfile",
-        "deny",
-        "disableviaheader",
-        "errorfile",
-        "filter",
-        "filtercasesensitive",
-        "filterdefaultdeny",
-        "filterextended",
-        "filtertype",
-        "filterurls",
-        "group",
-        "listen",
-        "logfile",
-        "loglevel",
-        "logto",
-        "maxclients",
-        "maxrequestsperchild",
-        "maxspareservers",
-        "minspareservers",
-        "pidfile",
-        "port",
-        "reversebaseurl",
-        "reversemagic",
-        "reverseonly",
-        "reversepath",
-        "startservers",
-        "statfile",
-        "stathost",
-        "syslog",
-        "timeout",
-        "upstream",
-        "user",
-        "viaproxyname",
-        "xtinyproxy",
+        **dict.fromkeys(
+            ("port", "connectport", "timeout", "maxclients", "maxspareservers", "minspareservers"), _NUMBER
+        ),
+        **dict.fromkeys(("startservers", "maxrequestsperchild"), _NUMBER),
+        **dict.fromkeys(("listen", "bind"), _ADDRESS),
+        **dict.fromkeys(("allow", "deny"), _CLIENT),
+        **dict.fromkeys(
+            ("bindsame", "disableviaheader", "filtercasesensitive", "filterdefaultdeny"), _SWITCH
+        ),
+        **dict.fromkeys(("filterextended", "filterurls", "reversemagic", "reverseonly", "syslog"), _SWITCH),
+        **dict.fromkeys(("xtinyproxy",), rf"{_SWITCH}|{_CLIENT}"),
+        **dict.fromkeys(("filter", "logfile", "pidfile", "defaulterrorfile", "statfile", "stathost"), _TEXT),
+        **dict.fromkeys(("viaproxyname", "reversebaseurl", "anonymous", "basicauthrealm"), _TEXT),
+        "basicauth": r"\S+\s+\S+",
+        **dict.fromkeys(("addheader", "errorfile", "filtertype", "group", "loglevel", "logto"), _REST),
+        **dict.fromkeys(("reversepath", "upstream", "user"), _REST),
     }
 )
+"""What each directive's value must be: after anything else on the line, a comment too, it refuses to start."""
 _USUAL_PORT = "8888"
+_ASKED = (("CONNECT", "25"), ("CONNECT", "443"), ("CONNECT", "80"), ("GET", "25"), ("GET", "80"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +56,7 @@ class _Directive:
     position: Position
 
     def cause(self, rule: str = "") -> Cause:
-        return Cause(f"{self.name} {self.value}", self.position, rule)
+        return Cause(f"{self.name} {self.value}".strip(), self.position, rule)
 
 
 def evaluate(setup: Setup) -> Iterator[Service]:
@@ -92,8 +74,8 @@ def evaluate(setup: Setup) -> Iterator[Service]:
         weakness=Weakness.OPEN_PROXY,
         position=listening[0].position if listening else (port.position if port else None),
         passing=_passing(said, setup),
-        down=_what_it_stumbles_over(said),
-        is_out_of_reach=bool(listening) and all(_is_loopback(one.value) for one in listening),
+        down=_what_it_stumbles_over(said, setup),
+        is_out_of_reach=bool(listening) and all(is_loopback(one.value) for one in listening),
     )
 
 
@@ -102,30 +84,55 @@ def _directives(setup: Setup) -> list[_Directive] | None:
     if source is None:
         return None
     said: list[_Directive] = []
-    for line in logical_lines(source, Joins.BY_BACKSLASH):
-        found = _DIRECTIVE.fullmatch(line.text)
-        if found is None:
-            setup.note(Gap(GapKind.SYNTAX, line.text[:80], line.position))
+    for number, line in enumerate(source.lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
             continue
-        said.append(_Directive(found["name"].lower(), found["value"].strip('"'), line.position))
+        found = _DIRECTIVE.fullmatch(line)
+        if found is None:
+            setup.note(Gap(GapKind.SYNTAX, line.strip()[:80], source.at(number)))
+        name, value = (found["name"].lower(), found["value"]) if found else ("", line.strip())
+        said.append(_Directive(name, value, source.at(number)))
     return said
 
 
-def _what_it_stumbles_over(said: list[_Directive]) -> Cause | None:
-    """A directive that it doesn't know ends it: "Syntax error on line"."""
-    unknown = next((directive for directive in said if directive.name not in _KNOWN), None)
-    return unknown.cause("tp-syntax") if unknown else None
+def _what_it_stumbles_over(said: list[_Directive], setup: Setup) -> Cause | None:
+    """A line that it can't read ends it, and so does a list of hosts that isn't there."""
+    for one in said:
+        form = _FORMS.get(one.name)
+        if form is None or not re.fullmatch(form, one.value, re.IGNORECASE):
+            return one.cause("tp-syntax")
+    filtering = _last(said, "filter")
+    is_missing = filtering is not None and not setup.has(filtering.value.strip('"')) and not setup.tree.label
+    return filtering.cause("tp-no-filter") if filtering is not None and is_missing else None
 
 
 def _passing(said: list[_Directive], setup: Setup) -> tuple[Way, ...]:
     if any(directive.name == "basicauth" for directive in said):
         return ()
-    only_reverse = _last(said, "reverseonly")
-    if only_reverse and only_reverse.value.lower() in {"yes", "on"}:
+    only_reverse = _is_on(said, "reverseonly")
+    if only_reverse and any(directive.name == "reversepath" for directive in said):
         return ()
     ways = [way for version in (4, 6) for way in _let_in(said, version, setup)]
-    to = _destinations(said, setup)
-    return tuple(dict.fromkeys(way.joined(to) for way in ways))
+    return first_of_each(
+        headed(way.because(*_of_tunnels(said, method)), f"{host}:{port} by {method}")
+        for method, port in _ASKED
+        if method == "GET" or _is_tunnelled(said, port)
+        for host, filtered in _filtered(said, setup)
+        for way in joined(ways, filtered)
+    )
+
+
+def _is_tunnelled(said: list[_Directive], port: str) -> bool:
+    """``ConnectPort`` holds for CONNECT alone, and without any every port is let through."""
+    ports = {one.value for one in said if one.name == "connectport"}
+    return not ports or port in ports
+
+
+def _of_tunnels(said: list[_Directive], method: str) -> tuple[Cause, ...]:
+    is_limited = any(one.name == "connectport" for one in said)
+    return (
+        (Cause("no ConnectPort line", rule="tp-connect"),) if method == "CONNECT" and not is_limited else ()
+    )
 
 
 def _let_in(said: list[_Directive], version: int, setup: Setup) -> tuple[Way, ...]:
@@ -133,8 +140,8 @@ def _let_in(said: list[_Directive], version: int, setup: Setup) -> tuple[Way, ..
     rules = [
         Rule(
             _fits(one, version, setup),
-            one.name == "allow",
-            (one.cause("tp-allow-wide" if one.name == "allow" else ""),),
+            answer=one.name == "allow",
+            causes=(one.cause(_rule_of(one)),) if one.name == "allow" else (),
         )
         for one in said
         if one.name in {"allow", "deny"}
@@ -144,34 +151,65 @@ def _let_in(said: list[_Directive], version: int, setup: Setup) -> tuple[Way, ..
     return first_match(rules, default=False).get(True, ())
 
 
-def _fits(rule: _Directive, version: int, setup: Setup) -> Condition:
-    """Whether a stranger of this family is meant: an address, a network, or a host's or domain's name."""
+def _rule_of(line: _Directive) -> str:
+    return "tp-allow-wide" if _addresses(line) is not None else "tp-allow-name"
+
+
+def _addresses(line: _Directive) -> AddressSet | None:
     try:
-        addresses = AddressSet.of([rule.value])
+        return AddressSet.of([line.value])
     except ValueError:
-        name = rule.value.lower()
-        return NEVER if name == "localhost" else claimed(Claim(ClaimKind.CLIENT_NAME, name))
-    return setup.strangers(addresses, version)
+        return None
 
 
-def _destinations(said: list[_Directive], setup: Setup) -> Way:
-    """Where it leads: ``ConnectPort`` holds for CONNECT alone, and a list of hosts isn't evaluated."""
-    gaps = set()
-    refusing = _last(said, "filterdefaultdeny")
-    if refusing and refusing.value.lower() in {"yes", "on"} and (filtering := _last(said, "filter")):
-        gaps.add(setup.note(Gap(GapKind.NOT_EVALUATED, f"Filter {filtering.value}", filtering.position)))
-    ports = {one.value for one in said if one.name == "connectport"}
-    claims = (
-        frozenset()
-        if not ports
-        else frozenset({Claim(ClaimKind.DESTINATION, f"elsewhere.example:{_best(ports)}")})
+def _fits(line: _Directive, version: int, setup: Setup) -> Condition:
+    """Whether a stranger of this family is meant: an address, a network, or the end of a host's name.
+
+    The name is the client's own word: tinyproxy asks for the PTR record, and doesn't ask back.
+    """
+    addresses = _addresses(line)
+    if addresses is not None:
+        return setup.strangers(addresses, version)
+    return claimed(Claim(ClaimKind.CLIENT_NAME, line.value.lower()))
+
+
+def _filtered(said: list[_Directive], setup: Setup) -> Iterator[tuple[str, tuple[Way, ...]]]:
+    """A host that the list of hosts lets through, if there is any, and what is known of it."""
+    filtering = _last(said, "filter")
+    source = setup.read(filtering.value.strip('"'), filtering.position) if filtering is not None else None
+    if filtering is None:
+        yield OUTSIDE_HOST, (Way(),)
+        return
+    gap = Gap(GapKind.NOT_EVALUATED, filtering.cause().text, filtering.position)
+    patterns = (
+        [line.strip() for line in source.lines if line.strip()[:1] not in {"", "#"}] if source else None
     )
-    return Way(claims, frozenset(gaps))
+    is_default_deny = _is_on(said, "filterdefaultdeny")
+    if patterns is None or (_is_on(said, "filterurls") and patterns):
+        yield OUTSIDE_HOST, unknown(setup.note(gap)).true
+        return
+    by_shell = (kind := _last(said, "filtertype")) is not None and kind.value.lower() == "fnmatch"
+    found = [_listed(pattern, by_shell=by_shell) for pattern in patterns]
+    if is_default_deny:
+        name = next((name for name, _ in found if name), "")
+        if name:
+            yield name, (Way(causes=(filtering.cause(),)),)
+        elif not all(is_sure for _, is_sure in found):
+            yield OUTSIDE_HOST, unknown(setup.note(gap)).true
+    elif not any(name == OUTSIDE_HOST for name, _ in found):
+        yield OUTSIDE_HOST, (Way(),)
+    elif not any(pattern in {".", ".*", "^", "*"} for pattern in patterns):
+        yield OUTSIDE_HOST, unknown(setup.note(gap)).true
 
 
-def _best(ports: set[str]) -> str:
-    """The port to show: mail's, if it is let through; absolute URIs go to any port in any case."""
-    return next((port for port in ("25", "443") if port in ports), "80")
+def _listed(pattern: str, *, by_shell: bool) -> tuple[str, bool]:
+    """An outside host that a pattern means, if there is one, and whether that is all that is to be known."""
+    if by_shell:
+        made = [OUTSIDE_HOST, pattern.replace("*", "elsewhere")]
+        name = next((one for one in made if is_outside(one) and fnmatchcase(one, pattern)), "")
+        return name, True
+    name = next(names_for(pattern), "")
+    return name, bool(name) or is_of_own_names(pattern)
 
 
 def mend(setup: Setup, finding: AuditFinding) -> Iterator[Edit]:
@@ -179,13 +217,13 @@ def mend(setup: Setup, finding: AuditFinding) -> Iterator[Edit]:
     source = setup.read_main()
     if source is None:
         return
-    allowed = [f"Allow {network}" for version in (4, 6) for network in setup.allowed.networks(version)]
-    there = set(map(str.strip, source.lines))
+    allowed = [f"Allow {network}" for network in own_networks(setup)]
+    there = {line.strip() for number, line in enumerate(source.lines, 1) if number != finding.line}
     lines = tuple(line for line in ["Allow 127.0.0.1", "Allow ::1", *allowed] if line not in there)
     if finding.rule == "tp-no-allow":
         end = len(source.lines)
         yield Edit(setup.main, end + 1, end, lines)
-    elif finding.rule == "tp-allow-wide":
+    elif finding.rule in {"tp-allow-wide", "tp-allow-name"}:
         yield Edit(setup.main, finding.line, finding.line, lines)
 
 
@@ -193,11 +231,9 @@ def _last(said: list[_Directive], name: str) -> _Directive | None:
     return next((directive for directive in reversed(said) if directive.name == name), None)
 
 
-def _is_loopback(text: str) -> bool:
-    try:
-        return ip_address(text) in LOOPBACK
-    except ValueError:
-        return text.lower() == "localhost"
+def _is_on(said: list[_Directive], name: str) -> bool:
+    found = _last(said, name)
+    return found is not None and found.value.lower() in {"yes", "on"}
 
 
 SERVER = Server(
@@ -207,7 +243,10 @@ SERVER = Server(
         Mark(name="tinyproxy.conf"),
         Mark(
             name="*.conf",
-            holds=re.compile(r"^\s*(?:ConnectPort|MaxClients|XTinyproxy)\s", re.MULTILINE | re.IGNORECASE),
+            holds=re.compile(
+                r"^\s*(?:ConnectPort|XTinyproxy|ViaProxyName|DisableViaHeader)\s",
+                re.MULTILINE | re.IGNORECASE,
+            ),
         ),
     ),
     evaluate=evaluate,
