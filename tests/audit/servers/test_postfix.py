@@ -27,7 +27,7 @@ MATRIX = {
         "closed",
         [],
     ),
-    "all of IPv6": (OWN + "mynetworks = 127.0.0.0/8, [::]/0\n", "open", ["pf-net-all:3"]),
+    "all of IPv6": (OWN + "mynetworks = 127.0.0.0/8, [::]/0\n", "open", ["pf-net-ipv6:3"]),
     "client table": (
         NARROW + RELAY + f"check_client_access static:OK, {REFUSE}\n",
         "open",

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
+from itertools import product
 
 from relaywatch.audit.addresses import LOOPBACK, AddressSet
 from relaywatch.audit.conditions import Way, shortest
@@ -17,7 +18,7 @@ from relaywatch.audit.strangers import ANYBODY, GREETING, Client, Said, Stranger
 from relaywatch.audit.trying import TooManyError, tried
 from relaywatch.model.evidence import Weakness
 
-from .acl import Dialogue, Port, host_sets
+from .acl import SPOKEN, Dialogue, Port, conditions_of, host_sets
 from .config import VERBS, Config, Statement, parsed, statements
 from .expansion import ForcedError, UnknownError
 from .matching import split
@@ -58,11 +59,14 @@ class _Listener:
     setup: Setup
     port: Port
     inside: bool
+    opaque: frozenset[str] = frozenset()
+    """Conditions about what he says that came out the same for everybody who was made up for them."""
 
     def ways(self) -> tuple[Way, ...]:
         """The shortest ways through."""
         if "acl_smtp_rcpt" not in self.config.options:
             return ()  # 550 Administrative prohibition
+        self.opaque = frozenset(self._opaque())
         needs = frozenset({"client"}) if self.inside else frozenset()
         try:
             return tried(self._strangers(), self._through, most=_MOST_TRIED, needs=needs)
@@ -94,6 +98,19 @@ class _Listener:
                 },
             )
 
+    def _opaque(self) -> Iterator[str]:
+        """A condition that asks what he says, and that no claim was found for: there may be one all the same."""
+        anybody, choices = next(iter(self._strangers()))
+        others = [anybody, *(anybody.varied(one, name) for name in choices for one in choices[name])]
+        pairs = product(choices["sender"], choices["greeting"])
+        others += [anybody.varied(one, "sender").varied(other, "greeting") for one, other in pairs]
+        for condition in conditions_of(self.config):
+            if not SPOKEN.search(condition.value.text):
+                continue
+            answers = {self._dialogue(other).holds(condition) for other in others}
+            if len(answers) == 1 and None not in answers:
+                yield condition.value.text
+
     def _anybody(self, version: int, sets: list[AddressSet]) -> Stranger:
         client = Client(typical(version, sets, self.setup.allowed))
         return Stranger(client, Said(GREETING), Said(ANYBODY), Said(_OUTSIDE))
@@ -109,7 +126,7 @@ class _Listener:
 
     def _dialogue(self, stranger: Stranger) -> Dialogue:
         routing = Routing(self.config, self.setup)
-        return Dialogue(self.config, self.setup, stranger, self.port, routing.leaves)
+        return Dialogue(self.config, self.setup, stranger, self.port, routing.leaves, opaque=self.opaque)
 
     def _through(self, stranger: Stranger) -> list[Way]:
         """The ways in which his message is taken and sent on."""
@@ -144,8 +161,8 @@ class _Listener:
             gap = Gap(GapKind.NOT_EVALUATED, f"{name}: {error}"[:200], value.position)
             self.setup.set_aside(gap)
             return gap
-        if text in self.config.acls:
-            return self.config.acls[text]
+        if not text or text in self.config.acls:
+            return self.config.acls[text] if text else ()
         if text.split(None, 1)[0:1] and text.split(None, 1)[0] in VERBS:
             lines = [
                 Placed(line.strip(), ((0, value.position),)) for line in text.splitlines() if line.strip()

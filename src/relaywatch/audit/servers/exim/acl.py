@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -19,6 +20,8 @@ from .expansion import Expander, ForcedError, UnknownError, is_true
 from .matching import PRIMARY, Listed, Lists
 
 _MOST_DEEP = 20
+SPOKEN = re.compile(r"sender_helo_name|sender_address|return_path|sender_host_name|local_part|domain\b")
+"""Variables that he chooses."""
 _MOST_OPEN = 16
 REPUTATION = frozenset(
     {
@@ -71,6 +74,7 @@ class Dialogue:
     leaves: Callable[[Stranger], list[Way]]
     """The ways in which mail for his forward-path is routed somewhere."""
     stage: str = "rcpt"
+    opaque: frozenset[str] = frozenset()
 
     @property
     def lists(self) -> Lists:
@@ -267,6 +271,9 @@ class Dialogue:
         except UnknownError as error:
             return self._unknown(condition, f"condition: {error}")
         text = condition.value.text
+        if text in self.opaque:
+            opposite = self._unknown(condition, f"condition: {text}")[0][1]
+            return [(holds, Way()), (not holds, opposite)]
         rule = ""
         if "helo_name" in text and self.stranger.greeting.claims:
             rule = "ex-helo"
@@ -275,6 +282,13 @@ class Dialogue:
         if not holds or not rule or condition.is_negated or statement.verb not in {"accept", "require"}:
             return [(holds, Way())]
         return [(True, Way(causes=(Cause(condition.said.text[:200], condition.said.position, rule),)))]
+
+    def holds(self, condition: Condition) -> bool | None:
+        """Whether an expansion says yes; nothing where nobody knows."""
+        try:
+            return is_true(self._expander().expand(condition.value.text))
+        except (ForcedError, UnknownError):
+            return None
 
     def encrypted(self, condition: Condition, statement: Statement) -> list[Test]:
         """He encrypts, or doesn't, as he likes; where TLS isn't offered he can't."""
@@ -343,6 +357,13 @@ _TESTS: dict[str, Callable[[Dialogue, Condition, Statement], list[Test]]] = {
 
 def _has_recipients(statement: Statement) -> bool:
     return any(one.name in {"domains", "recipients"} and not one.is_negated for one in statement.conditions)
+
+
+def conditions_of(config: Config) -> Iterator[Condition]:
+    """The expansions that ACLs ask for yes or no."""
+    for statements in config.acls.values():
+        for statement in statements:
+            yield from (one for one in statement.conditions if one.name == "condition")
 
 
 def host_sets(config: Config, lists: Lists) -> list[AddressSet]:

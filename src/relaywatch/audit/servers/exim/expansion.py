@@ -128,9 +128,10 @@ class Expander:
             return self._operated(name, rest[1:])
         if not rest.strip():
             return self._variable(name)
-        if name in {"sg", "tr"}:
-            subject, old, new = self._strings(rest, 3)
-            return _substituted(subject, old, new) if name == "sg" else _translated(subject, old, new)
+        if name == "sg":
+            return self._substituted(*_arguments(rest.strip(), 3)[0])
+        if name == "tr":
+            return _translated(*map(self.expand, _arguments(rest.strip(), 3)[0]))
         raise UnknownError(f"${{{inner[:60]}}}")
 
     def _operated(self, name: str, text: str) -> str:
@@ -208,8 +209,18 @@ class Expander:
     def _no(self, name: str) -> bool:
         raise UnknownError(name)
 
-    def _strings(self, rest: str, count: int) -> list[str]:
-        return [self.expand(part) for part in _arguments(rest.strip(), count)[0]]
+    def _substituted(self, subject: str, old: str, new: str) -> str:
+        """``${sg{subject}{expression}{new}}``; what stands for a match is expanded with its parts."""
+        try:
+            expression = pattern(self.expand(old), "i", is_pcre=True).expression
+        except NotEvaluatedError as error:
+            raise UnknownError(str(error)) from None
+
+        def made(found: re.Match[str]) -> str:
+            parts = {str(number): part or "" for number, part in enumerate((found[0], *found.groups()))}
+            return Expander({**self.variables, **parts}, self.exists, self.matches).expand(new)
+
+        return expression.sub(made, self.expand(subject))
 
 
 def is_true(text: str) -> bool:
@@ -304,16 +315,6 @@ def _searched(text: str, expression: str) -> bool:
         return pattern(expression, "i", is_pcre=True).holds(text)
     except NotEvaluatedError as error:
         raise UnknownError(str(error)) from None
-
-
-def _substituted(subject: str, old: str, new: str) -> str:
-    try:
-        expression = pattern(old, "i", is_pcre=True).expression
-    except NotEvaluatedError as error:
-        raise UnknownError(str(error)) from None
-    return expression.sub(
-        lambda found: re.sub(r"\$\{?(\d)\}?", lambda n: found[int(n[1])] or "", new), subject
-    )
 
 
 def _translated(subject: str, old: str, new: str) -> str:

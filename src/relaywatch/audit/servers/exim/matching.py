@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
@@ -21,6 +22,8 @@ POINTING = "pointing.example"
 """A domain whose MX records name this server, since its owner, a stranger, wrote them so."""
 _SEARCHES = ("lsearch", "wildlsearch", "nwildlsearch", "iplsearch")
 _DEEPEST = 16
+_KEY = re.compile(r'(?:"(?P<quoted>[^"]+)"|(?P<plain>[^\s:#"][^\s:]*(?:::?[^\s:]+)*))')
+"""At a line's beginning; a colon within a key is one of an IPv6 address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +74,16 @@ class Lists:
             return self._named(kind, item[1:].strip(), what, name, depth)
         if item.startswith("^"):
             return self._searched(kind, item, what, name, position)
-        if ";" in item:
+        if ";" in item or item.startswith("@@"):
             return self._looked_up(kind, item, what, position)
-        if kind == "host":
-            return Listed(holds=_is_host(item, what, name), item=item)
         if kind == "address":
             return self._mailbox(item, what, position, depth)
-        return Listed(holds=_is_domain(item, what, self._primary), item=item)
+        holds = _is_host(item, what, name) if kind == "host" else _is_domain(item, what, self.primary)
+        return Listed(holds=holds, item=item)
 
     @property
-    def _primary(self) -> str:
+    def primary(self) -> str:
+        """The server's own name."""
         option = self.config.options.get("primary_hostname")
         return option.text.lower() if option else PRIMARY
 
@@ -109,23 +112,26 @@ class Lists:
         search = search.rstrip("*@")
         if search not in _SEARCHES:
             return Listed(holds=False, gap=self._gap(GapKind.EXTERNAL, item, position))
-        source = self.setup.read(file.strip(), position)
-        if source is None:
-            gap = Gap(GapKind.MISSING, file.strip(), position)
-            self.setup.set_aside(gap)
-            return Listed(holds=False, gap=gap)
-        keys = [
-            line.split(":")[0].split()[0].strip('"')
-            for line in source.lines
-            if line.strip(" \t:") and line[0] not in "# \t"
-        ]
+        keys = self._keys(file.strip(), position)
+        if isinstance(keys, Gap):
+            return Listed(holds=False, gap=keys)
         if kind == "host":
             holds = any(_is_host(key, what, "") for key in keys)
         elif search == "lsearch":
             holds = what.lower() in map(str.lower, keys) or (default and "*" in keys)
         else:
-            holds = any(_is_domain(key, what, self._primary) for key in keys if not key.startswith("^"))
+            holds = any(_is_domain(key, what, self.primary) for key in keys if not key.startswith("^"))
         return Listed(holds=holds, item=item)
+
+    def _keys(self, file: str, position: Position | None) -> list[str] | Gap:
+        """The keys of a file that is searched line by line."""
+        source = self.setup.read(file, position)
+        if source is None:
+            gap = Gap(GapKind.MISSING, file, position)
+            self.setup.set_aside(gap)
+            return gap
+        found = (_KEY.match(line) for line in source.lines)
+        return [key["quoted"] or key["plain"] for key in found if key is not None]
 
     def _mailbox(self, item: str, what: str, position: Position | None, depth: int) -> Listed:
         if not item:
@@ -197,7 +203,9 @@ class Lists:
                 if inner is not None:
                     yield from self.literals(kind, inner, depth + 1)
             elif not item.startswith("!"):
-                yield item
+                search, _, file = item.partition(";")
+                keys = self._keys(file.strip(), value.position) if "lsearch" in search else [item]
+                yield from () if isinstance(keys, Gap) else keys
 
 
 def split(text: str) -> Iterator[str]:

@@ -56,8 +56,11 @@ def _list(
     found = _LIST.fullmatch(text)
     if found is None:
         return
-    kept = change([item for item in split(found["value"]) if item])
     is_answer = _ANSWER.match(text.strip()) is not None
+    value = found["value"]
+    if is_answer and ";" in value and not value.lstrip().startswith("<"):
+        value = f"<; {value}"  # as update-exim4.conf reads it
+    kept = change([item for item in split(value) if item])
     if not kept and not is_answer and "hosts" in found["lead"].lower():
         kept = ["127.0.0.1", "::1"]
     value = " ; ".join(kept) if is_answer else f"<; {' ; '.join(kept)}" if len(kept) > 1 else "".join(kept)

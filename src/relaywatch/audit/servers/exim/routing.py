@@ -42,9 +42,9 @@ class Routing:
         for router in self.config.routers:
             driver, data = router.get("driver", Placed()).text, router.get("data", Placed()).text
             swallows = driver == "redirect" and data.startswith((":blackhole:", ":fail:"))
-            if (swallows and not set(router) - _HARMLESS) or driver in _OUTWARD:
-                if self._meets(router, local, domain):
-                    return not swallows
+            decides = driver in _OUTWARD or (swallows and not set(router) - _HARMLESS)
+            if decides and self._meets(router, local, domain):
+                return not swallows
         return False
 
     def _meets(self, router: dict[str, Placed], local: str, domain: str) -> bool:

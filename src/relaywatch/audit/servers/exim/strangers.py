@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.claims import Claim, ClaimKind
 from relaywatch.audit.domains import is_public_suffix, outsiders
-from relaywatch.audit.findings import Cause
+from relaywatch.audit.findings import Cause, Gap, GapKind
 from relaywatch.audit.patterns import sample
 from relaywatch.audit.setup import FrontEnd, Setup
 from relaywatch.audit.strangers import Client, Said, claiming, wide_clients
 
 from .config import Condition, Config
-from .matching import POINTING, PRIMARY, Lists, expression_of
+from .matching import POINTING, Lists, expression_of
 
 _MOST = 12
 _MOST_NETWORKS = 4
 _BRACED = re.compile(r"\{([^{}]{1,120})\}")
+_NAMED = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+")
 _OUTSIDE = "elsewhere.example"
 
 
@@ -39,7 +40,7 @@ class Candidates:
 
     def _items(self, kind: str, *names: str) -> list[str]:
         found = [item for one in self._conditions(*names) for item in self.lists.literals(kind, one.value)]
-        return list(dict.fromkeys(found))
+        return sorted(dict.fromkeys(found), key=lambda item: item == "@" or "." not in item)
 
     def clients(self, version: int, sets: list[AddressSet]) -> Iterator[Client]:
         """Clients of a family that aren't just anybody."""
@@ -49,12 +50,14 @@ class Candidates:
     def named(self, anywhere: str) -> Iterator[Client]:
         """Clients whose address has a name that a list knows."""
         for item in self._items("host", "hosts")[: _MOST * 4]:
-            name = f"a{item[1:]}" if item.startswith("*") else item
             expression = expression_of(item)
-            if expression is not None:
-                name = sample(expression.expression) or ""
-            if re.fullmatch(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+", name) and not _is_address(name):
-                yield Client(ip_address(anywhere), name, frozenset({Claim(ClaimKind.CLIENT_NAME, name)}))
+            text = self._sample(item) if expression is not None else item.removeprefix("*")
+            for name in (text, f"a{text}", f"a.{text}"):
+                fits = expression.holds(name) if expression else name.endswith(text)
+                if fits and _NAMED.fullmatch(name) and not _is_address(name):
+                    claims = frozenset({Claim(ClaimKind.CLIENT_NAME, name)})
+                    yield Client(ip_address(anywhere), name, claims)
+                    break
 
     def through(self, fronts: tuple[FrontEnd, ...], version: int) -> Iterator[Client]:
         """Clients that come through something in front, and have its address."""
@@ -78,8 +81,8 @@ class Candidates:
         yield claiming(ClaimKind.REVERSE_PATH, "")
         domains = self._items("domain", "sender_domains")
         items = self._items("address", "senders")
-        texts = [f"postmaster@{one}" for one in map(_domain, domains) if one]
-        texts += [one for one in map(_mailbox, items) if one]
+        texts = [f"postmaster@{one}" for one in map(self._domain, domains) if one]
+        texts += [one for one in map(self._mailbox, items) if one]
         for word in self._words("sender_address", "return_path"):
             texts.append(word if "@" in word else f"postmaster@{word}")
         for text in list(dict.fromkeys(texts))[:_MOST]:
@@ -95,42 +98,37 @@ class Candidates:
         for one in self._conditions("condition"):
             if not any(variable in one.value.text for variable in variables):
                 continue
-            yield PRIMARY
             for found in _BRACED.findall(one.value.text):
-                if "$" not in found and " " not in found and found not in {"yes", "no", "true", "false"}:
-                    expression = expression_of(found if found.startswith("^") else f"^.*{found}")
-                    yield (
-                        found.replace("\\.", ".").strip("^$\\N")
-                        if re.fullmatch(r"[\w.@^$\\-]+", found)
-                        else ((sample(expression.expression) if expression else None) or "x")
-                    )
+                if "$sender" not in found and found not in {"yes", "no", "true", "false"}:
+                    yield from _said(found)
             for kind in ("domain", "address"):
                 for name in re.findall(r"\+(\w+)", one.value.text):
                     value = self.config.lists.get((kind, name))
                     if value is not None:
-                        yield from filter(None, map(_domain, self.lists.literals(kind, value)))
+                        yield from filter(None, map(self._domain, self.lists.literals(kind, value)))
+            yield self.lists.primary
 
     def recipients(self) -> Iterator[Said]:
         """Forward-paths elsewhere that a list may take for its own, and local parts that pass everywhere."""
         items = self._items("domain", "domains")
         for item in items:
-            for domain in _outside(item):
+            for domain in self._outside(item):
                 yield claiming(ClaimKind.FORWARD_PATH, f"someone@{domain}")
         if any(item.startswith("@mx_") for item in items):
-            yield Said(
-                f"someone@{POINTING}", frozenset({Claim(ClaimKind.DNS, f"{PRIMARY} as an MX of {POINTING}")})
-            )
+            pointing = claiming(ClaimKind.FORWARD_PATH, f"someone@{POINTING}")
+            claim = Claim(ClaimKind.DNS, f"{self.lists.primary} as an MX of {POINTING}")
+            yield replace(pointing, claims=pointing.claims | {claim})
         for item in self._items("localpart", "local_parts")[:_MOST]:
             if re.fullmatch(r"[\w-]+", item):
                 yield claiming(ClaimKind.FORWARD_PATH, f"{item}@{_OUTSIDE}")
         for item in self._items("address", "recipients")[:_MOST]:
-            text = _mailbox(item)
+            text = self._mailbox(item)
             if text and item.startswith("*@"):
                 yield claiming(ClaimKind.FORWARD_PATH, text)
 
     def routes(self) -> Iterator[Said]:
         """Forward-paths with a route in them at a domain of its own."""
-        own = next((one for item in self._items("domain", "domains") if (one := _domain(item))), None)
+        own = next((one for item in self._items("domain", "domains") if (one := self._domain(item))), None)
         if own is not None:
             for sign in (
                 "someone%elsewhere.example",
@@ -139,40 +137,55 @@ class Candidates:
             ):
                 yield claiming(ClaimKind.FORWARD_PATH, f"{sign}@{own}")
 
+    def _sample(self, item: str) -> str:
+        """A text that an expression matches; where none is found, nobody knows whom it means."""
+        expression = expression_of(item)
+        text = sample(expression.expression) if expression is not None else None
+        if text is None:
+            self.setup.note(Gap(GapKind.NOT_EVALUATED, item[:200]))
+        return text or ""
 
-def _outside(item: str) -> list[str]:
-    if item.startswith("*") and len(item) > 1:
-        suffix = item[1:].lstrip(".")
-        return [f"elsewhere.{suffix}"] if is_public_suffix(suffix) else []
-    expression = expression_of(item)
-    return outsiders(expression) if expression is not None else []
+    def _outside(self, item: str) -> list[str]:
+        """Domains elsewhere that an item means."""
+        if item.startswith("*") and len(item) > 1:
+            suffix = item[1:].lstrip(".")
+            return [f"elsewhere.{suffix}"] if is_public_suffix(suffix) else []
+        expression = expression_of(item)
+        return outsiders(expression) if expression is not None and self._sample(item) else []
+
+    def _domain(self, item: str) -> str:
+        """A domain that the item means."""
+        if item == "@":
+            return self.lists.primary
+        if item.startswith("*") and len(item) > 2:
+            return f"a{item[1:]}"
+        if item.startswith("^"):
+            return self._sample(item).strip(".")
+        return item if re.fullmatch(r"[\w.$-]+", item) else ""
+
+    def _mailbox(self, item: str) -> str:
+        """A mailbox that the item of an address list means."""
+        if not item or item.startswith("+"):
+            return ""
+        if item.startswith("^"):
+            text = self._sample(item)
+            return text if text.count("@") == 1 and not text.endswith("@") else ""
+        local, at, domain = item.rpartition("@")
+        where = self._domain(domain)
+        if not where:
+            return ""
+        return f"{local.replace('*', 'somebody') if at else 'somebody'}@{where}"
 
 
-def _domain(item: str) -> str:
-    """A domain that the item means."""
-    if item == "@":
-        return PRIMARY
-    if item.startswith("*") and len(item) > 2:
-        return f"a{item[1:]}"
-    expression = expression_of(item)
-    if expression is not None:
-        return (sample(expression.expression) or "").strip(".")
-    return item if re.fullmatch(r"[\w.$-]+", item) else ""
-
-
-def _mailbox(item: str) -> str:
-    """A mailbox that the item of an address list means."""
-    if not item or item.startswith("+"):
-        return ""
-    expression = expression_of(item)
-    if expression is not None:
-        text = sample(expression.expression) or ""
-        return text if text.count("@") == 1 and not text.endswith("@") else ""
-    local, at, domain = item.rpartition("@")
-    where = _domain(domain)
-    if not where:
-        return ""
-    return f"{local.replace('*', 'somebody') if at else 'somebody'}@{where}"
+def _said(found: str) -> Iterator[str]:
+    """What a condition compares with: itself, or a text that it matches as an expression."""
+    text = found.replace("\\N", "").replace("\\\\", "\\")
+    if re.fullmatch(r"[\w.@:\[\]-]+", text):
+        yield text
+    expression = expression_of(f"^{text.lstrip('^')}")
+    made = sample(expression.expression) if expression is not None else None
+    if made and re.fullmatch(r"[\x21-\x7e]+", made):
+        yield made
 
 
 def _is_address(text: str) -> bool:

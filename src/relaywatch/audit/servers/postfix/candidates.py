@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 from relaywatch.audit.addresses import NOBODY, AddressSet
 from relaywatch.audit.claims import Claim, ClaimKind
-from relaywatch.audit.findings import Cause
+from relaywatch.audit.findings import Cause, Gap, GapKind
 from relaywatch.audit.patterns import sample
 from relaywatch.audit.placed import Placed
 from relaywatch.audit.setup import FrontEnd
@@ -66,8 +66,13 @@ class Candidates:
     def rows(self, wanted: str) -> Iterator[Row]:
         """The rows that don't refuse of the tables that are asked about this."""
         for about, table in self.lookups():
-            if about == wanted:
-                yield from (row for row in table.rows() if not _refuses(row.value))
+            for row in table.rows() if about == wanted else ():
+                if _refuses(row.value):
+                    continue
+                if row.pattern is not None and not row.pattern.is_negated and not _is_read(row):
+                    gap = Gap(GapKind.NOT_EVALUATED, row.key[:200], row.position)
+                    self.restrictions.tables.setup.note(gap)
+                yield row
 
     def address_sets(self) -> list[AddressSet]:
         """Sets of addresses that make a difference, all of mynetworks first."""
@@ -206,6 +211,11 @@ def _few(rows: Iterable[Row]) -> Iterator[Row]:
 def _refuses(value: str) -> bool:
     action, _, text = value.partition(" ")
     return action.lower() in _REFUSED or is_refusal(action, text)
+
+
+def _is_read(row: Row) -> bool:
+    """Whether somebody can be made up whom the row's expression means."""
+    return row.pattern is not None and sample(row.pattern.expression) is not None
 
 
 def _is_mailbox(text: str) -> bool:

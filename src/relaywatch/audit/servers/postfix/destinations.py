@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from relaywatch.audit.claims import ClaimKind
 from relaywatch.audit.domains import is_public_suffix, outsiders, registered
-from relaywatch.audit.findings import Cause, Gap
+from relaywatch.audit.findings import Cause, Gap, GapKind
+from relaywatch.audit.patterns import sample
 from relaywatch.audit.strangers import Said, claiming
 
 from .lists import DomainList, Match
@@ -16,6 +17,8 @@ from .tables import Tables, UnknownTable
 
 _CLASSES = ("mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains")
 _USER = "someone"
+_SIGNS = frozenset("%!@")
+_MOST_ROUTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +43,25 @@ class Destinations:
         """A domain of its own."""
         return next((word for word, match in self.lists["mydestination"].literals() if not match.row), "")
 
+    def resolved(self, address: str) -> str:
+        """The address as trivial-rewrite resolves it: a route at a local domain is followed."""
+        local, _, domain = address.rpartition("@")
+        follows = self.parameters.is_yes("allow_percent_hack")
+        for _ in range(_MOST_ROUTES):
+            found = self.lists["mydestination"].find(domain)
+            if not follows or not isinstance(found, Match) or not _SIGNS & set(local):
+                break
+            local, _, domain = _rewritten(local).rpartition("@")
+        return f"{local}@{domain}"
+
     def find(self, address: str) -> Destination | None:
         """Whether mail for this address is taken as its own; nothing if it is another's.
 
-        A route in a local part is followed at its final destination, and mistrusted at a relayed one.
+        What has a route in its local part is mistrusted, unless allow_untrusted_routing says otherwise.
         """
-        local, _, domain = address.rpartition("@")
-        if not domain:
+        if "@" not in address:
             return Destination(None)
-        routed = any(sign in local for sign in "%!@")
+        local, _, domain = self.resolved(address).rpartition("@")
         unknown: Destination | None = None
         for name in _CLASSES:
             found = self.lists[name].find(domain)
@@ -56,9 +69,7 @@ class Destinations:
                 cause = Cause(f"{name} = {self.parameters.text(name)}"[:200], found.position)
                 unknown = unknown or Destination(cause, found)
             elif found is not None:
-                if not routed:
-                    return self._of(name, local, domain, found)
-                return self._routed(name, local)
+                return self._routed(name) if _SIGNS & set(local) else self._of(name, local, domain, found)
         return unknown
 
     def _of(self, name: str, local: str, domain: str, found: Match) -> Destination | None:
@@ -74,10 +85,8 @@ class Destinations:
             cause = Cause(found.row.text[:200], found.row.position, "pf-dom-wide")
         return Destination(cause, listed if isinstance(listed, Gap) else None)
 
-    def _routed(self, name: str, local: str) -> Destination | None:
-        if name != "relay_domains":
-            return self.find(_rewritten(local)) if self.parameters.is_yes("allow_percent_hack") else None
-        if not self.parameters.is_yes("allow_untrusted_routing"):
+    def _routed(self, name: str) -> Destination | None:
+        if name != "relay_domains" or not self.parameters.is_yes("allow_untrusted_routing"):
             return None
         position = self.parameters.position("allow_untrusted_routing")
         return Destination(Cause("allow_untrusted_routing = yes", position, "pf-routing"))
@@ -123,7 +132,11 @@ class Destinations:
                 yield forward_path(f"elsewhere.{suffix}")
         for name in _CLASSES:
             for row in self.lists[name].patterns():
-                yield from map(forward_path, outsiders(row.pattern) if row.pattern else [])
+                if row.pattern is None:
+                    continue
+                if not row.pattern.is_negated and sample(row.pattern.expression) is None:
+                    self.tables.setup.note(Gap(GapKind.NOT_EVALUATED, row.key[:200], row.position))
+                yield from map(forward_path, outsiders(row.pattern))
 
     def routes(self) -> Iterator[Said]:
         """Forward-paths with a route in them, through domains that it relays to."""

@@ -18,7 +18,9 @@ from .lists import HostList, Item, items
 from .parameters import Entry, Parameters, read_main_cf
 from .tables import Tables
 
-_TRUSTING = frozenset({"pf-net-all", "pf-net-style", "pf-net-gateway", "pf-submission", "pf-master-o"})
+_TRUSTING = frozenset(
+    {"pf-net-all", "pf-net-ipv6", "pf-net-style", "pf-net-gateway", "pf-submission", "pf-master-o"}
+)
 _LISTS = frozenset({"pf-relay-empty", "pf-relay-noreject", "pf-mxbackup", "pf-tls-cert"})
 _LOOPBACK = ("127.0.0.0/8", "[::ffff:127.0.0.0]/104", "[::1]/128")
 _PLAIN_PATTERN = re.compile(

@@ -175,13 +175,18 @@ class Restrictions:
     def _trust(self, found: Match, walk: Walk, word: Placed) -> Iterator[Cause]:
         """What to blame: the list, unless he lies about his address."""
         said = self.parameters.text("mynetworks")
-        how = walk.stranger.client.how
+        how, client_version = walk.stranger.client.how, walk.stranger.client.address.version
         rule = {None: self.trust_rule, ClaimKind.FRONT_END: "pf-net-gateway"}.get(how, "")
+        if rule == "pf-net-all" and client_version == 6 and self._is_narrow(4):
+            rule = "pf-net-ipv6"
         written = self.parameters.position("mynetworks")
         position = found.item.position if walk.stranger.client.claims else written or found.item.position
         yield Cause(f"mynetworks = {said}"[:200] if said else word.text, position, rule)
         if found.row is not None:
             yield Cause(found.row.text[:200], found.row.position)
+
+    def _is_narrow(self, version: int) -> bool:
+        return self.mynetworks.addresses().has_strangers(version, self.allowed) == NEVER
 
     def permit_inet_interfaces(self, word: Placed, walk: Walk) -> Iterator[Branch]:
         """Its own addresses only, and so whoever comes through a front end on the same machine."""
@@ -338,6 +343,7 @@ class Restrictions:
                 yield rest if parents else f".{rest}"
 
     def _mail_keys(self, address: str, table: Table) -> Iterator[str]:
+        address = self.destinations.resolved(address)
         local, _, domain = address.rpartition("@")
         yield address
         if not table.is_keyed:
