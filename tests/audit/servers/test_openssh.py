@@ -89,6 +89,7 @@ def test_no_account_without_a_password_and_no_list_of_accounts() -> None:
     report = told(EMPTY, None)
     assert report.verdict is AuditVerdict.UNKNOWN
     assert report.gaps[0].kind is GapKind.MISSING
+    assert told(EMPTY + "AllowTcpForwarding no\n", None).verdict is AuditVerdict.CLOSED
 
 
 @pytest.mark.parametrize(

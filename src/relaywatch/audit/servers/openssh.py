@@ -103,6 +103,8 @@ class _Sshd:
         for account, known in self._accounts():
             for way in self._let_in(account, version):
                 for port, forwarding in self._forwarding(account, version):
+                    for gap in known.gaps:
+                        self.setup.note(gap)
                     yield headed(
                         _joined(by_rule(way, known), forwarding), f"{OUTSIDE_HOST}:{port} as {account}"
                     )
@@ -111,7 +113,7 @@ class _Sshd:
         """Those without a password; where the list of accounts isn't there, some account, and nobody knows."""
         source = self.setup.read(_SHADOW) if self.setup.has(_SHADOW) else None
         if source is None:
-            gap = self.setup.note(Gap(GapKind.MISSING, f"{_SHADOW}: accounts without a password"))
+            gap = Gap(GapKind.MISSING, f"{_SHADOW}: accounts without a password")
             yield "anybody", Way(gaps=frozenset((gap,)))
             return
         fields = [(line.split(":"), number) for number, line in enumerate(source.lines, 1)]
