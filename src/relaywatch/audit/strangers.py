@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
@@ -92,6 +92,16 @@ def typical(version: int, sets: Iterable[AddressSet], allowed: AddressSet) -> Ad
         if address not in allowed and all((address in one) is nearly_all for one, nearly_all in held):
             return address
     return addresses[0]
+
+
+def unless(
+    version: int, address: Address, sets: Iterable[AddressSet], allowed: AddressSet
+) -> Iterator[Claim]:
+    """What somebody with a typical address claims: that he doesn't come from the lesser part of the Internet."""
+    for one in sets:
+        for way in one.has_strangers(version, allowed).true:
+            if address in one and way.is_free:
+                yield from way.claims
 
 
 def wide_clients(version: int, addresses: AddressSet, allowed: AddressSet, most: int) -> Iterable[Client]:

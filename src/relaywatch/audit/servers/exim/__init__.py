@@ -14,7 +14,7 @@ from relaywatch.audit.findings import Cause, Gap, GapKind, Position
 from relaywatch.audit.placed import Placed
 from relaywatch.audit.server import Mark, Server, Service
 from relaywatch.audit.setup import Setup
-from relaywatch.audit.strangers import ANYBODY, GREETING, Client, Said, Stranger, typical
+from relaywatch.audit.strangers import ANYBODY, GREETING, Client, Said, Stranger, typical, unless
 from relaywatch.audit.trying import TooManyError, tried
 from relaywatch.model.evidence import Weakness
 
@@ -112,7 +112,8 @@ class _Listener:
                 yield condition.value.text
 
     def _anybody(self, version: int, sets: list[AddressSet]) -> Stranger:
-        client = Client(typical(version, sets, self.setup.allowed))
+        address = typical(version, sets, self.setup.allowed)
+        client = Client(address, claims=frozenset(unless(version, address, sets, self.setup.allowed)))
         return Stranger(client, Said(GREETING), Said(ANYBODY), Said(_OUTSIDE))
 
     def _lying(self, candidates: Candidates, sets: list[AddressSet], anybody: Stranger) -> Iterator[Client]:
@@ -143,7 +144,7 @@ class _Listener:
                     [Way(gaps=frozenset({found}), causes=(cause,))] if dialogue.stage == "rcpt" else [Way()]
                 )
             else:
-                answers = [way for _, way in dialogue.answer(found)]
+                answers = dialogue.accepted(found)
                 if dialogue.stage != "rcpt":
                     answers = [Way(way.claims) for way in answers]  # it can only refuse
             ways = [way.joined(answer) for way in ways for answer in answers]

@@ -48,10 +48,12 @@ class Answer(Enum):
 
     ACCEPT = "accept"
     REFUSE = "refuse"
+    DEFER = "defer"
+    """Put off, or taken and thrown away: whichever ACL says so, it holds for the whole."""
 
 
 Outcome = tuple[Answer, Way]
-Test = tuple[bool, Way]
+Test = tuple[bool | None, Way]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +129,13 @@ class Dialogue:
 
     # --- statements ------------------------------------------------------------------------------
 
-    def answer(self, statements: tuple[Statement, ...], depth: int = 0) -> list[Outcome]:
-        """The ways to accept; those to be refused are left out. At the end stands an implicit refusal."""
-        accepted: list[Outcome] = []
+    def accepted(self, statements: tuple[Statement, ...]) -> list[Way]:
+        """The ways in which an ACL accepts."""
+        return [way for answer, way in self.answers(statements) if answer is Answer.ACCEPT]
+
+    def answers(self, statements: tuple[Statement, ...], depth: int = 0) -> list[Outcome]:
+        """What an ACL comes to, and how; at its end stands an implicit refusal."""
+        done: list[Outcome] = []
         open_ways = [Way()]
         for statement in statements if depth < _MOST_DEEP else ():
             going_on: list[Way] = []
@@ -138,18 +144,18 @@ class Dialogue:
                     both = way.joined(next_way)
                     if answer is None:
                         going_on.append(both)
-                    elif answer is Answer.ACCEPT:
-                        accepted.append((answer, both))
+                    else:
+                        done.append((answer, both))
             open_ways = list(shortest(going_on))[:_MOST_OPEN]
-            if not open_ways:
-                break
-        return accepted
+        return [*done, *((Answer.REFUSE, way) for way in open_ways)]
 
     def _said(self, statement: Statement, depth: int) -> Iterator[tuple[Way, Answer | None]]:
         """The ways through a statement: it decides, or the next one is asked."""
+        verb = statement.verb
         for holds, way, passed_end in self._tested(statement, depth):
-            verb = statement.verb
-            if verb == "accept" and holds:
+            if holds is None:
+                yield (way, None) if verb == "warn" else (way, Answer.DEFER)
+            elif verb == "accept" and holds:
                 yield self._blamed(statement, way), Answer.ACCEPT
             elif verb in {"accept", "discard"} and not holds:
                 yield way, Answer.REFUSE if passed_end else None
@@ -157,11 +163,14 @@ class Dialogue:
                 yield (way, None) if holds else (way, Answer.REFUSE)
             elif verb == "warn" or not holds:
                 yield way, None
-            else:  # deny, drop, defer, and discard, which takes the mail and throws it away
-                yield way, Answer.REFUSE
+            else:
+                yield way, Answer.DEFER if verb in {"defer", "discard"} else Answer.REFUSE
 
-    def _tested(self, statement: Statement, depth: int) -> Iterator[tuple[bool, Way, bool]]:
-        """Whether all conditions hold, in order, and whether ``endpass`` stood before the one that doesn't."""
+    def _tested(self, statement: Statement, depth: int) -> Iterator[tuple[bool | None, Way, bool]]:
+        """Whether all conditions hold, in order, and whether ``endpass`` stood before the one that doesn't.
+
+        Neither, where a condition can't be told, for which Exim puts him off.
+        """
         ways = [Way()]
         passed_end = False
         for condition in statement.conditions:
@@ -172,7 +181,9 @@ class Dialogue:
             held: list[Way] = []
             for way in ways:
                 for holds, more in self._test(condition, statement, depth):
-                    if holds is not condition.is_negated:
+                    if holds is None:
+                        yield None, way.joined(more), passed_end
+                    elif holds is not condition.is_negated:
                         held.append(way.joined(more))
                     else:
                         yield False, Way(way.claims | more.claims, way.gaps | more.gaps), passed_end
@@ -333,9 +344,9 @@ class Dialogue:
         statements = self.config.acls.get(name)
         if statements is None:
             return self._unknown(condition, f"acl = {condition.value.text}")
-        accepted = [replace(way, causes=()) for _, way in self.answer(statements, depth + 1)]
-        sure = [way for way in accepted if not way.gaps and not way.claims]
-        return [(True, way) for way in accepted] + ([] if sure else [(False, Way())])
+        meaning = {Answer.ACCEPT: True, Answer.REFUSE: False, Answer.DEFER: None}
+        outcomes = self.answers(statements, depth + 1)
+        return list(dict.fromkeys((meaning[answer], replace(way, causes=())) for answer, way in outcomes))
 
 
 _TESTS: dict[str, Callable[[Dialogue, Condition, Statement], list[Test]]] = {

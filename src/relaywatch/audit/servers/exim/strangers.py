@@ -22,6 +22,15 @@ _MOST = 12
 _MOST_NETWORKS = 4
 _BRACED = re.compile(r"\{([^{}]{1,120})\}")
 _NAMED = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+")
+_MAILBOX = re.compile(r"[\w.+-]+@[\w.-]+")
+_MAILBOXES = (
+    "{}",
+    "{}anywhere.example",
+    "anybody{}",
+    "anybody@{}",
+    "{}@anywhere.example",
+    "anybody{}.anywhere.example",
+)
 _OUTSIDE = "elsewhere.example"
 
 
@@ -145,6 +154,16 @@ class Candidates:
             self.setup.note(Gap(GapKind.NOT_EVALUATED, item[:200]))
         return text or ""
 
+    def _fitting(self, item: str) -> str:
+        """A mailbox that an expression matches; where none is found, nobody knows whom it means."""
+        expression, text = expression_of(item), self._sample(item)
+        for form in _MAILBOXES:
+            made = form.format(text)
+            if expression is not None and expression.holds(made) and _MAILBOX.fullmatch(made):
+                return made
+        self.setup.note(Gap(GapKind.NOT_EVALUATED, item[:200]))
+        return ""
+
     def _outside(self, item: str) -> list[str]:
         """Domains elsewhere that an item means."""
         if item.startswith("*") and len(item) > 1:
@@ -168,8 +187,7 @@ class Candidates:
         if not item or item.startswith("+"):
             return ""
         if item.startswith("^"):
-            text = self._sample(item)
-            return text if text.count("@") == 1 and not text.endswith("@") else ""
+            return self._fitting(item)
         local, at, domain = item.rpartition("@")
         where = self._domain(domain)
         if not where:

@@ -19,6 +19,7 @@ from relaywatch.audit.strangers import (
     Said,
     Stranger,
     typical,
+    unless,
 )
 from relaywatch.audit.trying import TooManyError, tried
 
@@ -169,7 +170,9 @@ class Smtpd:
         domain = outside[0] if outside else OUTSIDE_DOMAINS[0]
         for version in self.listener.versions:
             anywhere = typical(version, sets, self.setup.allowed)
-            anybody = Stranger(Client(anywhere), Said(GREETING), Said(ANYBODY), Said(f"someone@{domain}"))
+            claims = frozenset(unless(version, anywhere, sets, self.setup.allowed))
+            client = Client(anywhere, claims=claims)
+            anybody = Stranger(client, Said(GREETING), Said(ANYBODY), Said(f"someone@{domain}"))
             yield anybody, {"client": [*self._clients(candidates, version, sets, anybody.client)], **said}
 
     def _silent(self) -> Iterator[Said]:
