@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
+from itertools import permutations
 
 from relaywatch.model.places import Address
 
@@ -15,6 +16,7 @@ from .findings import Cause
 UNNAMED = "unknown"
 """The name of a client whose address has none."""
 OUTSIDE_DOMAINS = ("elsewhere.example", "outside.test", "foreign.invalid")
+_MOST_SETS = 8
 ANYBODY = "anybody@anywhere.example"
 GREETING = "client.anywhere.example"
 _TYPICAL = {
@@ -102,6 +104,16 @@ def unless(
         for way in one.has_strangers(version, allowed).true:
             if address in one and way.is_free:
                 yield from way.claims
+
+
+def regions(sets: Iterable[AddressSet]) -> list[AddressSet]:
+    """The sets, what is outside of each, and what two of them have together or one of them alone."""
+    given = list(dict.fromkeys(sets))[:_MOST_SETS]
+    everything = AddressSet.everything()
+    found = [*given, *(everything - one for one in given)]
+    for one, other in permutations(given, 2):
+        found += [one & other, one - other]
+    return [one for one in dict.fromkeys(found) if one]
 
 
 def wide_clients(version: int, addresses: AddressSet, allowed: AddressSet, most: int) -> Iterable[Client]:

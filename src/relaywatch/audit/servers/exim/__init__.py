@@ -77,9 +77,8 @@ class _Listener:
             return error.found
 
     def _strangers(self) -> Iterator[tuple[Stranger, dict[str, list[Client | Said]]]]:
-        lists = self._dialogue(self._anybody(4, [])).lists
-        sets = host_sets(self.config, lists)
-        candidates = Candidates(self.config, lists, self.setup)
+        candidates = self._candidates(self._anybody(4, []))
+        sets = host_sets(self.config, candidates.lists)
         fronts = tuple(one for one in self.setup.front_ends if one.reaches_loopback or not self.inside)
         for version in (4, 6):
             anybody = self._anybody(version, sets)
@@ -98,14 +97,23 @@ class _Listener:
                 },
             )
 
+    def _candidates(self, anybody: Stranger) -> Candidates:
+        return Candidates(self.config, self._dialogue(anybody).lists, self.setup)
+
     def _opaque(self) -> Iterator[str]:
         """A condition that asks what he says, and that no claim was found for: there may be one all the same."""
         anybody, choices = next(iter(self._strangers()))
         others = [anybody, *(anybody.varied(one, name) for name in choices for one in choices[name])]
+        words = self._candidates(anybody).words("local_part", "domain")
+        for word in words:
+            others += [
+                anybody.varied(Said(text), "recipient") for text in (f"a@{word}", f"{word}@elsewhere.example")
+            ]
         pairs = product(choices["sender"], choices["greeting"])
         others += [anybody.varied(one, "sender").varied(other, "greeting") for one, other in pairs]
         for condition in conditions_of(self.config):
-            if not SPOKEN.search(condition.value.text):
+            text = condition.value.text
+            if not SPOKEN.search(text) and ("sender_host_address" not in text or "match_ip" in text):
                 continue
             answers = {self._dialogue(other).holds(condition) for other in others}
             if len(answers) == 1 and None not in answers:

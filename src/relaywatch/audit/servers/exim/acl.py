@@ -20,6 +20,7 @@ from .expansion import Expander, ForcedError, UnknownError, is_true
 from .matching import PRIMARY, Listed, Lists
 
 _MOST_DEEP = 20
+_MATCH_IP = re.compile(r"match_ip\s*\{[^{}]*\}\s*\{([^{}]*)\}")
 SPOKEN = re.compile(r"sender_helo_name|sender_address|return_path|sender_host_name|local_part|domain\b")
 """Variables that he chooses."""
 _MOST_OPEN = 16
@@ -386,4 +387,6 @@ def host_sets(config: Config, lists: Lists) -> list[AddressSet]:
         for condition in statement.conditions
         if condition.name == "hosts"
     ]
+    for condition in conditions_of(config):
+        values += [Placed(found) for found in _MATCH_IP.findall(condition.value.text)]
     return [one for one in map(lists.addresses, values) if one]

@@ -138,7 +138,7 @@ class Lists:
             return Listed(holds=not what, item="(empty)")
         local, at, domain = what.rpartition("@")
         if not what:
-            return Listed(holds=item == "*", item=item)
+            return Listed(holds=False)  # a star isn't the null reverse-path
         if "@" not in item:
             return self._of("domain", item, domain, "", position, depth)
         wanted, _, where = item.rpartition("@")

@@ -13,13 +13,14 @@ from relaywatch.audit.domains import is_public_suffix, outsiders
 from relaywatch.audit.findings import Cause, Gap, GapKind
 from relaywatch.audit.patterns import sample
 from relaywatch.audit.setup import FrontEnd, Setup
-from relaywatch.audit.strangers import Client, Said, claiming, wide_clients
+from relaywatch.audit.strangers import Client, Said, claiming, regions, wide_clients
 
 from .config import Condition, Config
 from .matching import POINTING, Lists, expression_of
 
 _MOST = 12
 _MOST_NETWORKS = 4
+_MOST_CLIENTS = 24
 _BRACED = re.compile(r"\{([^{}]{1,120})\}")
 _NAMED = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+")
 _MAILBOX = re.compile(r"[\w.+-]+@[\w.-]+")
@@ -53,8 +54,12 @@ class Candidates:
 
     def clients(self, version: int, sets: list[AddressSet]) -> Iterator[Client]:
         """Clients of a family that aren't just anybody."""
-        for one in sets:
-            yield from wide_clients(version, one, self.setup.allowed, _MOST_NETWORKS)
+        seen: set[frozenset[Claim]] = set()
+        for one in regions(sets):
+            for client in wide_clients(version, one, self.setup.allowed, _MOST_NETWORKS):
+                if client.claims not in seen and len(seen) < _MOST_CLIENTS:
+                    seen.add(client.claims)
+                    yield client
 
     def named(self, anywhere: str) -> Iterator[Client]:
         """Clients whose address has a name that a list knows."""
@@ -92,17 +97,17 @@ class Candidates:
         items = self._items("address", "senders")
         texts = [f"postmaster@{one}" for one in map(self._domain, domains) if one]
         texts += [one for one in map(self._mailbox, items) if one]
-        for word in self._words("sender_address", "return_path"):
+        for word in self.words("sender_address", "return_path"):
             texts.append(word if "@" in word else f"postmaster@{word}")
         for text in list(dict.fromkeys(texts))[:_MOST]:
             yield claiming(ClaimKind.REVERSE_PATH, text)
 
     def greetings(self) -> Iterator[Said]:
         """HELO names that conditions know."""
-        for word in list(dict.fromkeys(self._words("sender_helo_name")))[:_MOST]:
+        for word in list(dict.fromkeys(self.words("sender_helo_name")))[:_MOST]:
             yield claiming(ClaimKind.HELO, word)
 
-    def _words(self, *variables: str) -> Iterator[str]:
+    def words(self, *variables: str) -> Iterator[str]:
         """Words that a condition compares one of these variables with, and its own name."""
         for one in self._conditions("condition"):
             if not any(variable in one.value.text for variable in variables):
@@ -127,6 +132,7 @@ class Candidates:
             pointing = claiming(ClaimKind.FORWARD_PATH, f"someone@{POINTING}")
             claim = Claim(ClaimKind.DNS, f"{self.lists.primary} as an MX of {POINTING}")
             yield replace(pointing, claims=pointing.claims | {claim})
+        yield from self._asked()
         for item in self._items("localpart", "local_parts")[:_MOST]:
             if re.fullmatch(r"[\w-]+", item):
                 yield claiming(ClaimKind.FORWARD_PATH, f"{item}@{_OUTSIDE}")
@@ -134,6 +140,16 @@ class Candidates:
             text = self._mailbox(item)
             if text and item.startswith("*@"):
                 yield claiming(ClaimKind.FORWARD_PATH, text)
+
+    def _asked(self) -> Iterator[Said]:
+        """Forward-paths elsewhere that conditions ask for."""
+        for word in list(dict.fromkeys(self.words("local_part")))[:_MOST]:
+            if re.fullmatch(r"[\w+.-]+", word):
+                yield claiming(ClaimKind.FORWARD_PATH, f"{word}@{_OUTSIDE}")
+        for one in self._conditions("condition"):
+            for text in _BRACED.findall(one.value.text) if "$domain" in one.value.text else ():
+                for domain in self._outside(f"^.*{text.lstrip('^')}" if not text.startswith("*") else text):
+                    yield claiming(ClaimKind.FORWARD_PATH, f"someone@{domain}")
 
     def routes(self) -> Iterator[Said]:
         """Forward-paths with a route in them at a domain of its own."""

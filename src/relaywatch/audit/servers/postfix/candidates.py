@@ -13,7 +13,7 @@ from relaywatch.audit.findings import Cause, Gap, GapKind
 from relaywatch.audit.patterns import sample
 from relaywatch.audit.placed import Placed
 from relaywatch.audit.setup import FrontEnd
-from relaywatch.audit.strangers import ANYBODY, Client, Said, claiming, wide_clients
+from relaywatch.audit.strangers import ANYBODY, Client, Said, claiming, regions, wide_clients
 from relaywatch.model.places import Address
 
 from .lists import HostList
@@ -24,6 +24,7 @@ from .vocabulary import LOOKUPS, is_refusal
 _MOST_OF_A_KIND = 3
 _MOST_OF_A_TABLE = 12
 _MOST_ADDRESSES = 4
+_MOST_CLIENTS = 24
 _REFUSED = frozenset({"reject", "defer", "discard", "hangup", "defer_if_permit"})
 _DOMAIN = "anywhere.example"
 _UNQUOTED = frozenset(' "(),:;<>@[\\]')
@@ -85,8 +86,12 @@ class Candidates:
 
     def clients(self, version: int, sets: list[AddressSet]) -> Iterator[Client]:
         """Clients of a family that aren't just anybody."""
-        for one in sets:
-            yield from wide_clients(version, one, self.allowed, _MOST_ADDRESSES)
+        seen: set[frozenset[Claim]] = set()
+        for one in regions(sets):
+            for client in wide_clients(version, one, self.allowed, _MOST_ADDRESSES):
+                if client.claims not in seen and len(seen) < _MOST_CLIENTS:
+                    seen.add(client.claims)
+                    yield client
 
     def named(self, anywhere: Address) -> Iterator[Client]:
         """Clients whose address has a name that is let in."""
