@@ -99,7 +99,7 @@ def test_an_interception_port_depends_on_what_is_not_in_the_file(word: str) -> N
     ("lines", "rule"),
     [
         (
-            "acl a src 10.0.0.0/8\nacl a src 128.0.0.0-255.255.255.255\nacl a src 1.0.0.0/1\nhttp_access allow a",
+            "acl a src 0.0.0.0/1\nacl a src 128.0.0.0-255.255.255.255\nhttp_access allow a",
             "sq-acl-wide",
         ),
         ("acl a src 10.0.0.0/8\nhttp_access deny a\nhttp_access allow !a", "sq-allow-connect"),
@@ -135,6 +135,7 @@ def test_ways_to_let_everybody_in(lines: str, rule: str) -> None:
 @pytest.mark.parametrize(
     "lines",
     [
+        "acl a src 0.0.0.0/0\nhttp_access deny a\nhttp_access allow all",
         "http_access allow localhost\nhttp_access allow manager\nhttp_access allow to_localhost\nhttp_access allow to_linklocal",
         "acl a src 203.0.113.25/32 10.0.0.1-10.0.0.9 192.168.0.0-192.168.9.0/24 fd00::/8 host.example.org\nhttp_access allow a",
         "acl a dstdomain www.example.org .example.net 1 .\nhttp_access allow a",
@@ -204,6 +205,8 @@ def test_a_proxy_header_says_whatever_it_likes_if_strangers_may_send_one() -> No
         "acl a external helper\nhttp_access allow a",
         "acl a external helper\nhttp_access deny !a\nhttp_access allow all",
         "acl a ident REQUIRED\nhttp_access allow a",
+        "acl a src 10.0.0.0/8\nacl a src 0.0.0.0/0\nhttp_access allow a",  # left out by 5.7, and not by later ones
+        "acl a dst 10.0.0.0/8\nacl a dst all\nhttp_access allow a",
         "acl a localip 192.0.2.30\nhttp_access allow a",
         'acl a src "/etc/squid/missing"\nhttp_access allow a',
         "include /etc/squid/missing.conf\nhttp_access deny all",
@@ -260,7 +263,7 @@ def test_includes_lists_and_order_are_followed() -> None:
     files = {
         "/etc/squid/squid.conf": 'http_port 3128\nacl nets src "/etc/squid/nets"\ninclude /etc/squid/conf.d/*.conf\nhttp_access deny all\n',
         "/etc/squid/conf.d/a.conf": "http_access allow \\\n  nets\n",
-        "/etc/squid/nets": "# ours\n10.0.0.0/8 # inner\n\n0.0.0.0/0\n",
+        "/etc/squid/nets": "# ours\n\n# others\n0.0.0.0/0\n10.0.0.0/8 # inner\n",
     }
     finding = audited(SERVER, files).findings[0]
     assert (finding.rule, finding.file, finding.line) == ("sq-acl-wide", "/etc/squid/nets", 4)

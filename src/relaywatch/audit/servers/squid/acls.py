@@ -6,7 +6,7 @@ All lines of one name are one acl, which matches if any of its values does.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from types import MappingProxyType
@@ -135,8 +135,8 @@ def _file(value: str) -> str | None:
 
 def addresses(text: str) -> AddressSet | None:
     """The addresses that a value of ``src`` or ``dst`` means; nothing if it is a host's name."""
-    if text in {"all", "any"}:
-        return AddressSet.everything()
+    if text in {"all", "any", "0.0.0.0/0", "0.0.0.0/0.0.0.0"}:
+        return AddressSet.everything()  # "SECURITY NOTICE: Overriding config setting. Using 'all' instead."
     if text in {"ipv4", "ipv6"}:
         return AddressSet.of(["0.0.0.0/0" if text == "ipv4" else "::/0"])
     try:
@@ -158,26 +158,40 @@ def _is_from(those: AddressSet, request: Request, setup: Setup) -> Condition:
 
 
 def _src(acls: Acls, acl: Acl, request: Request) -> Iterable[Condition]:
+    for value, meant, gap in _spans_of(acl):
+        fits = _is_from(meant, request, acls.setup)
+        is_wide = request.seen_as is None and fits.true
+        told = fits.because(_cause(value, "sq-acl-wide" if is_wide else ""))
+        yield told & unknown(acls.setup.note(gap)) if gap and fits.true else told
+
+
+def _spans_of(acl: Acl) -> Iterator[tuple[Value, AddressSet, Gap | None]]:
+    """The values that are addresses; a host's name means its own, no stranger's.
+
+    A value that holds an earlier one and more is left out by Squid 5.7, and not by later ones.
+    """
+    before = AddressSet()
     for value in acl.values:
         meant = addresses(value.text)
         if meant is None:
-            continue  # the addresses of a host: no stranger's
-        fits = _is_from(meant, request, acls.setup)
-        is_wide = request.seen_as is None and fits.true
-        yield fits.because(_cause(value, "sq-acl-wide" if is_wide else ""))
+            continue
+        gap = None
+        if meant & before and meant - before:
+            subject = f"{_cause(value).text}: left out by Squid 5, since it holds an earlier value"
+            gap = Gap(GapKind.NOT_EVALUATED, subject, value.directive.position)
+        before |= meant
+        yield value, meant, gap
 
 
 def _cause(value: Value, rule: str = "") -> Cause:
     return Cause(value.directive.text.strip(), value.directive.position, rule)
 
 
-def _dst(_acls: Acls, acl: Acl, _request: Request) -> Iterable[Condition]:
+def _dst(acls: Acls, acl: Acl, _request: Request) -> Iterable[Condition]:
     """Where to: the stranger takes whatever outside address serves him, so that only wide sets hold him."""
-    for value in acl.values:
-        meant = addresses(value.text)
-        if meant is None:
-            continue
-        yield is_destination(meant).because(_cause(value))
+    for value, meant, gap in _spans_of(acl):
+        told = is_destination(meant).because(_cause(value))
+        yield told & unknown(acls.setup.note(gap)) if gap and told.true else told
 
 
 def _ports(_acls: Acls, acl: Acl, request: Request) -> Iterable[Condition]:

@@ -25,6 +25,9 @@ def mend(setup: Setup, finding: AuditFinding) -> Iterator[Edit]:
     at = next((one for one in said if one.position == place and not one.gap), None)
     if path is None or at is None:
         return
+    if finding.rule == "sq-acl-wide":
+        yield from _narrowed(setup, said, at)
+        return
     lines = _lines(setup, said, at, finding.rule)
     if lines is not None:
         yield Edit(path, at.position.line, at.last, lines)
@@ -40,8 +43,6 @@ def _place(finding: AuditFinding) -> Position:
 
 def _lines(setup: Setup, said: list[Directive], at: Directive, rule: str) -> tuple[str, ...] | None:
     own = own_networks(setup)
-    if rule == "sq-acl-wide":
-        return _narrow(setup, at, own)
     if rule in _ALLOWING | _CLAIMED:
         kept = [word for word in at.words[1:] if word != "all"]
         definition, name = _definition(said, own)
@@ -66,6 +67,16 @@ def _definition(said: list[Directive], own: tuple[str, ...]) -> tuple[tuple[str,
     taken = {name for name, _ in defined}
     name = next(name for name in (_NAME, *(f"{_NAME}_{n}" for n in range(2, 100))) if name not in taken)
     return (f"acl {name} src {' '.join(own)}",), name
+
+
+def _narrowed(setup: Setup, said: list[Directive], at: Directive) -> Iterator[Edit]:
+    """All lines of the acl, which count together."""
+    for one in said:
+        path = path_of(setup, one.position.file)
+        if one.name == "acl" and one.words[:2] == at.words[:2] and path is not None:
+            lines = _narrow(setup, one, own_networks(setup) if one is at else ())
+            if lines != (one.text,):
+                yield Edit(path, one.position.line, one.last, lines)
 
 
 def _narrow(setup: Setup, at: Directive, own: tuple[str, ...]) -> tuple[str, ...]:
