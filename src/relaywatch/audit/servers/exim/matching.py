@@ -197,12 +197,13 @@ class Lists:
             items = list(self._read(list(split(self.expand(value.text))), value.position))
         except (ForcedError, UnknownError):
             return
-        for item in items:
-            if item.startswith("+") and depth < _DEEPEST:
+        for signed in items:
+            item = signed.lstrip("! ")
+            if item.startswith("+"):
                 inner = self.config.lists.get((kind, item[1:].strip()))
-                if inner is not None:
+                if inner is not None and depth < _DEEPEST:
                     yield from self.literals(kind, inner, depth + 1)
-            elif not item.startswith("!"):
+            else:
                 search, _, file = item.partition(";")
                 keys = self._keys(file.strip(), value.position) if "lsearch" in search else [item]
                 yield from () if isinstance(keys, Gap) else keys
