@@ -353,6 +353,14 @@ def test_certificates() -> None:
     assert postfix(main + "regexp:/etc/postfix/g\n" + tls, f="AA x\n", g="/:/ x\n").verdict == "open-if"
 
 
+def test_a_listener_that_insists_on_a_certificate() -> None:
+    main = OWN + "mynetworks = 0.0.0.0/0\nsmtpd_tls_security_level = encrypt\nsmtpd_tls_req_ccert = yes\n"
+    assert postfix(main).verdict == "closed"
+    told = postfix(main + "tls_append_default_CA = yes\n")
+    assert seen(told) == [("open-if", "pf-net-all", 3)]
+    assert postfix(main.replace("encrypt", "may")).verdict == "open"
+
+
 def test_xclient_logs_in_without_a_password() -> None:
     main = OWN + "mynetworks =\nsmtpd_authorized_xclient_hosts = static:all\nsmtpd_sasl_auth_enable = yes\n"
     assert "XCLIENT LOGIN=anybody" in postfix(main).findings[0].witness

@@ -207,7 +207,8 @@ class Smtpd:
     def through(self, stranger: Stranger) -> list[Way]:
         """The ways in which this stranger's message is taken; none if he is refused."""
         own = Way(stranger.claims, causes=stranger.client.causes)
-        ways: list[tuple[Way, bool]] = [(own, False)]
+        certified = self.restrictions.certificates.required()
+        ways = [(own.joined(Way(way.claims, way.gaps)), False) for way in certified]
         for stage in self._stages(stranger):
             branches = self.restrictions.evaluate(stage, stranger)
             if stage.name == _RELAY:

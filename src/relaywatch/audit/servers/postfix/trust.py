@@ -44,6 +44,12 @@ class Certificates:
         asked = any(map(self.parameters.is_yes, ("smtpd_tls_ask_ccert", "smtpd_tls_req_ccert")))
         return self.offers_tls and asked
 
+    def required(self) -> list[Way]:
+        """The ways to be let in at all: nothing is asked, or no more than a trusted certificate."""
+        level = self.parameters.text("smtpd_tls_security_level").lower()
+        insists = level == "encrypt" or self.parameters.is_yes("smtpd_tls_wrappermode")
+        return self.trusted() if insists and self.parameters.is_yes("smtpd_tls_req_ccert") else [Way()]
+
     def trusted(self) -> list[Way]:
         """The ways to have a certificate that the service trusts."""
         if not self.asks:
