@@ -75,3 +75,10 @@ def test_a_line_of_ten_megabytes_and_a_missing_file_are_unknown(name):
     gone.main = PurePosixPath(f"{server.home}/gone")
     told = report(server, gone)
     assert (told.error, told.verdict) == (None, AuditVerdict.UNKNOWN)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_commands_can_be_filled_in(name):
+    server = load_servers()[name]
+    filled = [part.format(main="/m", home="/h") for part in server.check]
+    assert not any(brace in part for part in (*filled, *server.reload) for brace in "{}")

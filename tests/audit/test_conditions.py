@@ -192,7 +192,22 @@ def test_a_list_of_many_rules_stays_small():
     decided = first_match(rules, default=False)
     assert len(decided[True]) <= 64
     assert verdict_of(decided[True][0]) is AuditVerdict.OPEN_IF
-    assert max(len(way.claims) for way in decided[False]) <= 300
+    assert max(len(way.claims) for way in decided[False]) <= 110
+
+
+def test_who_is_let_in_far_down_a_long_list_is_let_in():
+    *refused, last = names(2000)
+    rules = [Rule(claimed(name), False) for name in refused]
+    decided = first_match([*rules, Rule(claimed(last), True)], default=False)
+    assert [verdict_of(way) for way in decided[True]] == [AuditVerdict.OPEN_IF]
+    assert last in decided[True][0].claims
+    gap = Rule(unknown(GAPS[0]), True)
+    assert verdict_of(first_match([*rules, gap], default=False)[True][0]) is AuditVerdict.UNKNOWN
+    assert True not in first_match([*rules, Rule(ALWAYS, False), Rule(claimed(last), True)], default=False)
+
+
+def test_what_contradicts_itself_is_never_claimed():
+    assert claimed(ATOMS[0], ATOMS[0].opposite()).true == ()
 
 
 def test_rules_that_never_apply_cost_nothing():

@@ -96,6 +96,8 @@ class AddressSet:
         family say nothing of the other: evaluate a list of rules for each family by itself. `Setup.strangers`
         asks the same of those too who come through something in front.
         """
+        if all(last - first + 1 < _WIDE[version] for first, last in self.pieces(version)):
+            return NEVER  # at once: such are most of a list's
         return _has_strangers(self, version, allowed)
 
 

@@ -16,6 +16,8 @@ from .findings import Cause, Gap, GapKind
 from .origins import is_anybodys
 
 _MOST_WAYS = 64
+_EXCLUSIVE = frozenset({ClaimKind.CLIENT_ADDRESS, ClaimKind.FRONT_END})
+"""Of which not every two can be claimed at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,14 @@ class Way:
             return False
         origins = [claim for claim in self.claims if claim.kind is ClaimKind.CLIENT_ADDRESS]
         return not origins or is_anybodys(origins)
+
+    def agrees_with(self, other: Way) -> bool:
+        """Whether both can be gone at once, each being consistent in itself."""
+        few, many = sorted((self.claims, other.claims), key=len)
+        if any(claim.opposite() in many for claim in few):
+            return False
+        kinds = {claim.kind for claim in few}
+        return not kinds & _EXCLUSIVE or Way(self.claims | other.claims).is_consistent
 
     @property
     def is_free(self) -> bool:
@@ -83,7 +93,7 @@ NEVER = Condition((), _FREE)
 def claimed(*claims: Claim) -> Condition:
     """True if the stranger claims all of it, false if he leaves out any."""
     return Condition(
-        (Way(frozenset(claims)),), tuple(Way(frozenset((claim.opposite(),))) for claim in claims)
+        shortest((Way(frozenset(claims)),)), tuple(Way(frozenset((claim.opposite(),))) for claim in claims)
     )
 
 
@@ -114,7 +124,7 @@ def joined(first: Iterable[Way], second: Iterable[Way]) -> tuple[Way, ...]:
     first, second = tuple(first), tuple(second)
     if _FREE in {first, second}:
         return shortest(second if first == _FREE else first)
-    return shortest(one.joined(other) for one, other in product(first, second))
+    return fewest([one.joined(other) for one, other in product(first, second) if one.agrees_with(other)])
 
 
 def shortest(ways: Iterable[Way]) -> tuple[Way, ...]:
@@ -122,11 +132,15 @@ def shortest(ways: Iterable[Way]) -> tuple[Way, ...]:
 
     Where there are too many, that is a gap: what was left out may be the way through.
     """
-    kept: list[Way] = []
-    ways = tuple(ways)
+    return fewest([way for way in ways if way.is_consistent])
+
+
+def fewest(ways: list[Way]) -> tuple[Way, ...]:
+    """The shortest of ways that are consistent each."""
     if len(ways) < 2:
-        return ways if all(way.is_consistent for way in ways) else ()
-    for way in sorted(filter(lambda way: way.is_consistent, ways), key=_length):
+        return tuple(ways)
+    kept: list[Way] = []
+    for way in sorted(ways, key=_length):
         if not any(other.claims <= way.claims and other.gaps <= way.gaps for other in kept):
             kept.append(way)
     if len(kept) <= _MOST_WAYS:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from .conditions import Condition, Way, joined, shortest
+from .conditions import Condition, Way, fewest, joined, shortest
 from .findings import AuditVerdict, Cause
 
 Answer = TypeVar("Answer")
 _MOST_KEPT = 256
-_MOST_DENIED = 200
+_MOST_DENIED = 100
 """A list of a million names must not grow into a million claims, each in a million ways."""
 
 
@@ -36,21 +36,28 @@ def first_match(
         ways = found.setdefault(rule.answer, [])
         ways.extend(way.because(*rule.causes) for way in joined(left, rule.condition.true))
         if len(ways) > _MOST_KEPT:
-            ways[:] = shortest(ways)
-        left = tuple(map(_less, joined(left, rule.condition.false)))
+            ways[:] = fewest(ways)
+        left = _left(left, rule.condition)
         if not left:
             break
     found.setdefault(default, []).extend(way.because(*causes) for way in left)
     return {answer: shortest(ways) for answer, ways in found.items() if ways}
 
 
-def _less(way: Way) -> Way:
-    """The way with a bounded number of claims that aren't made: it is no harder to go without the others."""
-    denied = [claim for claim in way.claims if claim.negated]
-    if len(denied) <= _MOST_DENIED:
-        return way
-    dropped = frozenset(sorted(denied)[_MOST_DENIED:])
-    return replace(way, claims=way.claims - dropped)
+def _left(ways: tuple[Way, ...], condition: Condition) -> tuple[Way, ...]:
+    """The ways past the rule. One that denies much already denies no more: it is no harder to go without."""
+    full = tuple(way for way in ways if len(way.claims) > _MOST_DENIED)
+    rest = joined((way for way in ways if len(way.claims) <= _MOST_DENIED), condition.false)
+    if not full:
+        return rest
+    return fewest([*rest, *(past for way in full for past in _past(way, condition))])
+
+
+def _past(way: Way, condition: Condition) -> Iterator[Way]:
+    for other in condition.false:
+        if way.agrees_with(other):
+            asked = frozenset(claim for claim in other.claims if not claim.negated)
+            yield way.joined(Way(asked, other.gaps, other.causes))
 
 
 def last_match(
