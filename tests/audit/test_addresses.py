@@ -118,9 +118,19 @@ def test_what_the_owner_allows_is_no_strangers():
     owners = AddressSet.of(["8.0.0.0/8"])
     assert owners.has_strangers(4, owners) == NEVER
     assert (AddressSet.of(["0.0.0.0/0"]) - owners).has_strangers(4, owners) == ALWAYS
-    assert AddressSet.of(["8.0.0.0/7"]).has_strangers(4, owners).true[0].claims == {
-        Claim(ClaimKind.CLIENT_ADDRESS, "8.0.0.0/7")
+    claims = {
+        Claim(ClaimKind.CLIENT_ADDRESS, "8.0.0.0/7"),
+        Claim(ClaimKind.CLIENT_ADDRESS, "8.0.0.0/8", negated=True),
     }
+    assert AddressSet.of(["8.0.0.0/7"]).has_strangers(4, owners).true[0].claims == claims
+
+
+def test_a_way_that_is_left_to_the_owner_alone_is_none():
+    owners = AddressSet.of(["0.0.0.0/2"])
+    refused = ["64.0.0.0/2", "128.0.0.0/1"]
+    rules = [Rule(AddressSet.of([one]).has_strangers(4, owners), False) for one in refused]
+    assert True not in first_match(rules, default=True)
+    assert True in first_match(rules[:1], default=True)
 
 
 wide_networks = st.integers(1, 12).flatmap(

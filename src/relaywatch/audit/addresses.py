@@ -11,7 +11,7 @@ from relaywatch.model.places import Address
 from relaywatch.targets.reserved import Network
 
 from .claims import Claim, ClaimKind
-from .conditions import ALWAYS, NEVER, Condition, claimed
+from .conditions import ALWAYS, NEVER, Condition, Way, claimed, joined
 from .intervals import Pieces, common, count, holds, merged, pieces_of, without
 from .origins import PUBLIC_4, PUBLIC_6
 
@@ -112,8 +112,15 @@ def _has_strangers(addresses: AddressSet, version: int, allowed: AddressSet) -> 
     if not within or not elsewhere:
         return ALWAYS if within else NEVER
     if inside.size(version) >= outside.size(version):
-        return ~claimed(Claim(ClaimKind.CLIENT_ADDRESS, elsewhere))
-    return claimed(Claim(ClaimKind.CLIENT_ADDRESS, within))
+        condition = ~claimed(Claim(ClaimKind.CLIENT_ADDRESS, elsewhere))
+    else:
+        condition = claimed(Claim(ClaimKind.CLIENT_ADDRESS, within))
+    owners = _stated(allowed, allowed & PUBLIC, version)
+    if not owners:
+        return condition
+    # A stranger is none of the owner's, whether it is true or false: else a way might be left to the owner alone.
+    stranger = Way(frozenset({Claim(ClaimKind.CLIENT_ADDRESS, owners, negated=True)}))
+    return Condition(joined(condition.true, (stranger,)), joined(condition.false, (stranger,)))
 
 
 def _stated(addresses: AddressSet, strangers: AddressSet, version: int) -> str:
