@@ -96,7 +96,7 @@ def test_virtual_hosts_have_what_the_main_server_has() -> None:
         "Require all denied",
         "<RequireAll>\nRequire all granted\nRequire ip 10.0.0.0/8\n</RequireAll>",
         "<RequireNone>\nRequire all granted\n</RequireNone>",
-        "<RequireAll>\nRequire not ip 0.0.0.0/0 ::/0\nRequire all granted\n</RequireAll>",
+        "<RequireAll>\nRequire not ip 0.0.0.0/1 128.0.0.0/1 ::/1 8000::/1\nRequire all granted\n</RequireAll>",
         "<RequireAny>\nRequire ip 10\nRequire user a\n</RequireAny>",
         "<LimitExcept>\nRequire all denied\n</LimitExcept>",
         "Require method OPTIONS",
@@ -115,7 +115,7 @@ def test_what_keeps_strangers_out(inside: str) -> None:
     [
         "Require all granted",
         "Require all granted\nRequire ip 10",
-        "Require ip 0.0.0.0/0",
+        "Require ip 0.0.0.0/1 128.0.0.0/1",
         "<RequireAll>\nRequire all granted\nRequire ssl\n</RequireAll>",
         "<RequireAll>\nRequire all granted\nRequire not ip 10.0.0.0/8\n</RequireAll>",
         "<Limit POST>\nRequire all denied\n</Limit>",
@@ -156,6 +156,14 @@ def test_what_strangers_may_claim(inside: str, rule: str) -> None:
 )
 def test_what_is_not_evaluated_is_unknown(inside: str) -> None:
     assert audited(SERVER, ON + f'<Proxy "*">\n{inside}\n</Proxy>\n').verdict is AuditVerdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "line", ["Require ip 0.0.0.0/0", "Allow from ::/0", "<RequireAny>\nRequire ip ::/0\n</RequireAny>"]
+)
+def test_a_mask_of_no_bits_keeps_it_down(line: str) -> None:
+    finding = only(audited(SERVER, ON + f'<Proxy "*">\n{line}\n</Proxy>\n'))  # seen with httpd 2.4.71
+    assert (finding.verdict, finding.rule) == (AuditVerdict.DOWN, "ap-mask")
 
 
 def test_sections_are_merged_in_their_order() -> None:
@@ -217,6 +225,7 @@ def test_proxyblock_of_everything() -> None:
         "RewriteCond %{HTTP_HOST} a [OR]\nRewriteCond %{HTTP_HOST} elsewhere\nRewriteRule ^(.*)$ http://%{HTTP_HOST}$1 [P]",
         "RewriteCond %{REQUEST_FILENAME} !-f\nRewriteRule ^(.*)$ http://%{HTTP_HOST}$1 [P]",
         "RewriteCond %{HTTP_HOST} !=www.example.org\nRewriteRule ^(.*)$ http://%{HTTP_HOST}$1 [P]",
+        "RewriteCond %{HTTP_HOST} !^own\nRewriteRule ^(.*)$ - [F]\nRewriteRule ^/(.*)$ http://$1 [P]",
         "RewriteRule ^/private - [F]\nRewriteRule ^(.*)$ http://%{HTTP_HOST}$1 [P]",
         "RewriteRule !^/static http://%{HTTP_HOST}/x [P]",
         "RewriteRule ^/a - [NE]\nRewriteRule ^(.*)$ http://%{HTTP_HOST}$1 [P]",

@@ -52,11 +52,21 @@ def evaluate(setup: Setup) -> Iterator[Service]:
 
 
 def _unknown_command(host: Node, reading: Reading) -> Cause | None:
-    """A directive of a module that isn't loaded ends it: "Invalid command"."""
+    """A directive of a module that isn't loaded ends it ("Invalid command"), and so does a mask of no bits."""
     for node in host.inside:
         if node.name in _NEEDING and not reading.has(_NEEDING[node.name]):
             return node.cause("ap-syntax")
+        wide = next(filter(None, map(_too_wide, node.inside)), None)
+        if wide is not None:
+            return wide.cause("ap-mask")
     return None
+
+
+def _too_wide(node: Node) -> Node | None:
+    """A network of no bits, which httpd takes for a bad mask; ``all`` is what it has for that."""
+    if node.name in {"require", "allow", "deny"} and any(word.endswith("/0") for word in node.words):
+        return node
+    return next(filter(None, map(_too_wide, node.inside)), None)
 
 
 @dataclass(slots=True)
@@ -128,6 +138,11 @@ class _Host:
         hosts = [node for node in self.top.inside if node.name == "virtualhost"]
         return any(next(one for one in hosts if word in one.words) is self.node for word in self.node.words)
 
+    def _hosts(self) -> tuple[str, ...]:
+        """Hosts for which requests come here: outside ones, if no other host is for them, and its own."""
+        own = next((word for node in self.node.all("servername") for word in node.words), "own.example.org")
+        return (OUTSIDE_HOST, own) if self._hears_any_name() else (own,)
+
     def _main_is_heard(self) -> bool:
         """The main server answers where no virtual host does."""
         taken = {host_and_port(word) for node in self.top.all("virtualhost") for word in node.words}
@@ -162,8 +177,7 @@ class _Host:
             if engine is None or engine.words[:1] == () or engine.words[0].lower() != "on":
                 nodes = []
             nodes += [node for node in contexts.inside if node.name in {"proxypassmatch", "proxypass"}]
-            host = OUTSIDE_HOST if self._hears_any_name() else "own.example.org"
-            rewriting = Rewriting(self.setup, nodes, host, folder, self._maps())
+            rewriting = Rewriting(self.setup, nodes, self._hosts(), folder, self._maps())
             for outcome in rewriting.outcomes():
                 yield outcome, contexts if folder else None
 

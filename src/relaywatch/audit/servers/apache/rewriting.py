@@ -53,8 +53,8 @@ class Rewriting:
 
     setup: Setup
     nodes: Sequence[Node]
-    host: str
-    """What the Host field may be for requests to come here."""
+    hosts: tuple[str, ...]
+    """For which hosts requests come here."""
     is_in_folder: bool = False
     """Whether the path comes without its first slash, as in ``<Directory>`` and ``.htaccess``."""
     maps: dict[str, str] = field(default_factory=dict)
@@ -101,12 +101,13 @@ class Rewriting:
         start = "" if self.is_in_folder else "/"
         paths = dict.fromkeys((f"{start}{OUTSIDE_HOST}/", start, *subjects(rule.pattern.lstrip("!"), start)))
         count = 0
-        for other in dict.fromkeys(others):
-            for path in paths:
-                count += 1
-                if count > _MOST_TRIED:
-                    return
-                yield Try(self.host, path, other)
+        for host in self.hosts:
+            for other in dict.fromkeys(others):
+                for path in paths:
+                    count += 1
+                    if count > _MOST_TRIED * len(self.hosts):
+                        return
+                    yield Try(host, path, other)
 
     def _target(self, rule: _Rule, pattern: re.Pattern[str], trial: Try) -> str | None:
         """The URL that comes of it; nothing if the rule doesn't apply."""

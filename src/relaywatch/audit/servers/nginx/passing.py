@@ -134,10 +134,26 @@ def _trials(walk: _Walk, hosts: Sequence[Trial]) -> Iterator[Trial]:
     own = [pattern for level in walk.place.levels for pattern in _patterns(level)]
     words = words_to_try(iter([*own, *patterns_in(walk.http)]))
     paths = list(dict.fromkeys(_paths(walk.place.levels)))
-    for host in hosts:
+    named = [] if hosts[0].host != OUTSIDE_HOST else [Trial(one, one, "/") for one in _hosts_asked_for(walk)]
+    for host in (*hosts, *named):
         for path in paths:
             for word in words:
                 yield Trial(host.host, host.http_host, path, word)
+
+
+def _hosts_asked_for(walk: _Walk) -> Iterator[str]:
+    """Hosts of which an ``if`` makes an exception, and that no other server names."""
+    taken = {
+        word
+        for server in walk.http.all("server")
+        for node in server.all("server_name")
+        for word in node.words
+    }
+    for level in walk.place.levels:
+        for node in (level, *level.all("if")):
+            words = " ".join(node.words).strip("()").split() if node.name == "if" else []
+            if len(words) > 2 and words[0] in {"$host", "$http_host"} and words[1] in {"=", "!="}:
+                yield from (word for word in words[2:] if word not in taken)
 
 
 def _patterns(level: Node) -> Iterator[str]:
@@ -217,6 +233,8 @@ def _rewritten(node: Node, values: Values) -> bool:
         if node.words[-1] in {"redirect", "permanent"} or node.words[1].startswith(("http:", "https:")):
             return False
         values.known["uri"] = values.expanded(node.words[1]).partition("?")[0]
+    else:
+        values.forget()
     return True
 
 
@@ -242,4 +260,6 @@ def _holds(node: Node, values: Values) -> bool:
     if operator in {"=", "!="}:
         return (subject == wanted) == (operator == "=")
     matched = values.matched(wanted, subject, ignoring_case=operator.endswith("*"))
+    if matched is False:
+        values.forget()
     return matched is None or matched != operator.startswith("!")

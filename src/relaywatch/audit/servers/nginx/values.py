@@ -86,9 +86,15 @@ class Values:
             return None
         found = regex.search(subject)
         if found is not None:
+            self.forget()
             self.known.update({str(n): text or "" for n, text in enumerate(found.groups(), 1)})
             self.known.update({name: text or "" for name, text in found.groupdict().items()})
         return found is not None
+
+    def forget(self) -> None:
+        """The numbered captures are gone: by another match, or by an ``if`` or ``rewrite`` that doesn't match."""
+        for name in [name for name in self.known if name.isdigit()]:
+            del self.known[name]
 
     def is_free(self, name: str) -> bool:
         """Whether he may make it this or that as he likes."""
