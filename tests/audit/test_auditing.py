@@ -79,14 +79,26 @@ def test_who_comes_through_a_gateway_is_let_in_by_a_private_range():
     assert finding.witness == "through docker; destination elsewhere.example:25 by CONNECT"
 
 
+NEAR = FrontEnd(addresses=AddressSet.of(["127.0.0.1"]), name="haproxy", reaches_loopback=True)
+
+
 def test_who_is_in_front_on_the_same_machine_reaches_loopback():
-    near = FrontEnd(addresses=AddressSet.of(["127.0.0.1"]), name="haproxy", reaches_loopback=True)
     text = "Listen 127.0.0.1\nAllow 127.0.0.1\n"
-    assert audited(SERVER, text, front_ends=[near]).verdict is AuditVerdict.OPEN_IF
+    assert audited(SERVER, text, front_ends=[NEAR]).verdict is AuditVerdict.OPEN_IF
     assert (
-        audited(SERVER, text, front_ends=[replace(near, reaches_loopback=False)]).verdict
+        audited(SERVER, text, front_ends=[replace(NEAR, reaches_loopback=False)]).verdict
         is AuditVerdict.CLOSED
     )
+    elsewhere = replace(NEAR, ports=frozenset({25}))
+    assert audited(SERVER, text, front_ends=[elsewhere]).verdict is AuditVerdict.CLOSED
+
+
+def test_whoever_is_let_in_on_loopback_comes_through_what_is_in_front():
+    told = audited(SERVER, "Listen 127.0.0.1\n", front_ends=[NEAR])
+    assert only(told).verdict is AuditVerdict.OPEN_IF, "and not open: nobody comes straight"
+    assert only(told).witness.startswith("through haproxy; ")
+    straight = "Listen 127.0.0.1\nAllow 8.0.0.0/8\n"
+    assert audited(SERVER, straight, front_ends=[NEAR]).verdict is AuditVerdict.CLOSED
 
 
 def test_the_report_says_what_was_read_and_where():

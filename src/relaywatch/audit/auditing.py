@@ -13,7 +13,8 @@ from relaywatch.model.errors import UsageError
 
 from .addresses import NOBODY, AddressSet
 from .catalogue import load_rules
-from .conditions import Way
+from .claims import Claim, ClaimKind
+from .conditions import Way, joined
 from .deciding import verdict_of
 from .findings import AuditFinding, AuditVerdict, Cause, Position, ServerReport, ServiceReport
 from .passing_on import local_front_ends
@@ -150,8 +151,7 @@ def report(server: Server, setup: Setup) -> ServerReport:
             gaps=tuple(setup.gaps),
             error=f"{type(error).__name__}: {error}",
         )
-    if any(front.reaches_loopback for front in setup.front_ends):
-        services = tuple(replace(service, is_out_of_reach=False) for service in services)
+    services = tuple(_reached(service, setup) for service in services)
     told = [_service_report(service) for service in services]
     findings: dict[tuple[str, str, int, str], AuditFinding] = {}
     for finding in (one for service in services for one in findings_of(service, setup)):
@@ -166,6 +166,27 @@ def report(server: Server, setup: Setup) -> ServerReport:
         gaps=tuple(setup.gaps),
         files=tuple(source.name for source in setup.sources.values()),
     )
+
+
+def _reached(service: Service, setup: Setup) -> Service:
+    """A listener that no stranger reaches straight, if something on the same machine leads him there.
+
+    Then he comes through that, and from no address of his own.
+    """
+    port = service.name.split("/")[0].rpartition(":")[2]
+    leading = [front for front in setup.front_ends if front.reaches_loopback and front.leads_to(port)]
+    if not service.is_out_of_reach or not leading:
+        return service
+    ways = [
+        way
+        for way in service.passing
+        if not any(claim.kind is ClaimKind.CLIENT_ADDRESS and not claim.negated for claim in way.claims)
+    ]
+    through = [
+        Way(frozenset({Claim(ClaimKind.FRONT_END, front.name)}), causes=(Cause(front.name, front.position),))
+        for front in leading
+    ]
+    return replace(service, is_out_of_reach=False, passing=joined(ways, through))
 
 
 def _by_rank(finding: AuditFinding) -> int:
