@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from itertools import groupby
 
 from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.findings import Gap, GapKind, Position
@@ -175,21 +176,24 @@ class Lists:
             items = list(self._read(list(split(self.expand(value.text))), value.position))
         except (ForcedError, UnknownError):
             return result
-        for item in reversed(items):
-            its = self._addresses(item.lstrip("! "), depth)
-            result = result - its if item.startswith("!") else result | its
+        for negated, group in groupby(reversed(items), key=lambda item: item.startswith("!")):
+            its = self._union([item.lstrip("! ") for item in group], depth)
+            result = result - its if negated else result | its
         return result
 
-    def _addresses(self, item: str, depth: int) -> AddressSet:
-        if item == "*":
-            return AddressSet.everything()
-        if item.startswith("+"):
-            value = self.config.lists.get(("host", item[1:].strip()))
-            return self.addresses(value, depth + 1) if value and depth < _DEEPEST else AddressSet()
-        try:
-            return AddressSet.of([item.strip("[]")])
-        except ValueError:
-            return AddressSet()
+    def _union(self, items: list[str], depth: int) -> AddressSet:
+        result = AddressSet()
+        networks: list[str] = []
+        for item in items:
+            if item == "*":
+                result = AddressSet.everything()
+            elif item.startswith("+"):
+                value = self.config.lists.get(("host", item[1:].strip()))
+                if value is not None and depth < _DEEPEST:
+                    result |= self.addresses(value, depth + 1)
+            elif _is_network(item.strip("[]")):
+                networks.append(item.strip("[]"))
+        return result | AddressSet.of(networks)
 
     def literals(self, kind: str, value: Placed, depth: int = 0) -> Iterator[str]:
         """The items of a list and of those that it names, without signs."""
@@ -218,6 +222,14 @@ def split(text: str) -> Iterator[str]:
     hidden = text.replace(sign * 2, "\0")
     for item in hidden.split(sign) if hidden.strip() else ():
         yield item.replace("\0", sign).strip()
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_host(item: str, address: str, name: str) -> bool:

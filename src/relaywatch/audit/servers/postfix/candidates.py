@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
-from relaywatch.audit.addresses import NOBODY, AddressSet
+from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.claims import Claim, ClaimKind
 from relaywatch.audit.findings import Cause, Gap, GapKind
 from relaywatch.audit.patterns import sample
@@ -18,7 +18,7 @@ from relaywatch.model.places import Address
 
 from .lists import HostList
 from .restrictions import Restrictions
-from .tables import Row, Table, addresses_of, matches
+from .tables import Row, Table, addresses_of_all, matches
 from .vocabulary import LOOKUPS, is_refusal
 
 _MOST_OF_A_KIND = 3
@@ -77,12 +77,12 @@ class Candidates:
 
     def address_sets(self) -> list[AddressSet]:
         """Sets of addresses that make a difference, all of mynetworks first."""
-        sets = [self.restrictions.mynetworks.addresses()]
-        united: dict[str, AddressSet] = {}
+        rows: dict[str, list[Row]] = {}
         for about, table in self.lookups():
             for row in table.rows() if about == "client" else ():
-                united[row.value] = united.get(row.value, NOBODY) | addresses_of(row)
-        return [one for one in [*sets, *united.values()] if one]
+                rows.setdefault(row.value, []).append(row)
+        sets = [self.restrictions.mynetworks.addresses(), *map(addresses_of_all, rows.values())]
+        return [one for one in sets if one]
 
     def clients(self, version: int, sets: list[AddressSet]) -> Iterator[Client]:
         """Clients of a family that aren't just anybody."""

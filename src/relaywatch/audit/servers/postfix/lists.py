@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
+from itertools import groupby
 
 from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.findings import Gap, GapKind, Position
@@ -13,7 +14,7 @@ from relaywatch.model.places import Address
 from relaywatch.targets.reserved import Network
 
 from .parameters import logical
-from .tables import Row, StaticTable, Table, Tables, UnknownTable, addresses_of
+from .tables import Row, StaticTable, Table, Tables, UnknownTable, addresses_of_all
 
 _DEEPEST = 8
 
@@ -129,9 +130,9 @@ class HostList:
     def addresses(self) -> AddressSet:
         """All addresses in it that can be read, as a union less what is taken out."""
         result = AddressSet()
-        for item in reversed(self.items):
-            its = _addresses(item)
-            result = result - its if item.is_negated else result | its
+        for negated, group in groupby(reversed(self.items), key=lambda item: item.is_negated):
+            its = _addresses(group)
+            result = result - its if negated else result | its
         return result
 
     def names(self) -> Iterator[Item]:
@@ -143,15 +144,21 @@ class HostList:
         )
 
 
-def _addresses(item: Item) -> AddressSet:
-    if item.network is not None:
-        return AddressSet.of([item.network])
+def _addresses(items: Iterable[Item]) -> AddressSet:
+    """Of several patterns; a table's expressions count if they mean everybody."""
+    rows: list[Row] = []
     result = AddressSet()
-    if isinstance(item.table, StaticTable):
-        return AddressSet.everything()
-    for row in item.table.rows() if item.table is not None else ():
-        result |= addresses_of(row) if row.pattern is None else _if_everything(row)
-    return result
+    for item in items:
+        if item.network is not None:
+            rows.append(Row(item.word, "", network=item.network))
+        elif isinstance(item.table, StaticTable):
+            result = AddressSet.everything()
+        for row in item.table.rows() if item.table is not None else ():
+            if row.pattern is None:
+                rows.append(row)
+            else:
+                result |= _if_everything(row)
+    return result | addresses_of_all(rows)
 
 
 def _if_everything(row: Row) -> AddressSet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from relaywatch.audit.patterns import NotEvaluatedError, Pattern, pattern, split
 from relaywatch.audit.placed import Placed, unbraced
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.text import SourceFile
+from relaywatch.model.places import Address
 from relaywatch.targets.reserved import Network
 
 from .parameters import logical
@@ -198,10 +200,16 @@ def matches(row: Row, key: str) -> bool:
     """Whether a row of a regexp, pcre or cidr table means the key."""
     if row.pattern is not None:
         return row.pattern.holds(key)
+    address = _address(key)
+    return row.network is not None and address is not None and address in row.network
+
+
+@lru_cache(maxsize=256)
+def _address(key: str) -> Address | None:
     try:
-        return row.network is not None and ip_address(key) in row.network
+        return ip_address(key)
     except ValueError:
-        return False
+        return None
 
 
 @dataclass(slots=True)
@@ -352,22 +360,28 @@ def _cidr_row(said: str, position: Position | None) -> Row:
     return Row(key, value.strip(), position, network=ip_network(key.strip("[]").replace("]/", "/")))
 
 
-def addresses_of(row: Row) -> AddressSet:
-    """The addresses that a row of an access table means: a network, or a key of leading octets or groups."""
+def addresses_of_all(rows: Iterable[Row]) -> AddressSet:
+    """The addresses that rows of an access table mean: networks, or keys of leading octets or groups."""
+    return AddressSet.of(network for row in rows if (network := _network_of(row)) is not None)
+
+
+def _network_of(row: Row) -> Network | None:
     if row.network is not None:
-        return AddressSet.of([row.network])
+        return row.network
     key = row.key
     try:
         if ":" in key or _is_group(key):
             groups = key.split(":")
             whole = "::" in key or len(groups) == 8
-            return AddressSet.of([key if whole else f"{key}::/{16 * len(groups)}"])
+            return ip_network(key if whole else f"{key}::/{16 * len(groups)}", strict=False)
         octets = key.split(".")
         if all(octet.isdecimal() for octet in octets) and len(octets) <= 4:
-            return AddressSet.of([".".join([*octets, *["0"] * (4 - len(octets))]) + f"/{8 * len(octets)}"])
+            return ip_network(
+                ".".join([*octets, *["0"] * (4 - len(octets))]) + f"/{8 * len(octets)}", strict=False
+            )
     except ValueError:
         pass
-    return AddressSet()
+    return None
 
 
 def _is_group(key: str) -> bool:
