@@ -149,3 +149,18 @@ def test_no_table_makes_it_stumble(text: str) -> None:
         "check_sender_access regexp:/etc/postfix/t, check_client_access cidr:/etc/postfix/t, check_helo_access hash:/etc/postfix/t",
         t=text,
     )
+
+
+def test_a_row_that_others_hide_from_most() -> None:
+    """Only a name with "own" in it gets past the first row to the second: no sample of the second alone does."""
+    rows = "!/own/ cls\n/./ OK\n"
+    main = NARROW + "smtpd_restriction_classes = cls\ncls = reject\nsmtpd_helo_required = yes\n"
+    told = postfix(main + TABLE.format("check_helo_access regexp:/etc/postfix/r"), r=rows)
+    assert (told.verdict, told.findings[0].rule) == ("open-if", "pf-relay-order-helo")
+
+
+def test_an_expression_for_which_nobody_is_found_is_a_gap() -> None:
+    told = relay("check_sender_access pcre:/etc/postfix/r", r="/^(?=.*own)(?!.*x)[^@]+@(?<=@)own$/ OK\n")
+    assert told.verdict == "unknown"
+    told = postfix(NARROW + "relay_domains = pcre:/etc/postfix/r\n", r="/(?<=a)b(?=c)c(?<!x)\\B/ x\n")
+    assert told.verdict in {"unknown", "open-if"}

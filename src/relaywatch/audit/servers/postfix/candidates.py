@@ -118,9 +118,8 @@ class Candidates:
                 names = [f"a{row.key}" if row.key.startswith(".") else row.key]
             else:
                 names = list(_matching(row, ("{}", "a{}", "{}.example", "a{}.example")))
-            yield from (
-                claiming(ClaimKind.HELO, name) for name in names[:1] if name and not _NEUTERED & set(name)
-            )
+            fitting = [name for name in names if name and not _NEUTERED & set(name)]
+            yield from (claiming(ClaimKind.HELO, name) for name in fitting[:1])
         if any("permit_naked_ip_address" in word.text for name in self.lists for word in self._words(name)):
             yield claiming(ClaimKind.HELO, "198.51.100.7")
 
@@ -172,7 +171,7 @@ def _mailboxes(rows: Iterable[Row]) -> Iterator[str]:
     for row in _few(rows):
         if row.pattern is not None:
             forms = ("{}", "anybody{}", "anybody@{}", "{}" + _DOMAIN, "anybody{}." + _DOMAIN, "{}@" + _DOMAIN)
-            yield from (text for text in _matching(row, forms) if _is_mailbox(text))
+            yield from [text for text in _matching(row, forms) if _is_mailbox(text)][:_MOST_OF_A_KIND]
         elif row.key.endswith("@"):
             yield f"{row.key}{_DOMAIN}"
         elif row.key.startswith("."):
@@ -184,22 +183,15 @@ def _mailboxes(rows: Iterable[Row]) -> Iterator[str]:
 
 
 def _matching(row: Row, forms: Iterable[str]) -> Iterator[str]:
-    """The texts that a row's expression matches, made of a sample."""
+    """The texts that a row's expression matches, made of samples; those first that no row before it takes."""
     if row.pattern is None:
         return
-    text = sample(row.pattern.expression)
-    if row.pattern.is_negated or text is None:
-        texts = [ANYBODY, "postmaster"]
-    else:
-        texts = [form.format(text) for form in forms]
-    around = [sample(one.pattern.expression) or "" for one in row.within if one.pattern]
-    texts += [
-        form.format(joined)
-        for inner in around
-        for joined in (f"{text}{inner}", f"{inner}{text}")
-        for form in forms
-    ]
-    yield from (one for one in texts if all(matches(part, one) for part in (row, *row.within)))
+    own = "" if row.pattern.is_negated else sample(row.pattern.expression) or ""
+    around = [sample(one.pattern.expression) or "" for one in (*row.within, *row.before) if one.pattern]
+    samples = dict.fromkeys([own, *(text for inner in around for text in (f"{own}{inner}", f"{inner}{own}"))])
+    texts = [ANYBODY, "postmaster", *(form.format(text) for text in samples for form in forms)]
+    fitting = [one for one in texts if all(matches(part, one) for part in (row, *row.within))]
+    yield from sorted(fitting, key=lambda one: any(matches(part, one) for part in row.before))
 
 
 def _few(rows: Iterable[Row]) -> Iterator[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -22,6 +23,7 @@ from .parameters import logical
 _INDEXED = frozenset({"hash", "lmdb", "btree", "dbm", "sdbm", "cdb", "texthash"})
 _OUTSIDE = frozenset({"mysql", "pgsql", "sqlite", "ldap", "mongodb"})
 _DEEPEST = 8
+_MOST_BEFORE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Row:
     network: Network | None = None
     within: tuple[Row, ...] = ()
     """The conditions of an ``if`` round it."""
+    before: tuple[Row, ...] = ()
+    """Expressions that are tried before it."""
 
     @property
     def text(self) -> str:
@@ -116,11 +120,13 @@ class OrderedTable:
         return None
 
     def rows(self) -> Iterator[Row]:
-        """Every row that can be read, with the conditions round it."""
+        """Every row that can be read, with the conditions round it and what is tried before."""
         within: list[Row] = []
+        before: deque[Row] = deque(maxlen=_MOST_BEFORE)
         for line in self.lines:
             if isinstance(line, Row):
-                yield replace(line, within=tuple(within)) if within else line
+                yield replace(line, within=tuple(within), before=tuple(before)) if line.pattern else line
+                before.append(line)
             elif isinstance(line, Guard):
                 within = within[:-1] if line.row is None else [*within, line.row]
 
