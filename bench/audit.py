@@ -46,15 +46,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         lay(Path(name), count)
         profile = cProfile.Profile() if "--profile" in sys.argv else None
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         if profile:
             profile.enable()
         verdicts = Counter(report.verdict.value for report in audit([name]))
         if profile:
             profile.disable()
-        seconds = time.perf_counter() - began
+        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
         print(
-            f"{verdicts.total()} servers in {seconds:.1f} s, {verdicts.total() / seconds:.0f} a second: {dict(verdicts)}"
+            f"{verdicts.total()} servers in {seconds:.1f} s ({cpu:.1f} s of CPU), {verdicts.total() / seconds:.0f} a second: {dict(verdicts)}"
         )
         if profile:
             pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
