@@ -1,4 +1,4 @@
-"""Caddy 2 (Caddyfile): upstreams out of the request, and the forward_proxy plug-in without a password."""
+"""Caddy 2 (Caddyfile): upstreams out of the request, and the module forward_proxy without a password."""
 
 from __future__ import annotations
 
