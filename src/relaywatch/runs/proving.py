@@ -1,0 +1,454 @@
+"""The proof of a mend: the given configuration runs in a sandbox, a stranger tries it, it is mended, he tries again.
+
+Our own check is the stranger, at 203.0.113.10 and 2001:db8:113::10, with our own sink behind him. As a control the
+same check comes from where mail and tunnels are meant to flow, the server's own machine and the networks that the
+owner allows, before and after: a mend that stops those is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import partial
+from ipaddress import ip_address, ip_network
+from pathlib import Path, PurePosixPath
+
+from relaywatch.audit.addresses import AddressSet
+from relaywatch.audit.mending import mended
+from relaywatch.audit.server import Server
+from relaywatch.audit.setup import Setup
+from relaywatch.audit.trees import FolderTree, NotReadError, TextTree, Tree
+from relaywatch.engine.limits import Limits
+from relaywatch.engine.pace import Rates
+from relaywatch.model.errors import UsageError
+from relaywatch.model.evidence import Weakness
+from relaywatch.model.places import Address, Endpoint, Service
+from relaywatch.model.verdicts import Verdict
+from relaywatch.script.brief import Identity, Patience
+from relaywatch.script.probe import load_probes
+from relaywatch.sink.keys import generate_keys
+from relaywatch.sink.serve import ServeSettings, open_sink
+from relaywatch.sink.settings import CANARY_PORTS, SinkSettings, with_canaries
+from relaywatch.targets.parse import parse_name, parse_target
+from relaywatch.targets.permissions import Permission
+from relaywatch.targets.scope import Scope
+
+from . import sandbox
+from .reporting import TargetReport
+from .run import Run
+from .sandbox import DNS, SERVER, SERVER_NAME, SINK, STRANGER, Furniture, Listener, Room, SandboxError
+from .sandbox_names import Names
+from .settings import RemoteSinkChoice, RunSettings
+from .starting import STARTED, starting
+
+_ALL = (Path("/"),)
+_SINK_DOMAIN, _SECOND, _POINTING = "sink.example", "second-sink.example", "pointing.example"
+_SINK_HOST, _STRANGER_NAME = "mx.sink.example", "stranger.example"
+_POLL_PORT = 8443
+_CHECK_SECONDS = 240.0
+_WAIT = 12.0
+"""For a message to arrive: on one machine it does within a second or two."""
+_PATIENCE = Patience(
+    greeting=30, reply=20, data_reply=20, greylist=30, after_rate_limit=1, first_words=2, tunnel=8, canary=4
+)
+_LIMITS = Limits(connect_seconds=3, receive_seconds=20, tls_seconds=8, attempt_seconds=150)
+_FAST = Rates(overall=1000, per_address=200, per_network=1000, burst=100, overall_burst=1000)
+_MOST_FILES = 2000
+_MOST_OCTETS = 64 * 1024 * 1024
+_MOST_CLIENTS = 4
+_BY_DATAGRAM = frozenset({Service.QUIC, Service.TURN})
+_LOCAL = ("127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """What one client came to: the stranger, or one for whom the way is meant to be open."""
+
+    client: str
+    """His address, or the server's own machine's."""
+    reports: tuple[TargetReport, ...] = ()
+    is_cut_short: bool = False
+    """Whether there was no time to ask everything."""
+
+    @property
+    def gets_through(self) -> bool:
+        """Whether something of ours arrived through the server: proof, not a yes."""
+        return any(report.line.verdict is Verdict.OPEN for report in self.reports)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether everything was asked, and refused; where nothing speaks, nothing is refused."""
+        verdicts = {report.line.verdict for report in self.reports}
+        return not self.is_cut_short and Verdict.CLOSED in verdicts <= {Verdict.CLOSED, Verdict.ABSENT}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One configuration, running: where it listens, what the stranger came to, and the controls."""
+
+    listeners: tuple[Listener, ...] = ()
+    stranger: Tried | None = None
+    controls: tuple[Tried, ...] = ()
+    trouble: str = ""
+    """Why the server doesn't run, with its own last words."""
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """The clients of the owner's that get through."""
+        return frozenset(control.client for control in self.controls if control.gets_through)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What the sandbox showed, before and after the mend."""
+
+    server: str
+    path: str
+    diff: str = ""
+    before: Stage
+    after: Stage | None = None
+    """Nothing where there is no mend to try."""
+    allowed: frozenset[str] = frozenset()
+    """The clients that came out of the networks that the owner allows."""
+
+    @property
+    def is_open_before(self) -> bool:
+        """Whether something of the stranger's arrived through it as it is."""
+        return self.before.stranger is not None and self.before.stranger.gets_through
+
+    @property
+    def is_closed_after(self) -> bool:
+        """Whether the mended one refused everything that he asked for."""
+        return self.after is not None and self.after.stranger is not None and self.after.stranger.is_refused
+
+    @property
+    def is_control_kept(self) -> bool:
+        """Whether the owner's clients who got through before still do, and there are any.
+
+        Those are the networks that he allows; the server's own machine where he names none.
+        """
+        before, after = self.before.kept, self.after.kept if self.after else frozenset()
+        meant = before & self.allowed if self.allowed else before
+        return bool(meant) and meant <= after
+
+    @property
+    def holds(self) -> bool:
+        """Whether the mend is proven: open before, closed after, control kept."""
+        return self.is_open_before and self.is_closed_after and self.is_control_kept
+
+
+def can_prove(server: Server) -> bool:
+    """Whether we know how to start it."""
+    return server.name in STARTED
+
+
+def prove(
+    server: Server,
+    setup: Setup,
+    *,
+    layers: Sequence[Path] = _ALL,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Proof:
+    """Run the configuration as it is and as the mend makes it, and let the stranger and the owner's clients try.
+
+    ``layers`` are the roots of the system in which the server is installed, topmost first; they are only read.
+
+    :raises UsageError: where no sandbox can be made.
+    """
+    sandbox.require()
+    clients = tuple(_clients(setup.allowed))
+    setup = setup.afresh()
+    outcome = mended(server, setup)
+    trees = [setup.tree]
+    if outcome.after:
+        texts: dict[str, str | bytes] = {str(path): source.octets for path, source in outcome.after.items()}
+        trees.append(TextTree(texts, setup.tree))
+    proving = _Proving(server=server, setup=setup, layers=tuple(layers), clients=clients, tell=tell)
+    stages = sandbox.apart(partial(proving.stages, trees))
+    return Proof(
+        server=server.name,
+        path=setup.shown(setup.main),
+        diff=outcome.diff,
+        before=stages[0],
+        after=stages[1] if len(stages) > 1 else None,
+        allowed=frozenset(map(str, clients)),
+    )
+
+
+def _clients(allowed: AddressSet) -> Iterator[Address]:
+    """An address out of each of the first networks that the owner allows.
+
+    :raises UsageError: if the stranger himself is in one: then he is none.
+    """
+    if taken := [one for one in (*STRANGER, *SINK) if one in allowed]:
+        raise UsageError(f"--prove: its stranger is at {taken[0]}, which --allow names as yours")
+    networks = [network for version in (4, 6) for network in allowed.networks(version)]
+    for network in networks[:_MOST_CLIENTS]:
+        client = network[min(9, network.num_addresses - 1)]
+        if not client.is_loopback:
+            yield client
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Proving:
+    """One proof: everything that its stages share. Runs in the stranger's network."""
+
+    server: Server
+    setup: Setup
+    layers: tuple[Path, ...]
+    clients: tuple[Address, ...]
+    tell: Callable[[str], None]
+
+    async def stages(self, trees: Sequence[Tree]) -> list[Stage]:
+        """A stage for each tree of configuration."""
+        sandbox.furnish_network(self.clients)
+        async with self._outside() as key_file:
+            return [await self._stage(tree, key_file) for tree in trees]
+
+    @contextlib.asynccontextmanager
+    async def _outside(self) -> AsyncIterator[Path]:
+        """The DNS and our sink, in the stranger's network; gives the sink's key file."""
+        places = [Endpoint(address, 25) for address in SINK]
+        with tempfile.TemporaryDirectory(prefix="relaywatch-sink-") as name:
+            key_file = Path(name) / "keys.toml"
+            generate_keys(key_file, [str(SINK[0])])
+            sink = with_canaries(
+                SinkSettings(domain=_SINK_HOST, listen=tuple(places), journal=Path(name) / "journal"),
+                CANARY_PORTS,
+            )
+            poll = Endpoint(SINK[0], _POLL_PORT)
+            async with (
+                self._names().served(Endpoint(DNS, 53)),
+                open_sink(ServeSettings(sink=sink, key_file=key_file, poll_listen=(poll,))),
+            ):
+                yield key_file
+
+    async def _stage(self, tree: Tree, key_file: Path) -> Stage:
+        placing = _Placing(self.setup.afresh(tree), self.server, self.setup.tree)
+        furniture = Furniture(
+            layers=self.layers,
+            files=placing.files(is_installed=self.layers == _ALL),
+            script=starting(self.server.name, str(placing.of(self.setup.main))),
+        )
+        try:
+            async with sandbox.opened(furniture) as room:
+                listeners = await room.started()
+                return await self._tried(room, listeners, key_file)
+        except SandboxError as error:
+            return Stage(trouble=str(error))
+
+    async def _tried(self, room: Room, listeners: tuple[Listener, ...], key_file: Path) -> Stage:
+        reachable = [one for one in listeners if not one.address.is_loopback]
+        further = {one.address for one in reachable if not _is_ours(one.address)}
+        for address in further:
+            room.add_address(address)
+        ports = tuple(sorted({one.port for one in reachable}))
+        takes_datagrams = bool(room.datagram_ports().intersection(ports))
+        probes = _probes(self._weaknesses(), takes_datagrams=takes_datagrams)
+        settings = self._settings(key_file, probes, ports, further)
+        self.tell(str(STRANGER[0]))
+        stranger = await self._check(settings, (SERVER_NAME, *map(str, sorted(further, key=str))), STRANGER)
+        controls = []
+        for client in self.clients:
+            self.tell(str(client))
+            target = SERVER[client.version == 6]
+            controls.append(await self._check(settings, (str(target),), (client,)))
+        controls.append(await self._check_inside(room, settings, listeners))
+        return Stage(listeners=listeners, stranger=stranger, controls=tuple(controls))
+
+    async def _check_inside(
+        self, room: Room, settings: RunSettings, listeners: tuple[Listener, ...]
+    ) -> Tried:
+        """The same check from the server's own machine, by the first of its addresses at which we get through."""
+        ports, tried = tuple(sorted({one.port for one in listeners})), Tried(client=_LOCAL[0])
+        for local in _local(listeners):
+            self.tell(str(local))
+            made = partial(self._check, replace(settings, ports=ports), (str(local),), ())
+            tried = replace(await asyncio.to_thread(sandbox.apart, made, room.pid), client=str(local))
+            if tried.gets_through:
+                break
+        return tried
+
+    async def _check(
+        self, settings: RunSettings, targets: tuple[str, ...], sources: tuple[Address, ...]
+    ) -> Tried:
+        run = Run(replace(settings, sources=sources)) if settings.ports else None
+        reports: list[TargetReport] = []
+        is_cut_short = False
+        try:
+            async with asyncio.timeout(_CHECK_SECONDS):
+                if run is not None:
+                    async for report in run.check(map(parse_target, targets)):
+                        reports.append(report)  # noqa: PERF401 -- kept if time runs out
+        except TimeoutError:
+            is_cut_short = True
+        return Tried(client=str(next(iter(sources), "")), reports=tuple(reports), is_cut_short=is_cut_short)
+
+    def _settings(
+        self, key_file: Path, probes: tuple[str, ...], ports: tuple[int, ...], further: Iterable[Address]
+    ) -> RunSettings:
+        networks = (*SERVER, *sorted(further, key=str))
+        permission = Permission(
+            networks=tuple(ip_network(address) for address in networks if not address.is_loopback),
+            domains=(SERVER_NAME,),
+            owner="the owner of this configuration",
+            contact=f"postmaster@{SERVER_NAME}",
+            until=date.max,
+            local_reverse_paths=True,
+            local_mailboxes=True,
+        )
+        return RunSettings(
+            probes=probes,
+            ports=ports,
+            identity=Identity(ehlo_name=_STRANGER_NAME, contact=f"postmaster@{_SINK_DOMAIN}"),
+            scope=Scope((permission,)),
+            sink=RemoteSinkChoice(
+                url=f"https://{SINK[0]}:{_POLL_PORT}",
+                key_file=key_file,
+                domain=_SINK_DOMAIN,
+                second_domain=_SECOND,
+                mx_pointing_domain=_POINTING,
+            ),
+            wait=_WAIT,
+            local_domains=(SERVER_NAME, *self._own_domains()),
+            patience=_PATIENCE,
+            limits=_LIMITS,
+            rates=_FAST,
+            nameservers=(str(DNS),),
+        )
+
+    def _weaknesses(self) -> frozenset[Weakness]:
+        return frozenset(service.weakness for service in self.server.evaluate(self.setup.afresh()))
+
+    def _own_domains(self) -> tuple[str, ...]:
+        """The domains that the configuration takes for its own: they lead to the server."""
+        return tuple(
+            dict.fromkeys(
+                name
+                for service in self.server.evaluate(self.setup.afresh())
+                for name in _domain(service.own)
+                if not name.endswith((_SINK_DOMAIN, _SECOND, _POINTING))
+            )
+        )
+
+    def _names(self) -> Names:
+        names = Names()
+        names.add_host(_STRANGER_NAME, STRANGER)
+        names.add_host(_SINK_HOST, SINK)
+        names.add_host(SERVER_NAME, SERVER)
+        for domain in (_SINK_DOMAIN, _SECOND):
+            names.add_host(domain, SINK, has_reverse=False)
+            names.add_exchanges(domain, {_SINK_HOST: 10})
+        names.add_exchanges(_POINTING, {_SINK_HOST: 10, SERVER_NAME: 20})
+        for domain in self._own_domains():
+            names.add_host(domain, SERVER, has_reverse=False)
+            names.add_exchanges(domain, {SERVER_NAME: 10})
+        return names
+
+
+def _probes(weaknesses: frozenset[Weakness], *, takes_datagrams: bool) -> tuple[str, ...]:
+    """Those for what the server is; what begins with a datagram only where one is taken at a port of its own."""
+    return tuple(
+        name
+        for name, probe in load_probes().items()
+        if probe.weakness in weaknesses
+        and (takes_datagrams or not probe.services or probe.services - _BY_DATAGRAM)
+    )
+
+
+def _local(listeners: Iterable[Listener]) -> tuple[Address, ...]:
+    """The server's own machine by the addresses at which it listens for itself, loopback first."""
+    places = {one.address for one in listeners}
+    anywhere = {4: ip_address("0.0.0.0"), 6: ip_address("::")}  # noqa: S104 -- compared, not listened at
+    loopback = [one for one in map(ip_address, _LOCAL) if places & {one, anywhere[one.version]}]
+    if loopback == [ip_address("::1")] and anywhere[6] in places:
+        loopback.append(ip_address("127.0.0.1"))  # one socket may take both families
+    return tuple(loopback) or tuple(sorted(places, key=str))[:1]
+
+
+def _is_ours(address: Address) -> bool:
+    return address.is_unspecified or address in SERVER
+
+
+def _domain(text: str) -> Iterator[str]:
+    with contextlib.suppress(ValueError):
+        ip_address(text.strip("[]"))
+        return
+    with contextlib.suppress(ValueError):
+        if "." in text:
+            yield parse_name(text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Placing:
+    """Where a configuration's files are laid in the sandbox: as they would be on the server's own machine."""
+
+    setup: Setup
+    server: Server
+    given: Tree
+    """As it lies there, with the files' modes."""
+
+    def of(self, path: PurePosixPath) -> PurePosixPath:
+        """The place of a file of the tree."""
+        home, folder = self.setup.home, self.setup.main.parent
+        if str(folder).endswith(str(home)):
+            prefix = str(folder).removesuffix(str(home))
+            return PurePosixPath("/" + str(path).removeprefix(prefix).lstrip("/"))
+        return home / path.relative_to(folder) if path.is_relative_to(folder) else path
+
+    def files(self, *, is_installed: bool) -> dict[PurePosixPath, tuple[bytes, int]]:
+        """The files to lay over the root; of the machine's own, only those that the mend has changed."""
+        list(self.server.evaluate(self.setup))
+        read = {path: source.octets for path, source in self.setup.sources.items()}
+        tree = self.setup.tree
+        if not tree.label and is_installed:
+            return {
+                path: (octets, _mode(self.given, path))
+                for path, octets in read.items()
+                if _differs(path, octets)
+            }
+        beside = {path: octets for path, octets in self._beside() if path not in read}
+        return {
+            self.of(path): (octets, _mode(self.given, path)) for path, octets in {**beside, **read}.items()
+        }
+
+    def _beside(self) -> Iterator[tuple[PurePosixPath, bytes]]:
+        """What else lies in the main file's folder: tables, certificates; nothing if it is a store of many."""
+        folder, total = self.setup.main.parent, 0
+        if self.setup.home == PurePosixPath("/etc"):
+            return
+        waiting = [folder]
+        found: list[PurePosixPath] = []
+        with contextlib.suppress(NotReadError):
+            while waiting and len(found) <= _MOST_FILES:
+                one = waiting.pop()
+                found += self.setup.tree.folder(one)
+                waiting += self.setup.tree.folders(one)
+        for path in found if len(found) <= _MOST_FILES else ():
+            with contextlib.suppress(NotReadError, FileNotFoundError):
+                octets = self.setup.tree.read(path)
+                total += len(octets)
+                if total > _MOST_OCTETS:
+                    return
+                yield path, octets
+
+
+def _differs(path: PurePosixPath, octets: bytes) -> bool:
+    try:
+        return Path(path).read_bytes() != octets
+    except OSError:
+        return True
+
+
+def _mode(tree: Tree, path: PurePosixPath) -> int:
+    """The file's own mode where it has one, but not writable for others."""
+    if not isinstance(tree, FolderTree):
+        return 0o644
+    try:
+        return tree.place(path).stat().st_mode & 0o755
+    except (OSError, NotReadError):
+        return 0o644
