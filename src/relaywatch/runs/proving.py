@@ -15,19 +15,18 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from ipaddress import ip_address, ip_network
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.mending import mended
 from relaywatch.audit.server import Server
 from relaywatch.audit.setup import Setup
-from relaywatch.audit.trees import FolderTree, NotReadError, TextTree, Tree
+from relaywatch.audit.trees import TextTree, Tree
 from relaywatch.engine.limits import Limits
 from relaywatch.engine.pace import Rates
 from relaywatch.model.errors import UsageError
 from relaywatch.model.evidence import Weakness
 from relaywatch.model.places import Address, Endpoint, Service
-from relaywatch.model.verdicts import Verdict
 from relaywatch.script.brief import Identity, Patience
 from relaywatch.script.probe import load_probes
 from relaywatch.sink.keys import generate_keys
@@ -38,10 +37,13 @@ from relaywatch.targets.permissions import Permission
 from relaywatch.targets.scope import Scope
 
 from . import sandbox
+from .placing import Placing
+from .proofs import Proof, Stage, Tried
 from .reporting import TargetReport
 from .run import Run
-from .sandbox import DNS, SERVER, SERVER_NAME, SINK, STRANGER, Furniture, Listener, Room, SandboxError
+from .sandbox import SERVER_NAME, Furniture, Listener, Room
 from .sandbox_names import Names
+from .sandbox_network import DNS, SERVER, SINK, STRANGER, SandboxError, apart, furnish_network
 from .settings import RemoteSinkChoice, RunSettings
 from .starting import STARTED, starting
 
@@ -57,88 +59,9 @@ _PATIENCE = Patience(
 )
 _LIMITS = Limits(connect_seconds=3, receive_seconds=20, tls_seconds=8, attempt_seconds=150)
 _FAST = Rates(overall=1000, per_address=200, per_network=1000, burst=100, overall_burst=1000)
-_MOST_FILES = 2000
-_MOST_OCTETS = 64 * 1024 * 1024
 _MOST_CLIENTS = 4
 _BY_DATAGRAM = frozenset({Service.QUIC, Service.TURN})
 _LOCAL = ("127.0.0.1", "::1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tried:
-    """What one client came to: the stranger, or one for whom the way is meant to be open."""
-
-    client: str
-    """His address, or the server's own machine's."""
-    reports: tuple[TargetReport, ...] = ()
-    is_cut_short: bool = False
-    """Whether there was no time to ask everything."""
-
-    @property
-    def gets_through(self) -> bool:
-        """Whether something of ours arrived through the server: proof, not a yes."""
-        return any(report.line.verdict is Verdict.OPEN for report in self.reports)
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether everything was asked, and refused; where nothing speaks, nothing is refused."""
-        verdicts = {report.line.verdict for report in self.reports}
-        return not self.is_cut_short and Verdict.CLOSED in verdicts <= {Verdict.CLOSED, Verdict.ABSENT}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """One configuration, running: where it listens, what the stranger came to, and the controls."""
-
-    listeners: tuple[Listener, ...] = ()
-    stranger: Tried | None = None
-    controls: tuple[Tried, ...] = ()
-    trouble: str = ""
-    """Why the server doesn't run, with its own last words."""
-
-    @property
-    def kept(self) -> frozenset[str]:
-        """The clients of the owner's that get through."""
-        return frozenset(control.client for control in self.controls if control.gets_through)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
-    """What the sandbox showed, before and after the mend."""
-
-    server: str
-    path: str
-    diff: str = ""
-    before: Stage
-    after: Stage | None = None
-    """Nothing where there is no mend to try."""
-    allowed: frozenset[str] = frozenset()
-    """The clients that came out of the networks that the owner allows."""
-
-    @property
-    def is_open_before(self) -> bool:
-        """Whether something of the stranger's arrived through it as it is."""
-        return self.before.stranger is not None and self.before.stranger.gets_through
-
-    @property
-    def is_closed_after(self) -> bool:
-        """Whether the mended one refused everything that he asked for."""
-        return self.after is not None and self.after.stranger is not None and self.after.stranger.is_refused
-
-    @property
-    def is_control_kept(self) -> bool:
-        """Whether the owner's clients who got through before still do, and there are any.
-
-        Those are the networks that he allows; the server's own machine where he names none.
-        """
-        before, after = self.before.kept, self.after.kept if self.after else frozenset()
-        meant = before & self.allowed if self.allowed else before
-        return bool(meant) and meant <= after
-
-    @property
-    def holds(self) -> bool:
-        """Whether the mend is proven: open before, closed after, control kept."""
-        return self.is_open_before and self.is_closed_after and self.is_control_kept
 
 
 def can_prove(server: Server) -> bool:
@@ -168,7 +91,7 @@ def prove(
         texts: dict[str, str | bytes] = {str(path): source.octets for path, source in outcome.after.items()}
         trees.append(TextTree(texts, setup.tree))
     proving = _Proving(server=server, setup=setup, layers=tuple(layers), clients=clients, tell=tell)
-    stages = sandbox.apart(partial(proving.stages, trees))
+    stages = apart(partial(proving.stages, trees))
     return Proof(
         server=server.name,
         path=setup.shown(setup.main),
@@ -205,7 +128,7 @@ class _Proving:
 
     async def stages(self, trees: Sequence[Tree]) -> list[Stage]:
         """A stage for each tree of configuration."""
-        sandbox.furnish_network(self.clients)
+        furnish_network(self.clients)
         async with self._outside() as key_file:
             return [await self._stage(tree, key_file) for tree in trees]
 
@@ -228,7 +151,7 @@ class _Proving:
                 yield key_file
 
     async def _stage(self, tree: Tree, key_file: Path) -> Stage:
-        placing = _Placing(self.setup.afresh(tree), self.server, self.setup.tree)
+        placing = Placing(self.setup.afresh(tree), self.server, self.setup.tree)
         furniture = Furniture(
             layers=self.layers,
             files=placing.files(is_installed=self.layers == _ALL),
@@ -268,7 +191,7 @@ class _Proving:
         for local in _local(listeners):
             self.tell(str(local))
             made = partial(self._check, replace(settings, ports=ports), (str(local),), ())
-            tried = replace(await asyncio.to_thread(sandbox.apart, made, room.pid), client=str(local))
+            tried = replace(await asyncio.to_thread(apart, made, room.pid), client=str(local))
             if tried.gets_through:
                 break
         return tried
@@ -381,74 +304,3 @@ def _domain(text: str) -> Iterator[str]:
     with contextlib.suppress(ValueError):
         if "." in text:
             yield parse_name(text)
-
-
-@dataclass(frozen=True, slots=True)
-class _Placing:
-    """Where a configuration's files are laid in the sandbox: as they would be on the server's own machine."""
-
-    setup: Setup
-    server: Server
-    given: Tree
-    """As it lies there, with the files' modes."""
-
-    def of(self, path: PurePosixPath) -> PurePosixPath:
-        """The place of a file of the tree."""
-        home, folder = self.setup.home, self.setup.main.parent
-        if str(folder).endswith(str(home)):
-            prefix = str(folder).removesuffix(str(home))
-            return PurePosixPath("/" + str(path).removeprefix(prefix).lstrip("/"))
-        return home / path.relative_to(folder) if path.is_relative_to(folder) else path
-
-    def files(self, *, is_installed: bool) -> dict[PurePosixPath, tuple[bytes, int]]:
-        """The files to lay over the root; of the machine's own, only those that the mend has changed."""
-        list(self.server.evaluate(self.setup))
-        read = {path: source.octets for path, source in self.setup.sources.items()}
-        tree = self.setup.tree
-        if not tree.label and is_installed:
-            return {
-                path: (octets, _mode(self.given, path))
-                for path, octets in read.items()
-                if _differs(path, octets)
-            }
-        beside = {path: octets for path, octets in self._beside() if path not in read}
-        return {
-            self.of(path): (octets, _mode(self.given, path)) for path, octets in {**beside, **read}.items()
-        }
-
-    def _beside(self) -> Iterator[tuple[PurePosixPath, bytes]]:
-        """What else lies in the main file's folder: tables, certificates; nothing if it is a store of many."""
-        folder, total = self.setup.main.parent, 0
-        if self.setup.home == PurePosixPath("/etc"):
-            return
-        waiting = [folder]
-        found: list[PurePosixPath] = []
-        with contextlib.suppress(NotReadError):
-            while waiting and len(found) <= _MOST_FILES:
-                one = waiting.pop()
-                found += self.setup.tree.folder(one)
-                waiting += self.setup.tree.folders(one)
-        for path in found if len(found) <= _MOST_FILES else ():
-            with contextlib.suppress(NotReadError, FileNotFoundError):
-                octets = self.setup.tree.read(path)
-                total += len(octets)
-                if total > _MOST_OCTETS:
-                    return
-                yield path, octets
-
-
-def _differs(path: PurePosixPath, octets: bytes) -> bool:
-    try:
-        return Path(path).read_bytes() != octets
-    except OSError:
-        return True
-
-
-def _mode(tree: Tree, path: PurePosixPath) -> int:
-    """The file's own mode where it has one, but not writable for others."""
-    if not isinstance(tree, FolderTree):
-        return 0o644
-    try:
-        return tree.place(path).stat().st_mode & 0o755
-    except (OSError, NotReadError):
-        return 0o644

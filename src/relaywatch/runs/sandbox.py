@@ -15,41 +15,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, TypeVar, cast
+from typing import Final
 
-from relaywatch.engine.loop import new_event_loop
 from relaywatch.model.errors import UsageError
 from relaywatch.model.places import Address
 
-T = TypeVar("T")
+from .sandbox_network import (
+    DNS,
+    NEAR,
+    POLL_SECONDS,
+    ROUTER,
+    SERVER,
+    STRANGER,
+    TOOL_SECONDS,
+    SandboxError,
+    family_of,
+    inside,
+    tool,
+)
 
-STRANGER: Final = (ip_address("203.0.113.10"), ip_address("2001:db8:113::10"))
-SINK: Final = (ip_address("203.0.113.25"), ip_address("2001:db8:113::25"))
-DNS: Final = ip_address("203.0.113.53")
-SERVER: Final = (ip_address("198.51.100.10"), ip_address("2001:db8:51::10"))
-_ROUTER = (ip_address("198.51.100.1"), ip_address("2001:db8:51::1"))
-_NEAR = {4: "198.51.100.0/24", 6: "2001:db8:51::/64"}
 SERVER_NAME: Final = "server.example"
 
 _TOOLS = ("ip", "unshare", "nsenter", "setpriv", "mount", "chroot", "sh")
-_CLONE_NEWNET = 0x40000000
-_TOOL_SECONDS = 30.0
 _START_SECONDS = 45.0
 _STEADY_SECONDS = 1.0
 """How long the same ports must listen for the server to be taken for started."""
-_POLL_SECONDS = 0.2
 _WAITING = frozenset({"0A", "07"})
 """States in /proc/PID/net/tcp and udp: listening, and a datagram socket with no peer of its own."""
 _LAST_WORDS = 4000
@@ -109,86 +109,6 @@ def require() -> None:
         raise UsageError("--prove makes network namespaces of its own: that takes Linux, and root")
     if missing := [tool for tool in _TOOLS if not shutil.which(tool)]:
         raise UsageError(f"--prove needs {', '.join(missing)}, which this machine hasn't got")
-
-
-class SandboxError(Exception):
-    """The sandbox, or the server in it, can't be started; the message says why, with the last words of the server."""
-
-
-def apart(make: Callable[[], Coroutine[Any, Any, T]], network_of: int | None = None) -> T:
-    """Run a coroutine in a thread of its own, in a network of its own or in that of a process; wait for it.
-
-    Whatever ends the waiting, Ctrl-C as well, cancels it, and is raised once it has cleaned up.
-    """
-    running = _Apart(make, network_of)
-    thread = threading.Thread(target=running.run, name="sandbox", daemon=True)
-    thread.start()
-    try:
-        while thread.is_alive():
-            thread.join(_POLL_SECONDS)
-    except BaseException:
-        running.cancel()
-        thread.join(_TOOL_SECONDS)
-        raise
-    return cast("T", running.result())
-
-
-@dataclass(slots=True)
-class _Apart:
-    """What runs in the thread, and what came of it."""
-
-    make: Callable[[], Coroutine[Any, Any, Any]]
-    network_of: int | None
-    _loop: asyncio.AbstractEventLoop | None = None
-    _task: asyncio.Task[Any] | None = None
-    _value: Any = None
-    _error: BaseException | None = None
-
-    def run(self) -> None:
-        try:
-            _enter_network(self.network_of)
-            with asyncio.Runner(loop_factory=new_event_loop) as runner:
-                self._loop = runner.get_loop()
-                self._value = runner.run(self._noted())
-        except BaseException as error:  # noqa: BLE001 -- it is raised where it is waited for
-            self._error = error
-
-    async def _noted(self) -> Any:
-        self._task = asyncio.current_task()
-        return await self.make()
-
-    def cancel(self) -> None:
-        if self._loop is not None and self._task is not None:
-            with contextlib.suppress(RuntimeError):  # it has just ended
-                self._loop.call_soon_threadsafe(self._task.cancel)
-
-    def result(self) -> Any:
-        if self._error is not None:
-            raise self._error
-        return self._value
-
-
-def _enter_network(of: int | None) -> None:
-    """Take this thread, and what it starts, into a network of its own, or into that of a process."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if of is None:
-        failed = libc.unshare(_CLONE_NEWNET)
-    else:
-        with Path(f"/proc/{of}/ns/net").open("rb") as network:
-            failed = libc.setns(network.fileno(), _CLONE_NEWNET)
-    if failed:
-        raise SandboxError(f"no network of its own: {os.strerror(ctypes.get_errno())}")
-
-
-def furnish_network(clients: Sequence[Address] = ()) -> None:
-    """Give the stranger's network, in which this thread is, its addresses; those of further clients too."""
-    _tool("ip", "link", "set", "lo", "up")
-    for address in (*STRANGER, *SINK, DNS, *clients):
-        _tool("ip", *_family(address), "addr", "add", f"{address}/{address.max_prefixlen}", "dev", "lo")
-    for path in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):  # what leads nowhere is told so at once
-        Path("/proc/sys/net", path).write_text("1", encoding="ascii")
-    for family in ("-4", "-6"):
-        _tool("ip", family, "route", "add", "unreachable", "default", "metric", "4278198272")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,15 +177,15 @@ class Room:
                 known, since = now, time.monotonic()
             elif known and time.monotonic() - since > _STEADY_SECONDS:
                 return known
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
         raise SandboxError(f"the server listens nowhere within {_START_SECONDS:g} s\n{self.last_words()}")
 
     def add_address(self, address: Address) -> None:
         """Let the room have this address too, since something listens at it."""
         prefix = f"{address}/{address.max_prefixlen}"
-        _inside(self.pid, "ip", *_family(address), "addr", "replace", prefix, "dev", "eth0")
+        inside(self.pid, "ip", *family_of(address), "addr", "replace", prefix, "dev", "eth0")
         source = STRANGER[address.version == 6]
-        _tool("ip", *_family(address), "route", "replace", prefix, "dev", "room", "src", str(source))
+        tool("ip", *family_of(address), "route", "replace", prefix, "dev", "room", "src", str(source))
 
     def _bound(self, *tables: str) -> Iterator[tuple[Address, int]]:
         for table in tables:
@@ -302,17 +222,17 @@ async def opened(furniture: Furniture) -> AsyncIterator[Room]:
         )
         try:
             room = Room(holder, folder)
-            await asyncio.wait_for(asyncio.to_thread(_entered, room), _TOOL_SECONDS)
+            await asyncio.wait_for(asyncio.to_thread(_entered, room), TOOL_SECONDS)
             yield room
         finally:
             holder.kill()  # and the kernel whatever is in its process namespace
             with contextlib.suppress(subprocess.TimeoutExpired):
-                holder.wait(_TOOL_SECONDS)
+                holder.wait(TOOL_SECONDS)
             for pipe in (holder.stdin, holder.stdout):
                 if pipe is not None:
                     pipe.close()
             with contextlib.suppress(SandboxError):
-                _tool("ip", "link", "delete", "room")
+                tool("ip", "link", "delete", "room")
 
 
 _UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc")
@@ -359,21 +279,21 @@ def _entered(room: Room) -> None:
     assert room.holder.stdin is not None  # noqa: S101
     if room.holder.stdout.readline() != b"entered\n":
         raise SandboxError(f"no room can be made\n{room.last_words()}")
-    _tool(*["ip", "link", "add", "room", "type", "veth", "peer", "name", "eth0", "netns"], str(room.pid))
-    _tool("ip", "link", "set", "room", "up")
-    _inside(room.pid, *["ip", "link", "set", "lo", "up"])
-    _inside(room.pid, *["ip", "link", "set", "eth0", "up"])
-    for ours, theirs, stranger in zip(_ROUTER, SERVER, STRANGER, strict=True):
-        family, length = _family(ours), _NEAR[ours.version].partition("/")[2]
+    tool(*["ip", "link", "add", "room", "type", "veth", "peer", "name", "eth0", "netns"], str(room.pid))
+    tool("ip", "link", "set", "room", "up")
+    inside(room.pid, *["ip", "link", "set", "lo", "up"])
+    inside(room.pid, *["ip", "link", "set", "eth0", "up"])
+    for ours, theirs, stranger in zip(ROUTER, SERVER, STRANGER, strict=True):
+        family, length = family_of(ours), NEAR[ours.version].partition("/")[2]
         no_wait = ("nodad",) if ours.version == 6 else ()
-        _tool("ip", *family, "addr", "add", f"{ours}/{length}", "dev", "room", *no_wait)
-        _inside(room.pid, "ip", *family, "addr", "add", f"{theirs}/{length}", "dev", "eth0", *no_wait)
-        _inside(room.pid, "ip", *family, "route", "add", "default", "via", str(ours))
-        near = _NEAR[ours.version]
-        _tool("ip", *family, "route", "replace", near, "dev", "room", "src", str(stranger))
+        tool("ip", *family, "addr", "add", f"{ours}/{length}", "dev", "room", *no_wait)
+        inside(room.pid, "ip", *family, "addr", "add", f"{theirs}/{length}", "dev", "eth0", *no_wait)
+        inside(room.pid, "ip", *family, "route", "add", "default", "via", str(ours))
+        near = NEAR[ours.version]
+        tool("ip", *family, "route", "replace", near, "dev", "room", "src", str(stranger))
     # Configurations name addresses that this room hasn't got: they are given to it once something listens there.
     script = "for f in ipv4 ipv6; do echo 1 > /proc/sys/net/$f/ip_nonlocal_bind; done"
-    _inside(room.pid, "sh", "-c", script)
+    inside(room.pid, "sh", "-c", script)
     room.holder.stdin.write(b"go\n")
     room.holder.stdin.flush()
 
@@ -386,25 +306,6 @@ def _place(place: str) -> tuple[Address, int]:
     address = ip_address(octets)
     mapped = getattr(address, "ipv4_mapped", None)
     return mapped or address, int(port, 16)
-
-
-def _family(address: Address) -> tuple[str, ...]:
-    return ("-6",) if address.version == 6 else ("-4",)
-
-
-def _inside(pid: int, *command: str) -> None:
-    _tool("nsenter", f"--net=/proc/{pid}/ns/net", *command)
-
-
-def _tool(*command: str) -> None:
-    try:
-        done = subprocess.run(  # noqa: S603 -- our own words
-            command, capture_output=True, text=True, timeout=_TOOL_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise SandboxError(f"{' '.join(command)}: {error}") from None
-    if done.returncode:
-        raise SandboxError(f"{' '.join(command)}: {done.stderr.strip()}")
 
 
 def _end_of(path: Path) -> str:

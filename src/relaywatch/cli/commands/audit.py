@@ -21,6 +21,7 @@ from relaywatch.audit.server import Server, load_servers
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.trees import FolderTree, Tree, open_tree
 from relaywatch.audit.writing import write
+from relaywatch.cli.auditing_prover import Prover
 from relaywatch.cli.auditing_tally import AuditTally
 from relaywatch.cli.language import N_, Words
 from relaywatch.cli.reports.auditing import Sources, print_audit
@@ -31,6 +32,7 @@ from relaywatch.cli.reports.layout import console_for
 from relaywatch.cli.speaking import CouldNotTestError, command, option, words_of
 from relaywatch.cli.untrusted import neutralise
 from relaywatch.model.errors import UsageError
+from relaywatch.runs.proofs import Proof
 
 _RELOAD_SECONDS = 120
 Found = Iterator[tuple[Setup, Server]]
@@ -76,6 +78,28 @@ Found = Iterator[tuple[Setup, Server]]
     help=N_("With --fix: make the change, keep a backup, and put it back if the server's own check says no."),
 )
 @option("--reload", "is_reloaded", is_flag=True, help=N_("With --write: make the server take it up, too."))
+@option(
+    "--prove",
+    is_flag=True,
+    help=N_(
+        "Run the configuration in a sandbox, as it is and mended, and check it as a stranger would; needs root. "
+        "With --write: write only what is proven."
+    ),
+)
+@option(
+    "--prove-root",
+    "roots",
+    multiple=True,
+    metavar="DIRECTORY",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help=N_(
+        "With --prove: the root of the system in which the server is installed; may be repeated, topmost layer "
+        "first. By default this machine's."
+    ),
+)
+@option(
+    "--transcript", "with_transcript", is_flag=True, help=N_("With --prove: print the whole dialogue too.")
+)
 @click.pass_context
 def audit(
     ctx: click.Context,
@@ -88,10 +112,14 @@ def audit(
     fix: bool,
     is_written: bool,
     is_reloaded: bool,
+    prove: bool,
+    roots: tuple[Path, ...],
+    with_transcript: bool,
 ) -> int:
-    """Audit, and mend."""
+    """Audit, mend, and prove the mend."""
     _require_sense(paths, system=system, fix=fix, is_written=is_written, is_reloaded=is_reloaded)
-    run = _Run(words_of(ctx), form, fix=fix, is_written=is_written, is_reloaded=is_reloaded)
+    prover = _prover(words_of(ctx), form, roots, prove=prove, with_transcript=with_transcript)
+    run = _Run(words_of(ctx), form, prover, fix=fix, is_written=is_written, is_reloaded=is_reloaded)
     networks = _networks(allowed)
     trees = [(path, open_tree(path)) for path in paths]
     _require_known(server)
@@ -118,6 +146,14 @@ def _require_sense(
         raise UsageError("--reload goes with --write")
 
 
+def _prover(
+    words: Words, form: str, roots: tuple[Path, ...], *, prove: bool, with_transcript: bool
+) -> Prover | None:
+    if (roots or with_transcript) and not prove:
+        raise UsageError("--prove-root and --transcript go with --prove")
+    return Prover(words, form, roots, with_transcript=with_transcript) if prove else None
+
+
 def _require_known(server: str | None) -> None:
     if server is not None and server not in load_servers():
         raise UsageError(f"no server is called {server!r}; there are: {', '.join(sorted(load_servers()))}")
@@ -133,7 +169,17 @@ def _networks(texts: tuple[str, ...]) -> AddressSet:
 class _Run:
     """One run: reports as they come, and what they come to."""
 
-    def __init__(self, words: Words, form: str, *, fix: bool, is_written: bool, is_reloaded: bool) -> None:
+    def __init__(
+        self,
+        words: Words,
+        form: str,
+        prover: Prover | None,
+        *,
+        fix: bool,
+        is_written: bool,
+        is_reloaded: bool,
+    ) -> None:
+        self._prover = prover
         self.words, self.tally = words, AuditTally()
         self._form, self._fix, self._is_written, self._is_reloaded = form, fix, is_written, is_reloaded
         self._kept: list[tuple[ServerReport, Sources]] = []
@@ -146,7 +192,13 @@ class _Run:
             count += 1
             told = report(server, setup)
             self._tell(told, {source.name: source for source in setup.sources.values()})
-            self.tally.add(self._mend(setup, server, told) if self._fix else told.verdict)
+            proof = self._prover.prove(server, setup, self._out) if self._prover else None
+            if self._prover and (proof is None or proof.before.trouble):
+                self.tally.add_unread()
+            verdict = self._mend(setup, server, told, proof) if self._fix else told.verdict
+            self.tally.add(
+                AuditVerdict.OPEN if proof and proof.is_open_before and verdict is told.verdict else verdict
+            )
         for folder in tree.left_out if isinstance(tree, FolderTree) else ():
             self.tally.add_unread()
             self._say(self.words("{folder}: this folder can't be listed.", folder=neutralise(folder)))
@@ -171,7 +223,7 @@ class _Run:
         else:
             self._kept.append((told, sources))
 
-    def _mend(self, setup: Setup, server: Server, told: ServerReport) -> AuditVerdict:
+    def _mend(self, setup: Setup, server: Server, told: ServerReport, proof: Proof | None) -> AuditVerdict:
         """Show the change, make it if that is wished for; the verdict that then holds."""
         outcome = mended(server, setup)
         click.echo(_shown(outcome.diff), nl=False)
@@ -180,6 +232,9 @@ class _Run:
                 known = f"{finding.position}: {finding.rule}"
                 self._say(self.words("{finding}: not mended; do that by hand.", finding=neutralise(known)))
         if not self._is_written or not outcome.after:
+            return told.verdict
+        if self._prover and not (proof and proof.holds):
+            self._say(self.words("Not written: {error}", error=self.words("the mend isn't proven")))
             return told.verdict
         try:
             backups = write(outcome, setup, server, datetime.now(UTC))

@@ -1,0 +1,154 @@
+"""A mend's proof: for a person at a terminal, and as a JSON line (``relaywatch.audit-proof/1``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from relaywatch.cli.language import N_, Words
+from relaywatch.cli.untrusted import neutralise
+from relaywatch.model.results import FindingLine
+from relaywatch.runs.proofs import Proof, Stage, Tried
+
+from .layout import Prose, Verbatim, print_parts, prose
+from .lines import escaped
+from .phrases import PROOFS
+from .transcript import transcript_lines
+
+PROOF_SCHEMA = "relaywatch.audit-proof/1"
+_MOST_SHOWN = 4
+_LAST_LINES = 12
+_AS_IT_IS, _MENDED = N_("As it is"), N_("Mended")
+
+
+def print_proof(console: Console, proof: Proof, words: Words, *, with_transcript: bool = False) -> None:
+    """Print what the sandbox showed, and every dialogue if that is wished for."""
+    print_parts(console, *proof_report(proof, words))
+    if with_transcript:
+        for title, stage in _stages(proof):
+            for tried in (*filter(None, (stage.stranger,)), *stage.controls):
+                print_parts(console, *_transcripts(f"{words(title)}, {tried.client}", tried))
+
+
+def proof_report(proof: Proof, words: Words) -> Iterator[RenderableType]:
+    """The parts of the report, in the order in which they are read."""
+    if proof.holds:
+        yield Text.assemble(
+            (words("PROVEN"), "bold green"),
+            "  ",
+            (words("{server}: open before, closed after, and it still serves.", server=proof.server), "bold"),
+        )
+    else:
+        yield Text.assemble(
+            (words("NOT PROVEN"), "bold yellow"), "  ", (f"{proof.server}: {_why_not(proof, words)}", "bold")
+        )
+    for title, stage in _stages(proof):
+        yield from _stage(words(title), stage, words)
+    yield prose("")
+
+
+def proof_line(proof: Proof) -> bytes:
+    """The proof as a JSON line, with its LF."""
+    told = {
+        "schema": PROOF_SCHEMA,
+        "server": proof.server,
+        "path": proof.path,
+        "is_proven": proof.holds,
+        "is_open_before": proof.is_open_before,
+        "is_closed_after": proof.is_closed_after,
+        "is_control_kept": proof.is_control_kept,
+        "before": _stage_told(proof.before),
+        "after": _stage_told(proof.after) if proof.after else None,
+    }
+    return escaped(told) + b"\n"
+
+
+def _stages(proof: Proof) -> Iterator[tuple[str, Stage]]:
+    yield _AS_IT_IS, proof.before
+    if proof.after:
+        yield _MENDED, proof.after
+
+
+def _why_not(proof: Proof, words: Words) -> str:
+    if proof.before.trouble:
+        return words("it could not be started in the sandbox.")
+    if not proof.is_open_before:
+        return words("nothing of the stranger's got through as it is.")
+    if proof.after is None:
+        return words("the stranger gets through, and there is no mend to try.")
+    if proof.after.trouble:
+        return words("mended it doesn't start.")
+    if not proof.is_closed_after:
+        return words("mended it still doesn't refuse everything.")
+    return words("mended it no longer serves whom it should: name your networks with --allow.")
+
+
+def _stage(title: str, stage: Stage, words: Words) -> Iterator[RenderableType]:
+    if stage.trouble:
+        head, *said = stage.trouble.splitlines()
+        yield Prose(Text.assemble((f"{title}: ", "bold"), neutralise(head, 1000)), 2)
+        yield from (Verbatim(neutralise(line, 400), 4, "dim") for line in said[-_LAST_LINES:])
+        return
+    ports = ", ".join(dict.fromkeys(str(one.port) for one in stage.listeners))
+    yield Prose(Text.assemble((f"{title}: ", "bold"), words("listens on {ports}", ports=ports)), 2)
+    if stage.stranger:
+        who = words("a stranger, {address}", address=stage.stranger.client)
+        yield from _tried(who, stage.stranger, words, is_wanted=False)
+    for control in stage.controls:
+        who = words("for control, {address}", address=control.client)
+        yield from _tried(who, control, words, is_wanted=True)
+
+
+def _tried(who: str, tried: Tried, words: Words, *, is_wanted: bool) -> Iterator[RenderableType]:
+    if tried.gets_through:
+        said, style = words("gets through"), "green" if is_wanted else "bold red"
+    elif tried.is_refused:
+        said, style = words("is refused"), "yellow" if is_wanted else "green"
+    elif tried.is_cut_short:
+        said, style = words("could not ask everything in time"), "magenta"
+    else:
+        said, style = words("doesn't get through"), "magenta"
+    asked = sum(door.asked for report in tried.reports for door in report.line.doors)
+    answered = words("{count} cases answered", count=asked)
+    yield Prose(Text.assemble(f"{who}: ", (said, style), (f"  ({answered})", "dim")), 4)
+    findings = [finding for report in tried.reports for finding in report.line.findings]
+    for finding in findings[: 0 if is_wanted else _MOST_SHOWN]:
+        yield prose(_finding(finding, words), 6, "dim")
+    reasons = dict.fromkeys(reason for report in tried.reports for reason in report.line.reasons)
+    if reasons and not tried.gets_through:
+        yield prose(", ".join(reasons), 6, "dim")
+
+
+def _finding(finding: FindingLine, words: Words) -> str:
+    door = f"{finding.port} {finding.family}"
+    reply = neutralise(finding.reply, 200)
+    return f"{finding.advisory}  {finding.case}, {door}: {words(PROOFS[finding.proof])}; {reply}"
+
+
+def _transcripts(title: str, tried: Tried) -> Iterator[RenderableType]:
+    yield prose(title, style="bold")
+    for attempt in (one for report in tried.reports for one in report.attempts):
+        yield from (Verbatim(text, 0, "") for text in transcript_lines(attempt))
+        yield prose("")
+
+
+def _stage_told(stage: Stage) -> dict[str, Any]:
+    return {
+        "trouble": stage.trouble or None,
+        "listeners": [f"{one.address} {one.port}" for one in stage.listeners],
+        "stranger": _tried_told(stage.stranger) if stage.stranger else None,
+        "controls": [_tried_told(control) for control in stage.controls],
+    }
+
+
+def _tried_told(tried: Tried) -> dict[str, Any]:
+    return {
+        "client": tried.client,
+        "gets_through": tried.gets_through,
+        "is_refused": tried.is_refused,
+        "results": [msgspec.to_builtins(report.line) for report in tried.reports],
+    }

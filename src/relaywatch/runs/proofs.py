@@ -1,0 +1,87 @@
+"""What the sandbox shows: who tried, what he came to, and whether that proves the mend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relaywatch.model.verdicts import Verdict
+
+from .reporting import TargetReport
+from .sandbox import Listener
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """What one client came to: the stranger, or one for whom the way is meant to be open."""
+
+    client: str
+    """His address, or the server's own machine's."""
+    reports: tuple[TargetReport, ...] = ()
+    is_cut_short: bool = False
+    """Whether there was no time to ask everything."""
+
+    @property
+    def gets_through(self) -> bool:
+        """Whether something of ours arrived through the server: proof, not a yes."""
+        return any(report.line.verdict is Verdict.OPEN for report in self.reports)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether everything was asked, and refused; where nothing speaks, nothing is refused."""
+        verdicts = {report.line.verdict for report in self.reports}
+        return not self.is_cut_short and Verdict.CLOSED in verdicts <= {Verdict.CLOSED, Verdict.ABSENT}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One configuration, running: where it listens, what the stranger came to, and the controls."""
+
+    listeners: tuple[Listener, ...] = ()
+    stranger: Tried | None = None
+    controls: tuple[Tried, ...] = ()
+    trouble: str = ""
+    """Why the server doesn't run, with its own last words."""
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """The clients of the owner's that get through."""
+        return frozenset(control.client for control in self.controls if control.gets_through)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What the sandbox showed, before and after the mend."""
+
+    server: str
+    path: str
+    diff: str = ""
+    before: Stage
+    after: Stage | None = None
+    """Nothing where there is no mend to try."""
+    allowed: frozenset[str] = frozenset()
+    """The clients that came out of the networks that the owner allows."""
+
+    @property
+    def is_open_before(self) -> bool:
+        """Whether something of the stranger's arrived through it as it is."""
+        return self.before.stranger is not None and self.before.stranger.gets_through
+
+    @property
+    def is_closed_after(self) -> bool:
+        """Whether the mended one refused everything that he asked for."""
+        return self.after is not None and self.after.stranger is not None and self.after.stranger.is_refused
+
+    @property
+    def is_control_kept(self) -> bool:
+        """Whether the owner's clients who got through before still do, and there are any.
+
+        Those are the networks that he allows; the server's own machine where he names none.
+        """
+        before, after = self.before.kept, self.after.kept if self.after else frozenset()
+        meant = before & self.allowed if self.allowed else before
+        return bool(meant) and meant <= after
+
+    @property
+    def holds(self) -> bool:
+        """Whether the mend is proven: open before, closed after, control kept."""
+        return self.is_open_before and self.is_closed_after and self.is_control_kept
