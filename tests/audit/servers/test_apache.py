@@ -63,6 +63,8 @@ def test_the_first_virtual_host_alone_gets_requests_for_outside_hosts() -> None:
     assert audited(SERVER, "Listen 80\n" + proxy + first).verdict is AuditVerdict.OPEN
     aliased = proxy.replace("ProxyRequests", "ServerAlias *\nProxyRequests")
     assert audited(SERVER, "Listen 80\n" + first + aliased).verdict is AuditVerdict.OPEN
+    taking = first.replace("</", "ServerAlias *\n</")
+    assert audited(SERVER, "Listen 80\n" + proxy + taking).verdict is AuditVerdict.CLOSED
     named = (
         first
         + "<VirtualHost *:80>\nRewriteEngine On\nRewriteRule ^(.*)$ http://%{HTTP_HOST}$1 [P]\n</VirtualHost>\n"
@@ -311,6 +313,13 @@ def test_rules_in_folders_locations_and_htaccess() -> None:
     assert audited(SERVER, none).verdict is AuditVerdict.CLOSED
     unread = {**files, "/var/www/.htaccess": "\x00"}
     assert audited(SERVER, unread).verdict is AuditVerdict.UNKNOWN
+
+
+def test_what_the_main_server_passes_on_its_hosts_do_too() -> None:
+    text = (
+        'Listen 80\nProxyPassMatch "^/(.*)$" "http://$1"\n<VirtualHost *:80>\nServerName a\n</VirtualHost>\n'
+    )
+    assert [one.verdict for one in audited(SERVER, text).services] == [AuditVerdict.CLOSED, AuditVerdict.OPEN]
 
 
 def test_rules_are_inherited_if_a_host_says_so() -> None:

@@ -112,6 +112,7 @@ def test_names_that_mean_any_host(name: str, verdict: AuditVerdict) -> None:
         location("if ($http_x_key !~ (a) {\nreturn 403;\n}", "proxy_pass http://$host;").replace("(a)", "^a"),
         location("if ($arg_to ~* ^to-(.+)$) {\nset $up $1;\n}", "proxy_pass http://$up;"),
         location("if ($host != www.example.org) {\nreturn 403;\n}", "proxy_pass http://$http_x_to:80;"),
+        location("if ($host != www.example.org) {\nreturn 403;\n}", "proxy_pass http://$http_host;"),
         location("allow 10.0.0.0/8;", "proxy_pass http://$host;"),
         location("deny 10.0.0.0/8;", "allow all;", "proxy_pass http://$host;"),
         "deny all;" + location("allow all;", "proxy_pass http://$host;"),
@@ -132,6 +133,7 @@ def test_ways_to_a_host_of_the_clients(inside: str) -> None:
         location("proxy_pass http://192.0.2.31$request_uri;"),
         location("proxy_pass http://192.0.2.31:8080$1;", at="~ ^/x(.*)$"),
         location("proxy_pass http://192.0.2.31/$1;", at="~ ^/x(.*)$"),
+        location("proxy_pass http://192.0.2.31:8080;", at="~ ^/x(.*)$"),
         location("if ($http_x_key ~ ^a) {\nset $b 1;\n}", "proxy_pass http://$1;", at="~ ^/x/(.*)$"),
         location("proxy_pass http://$1.own.example.org;", at="~ ^/(a|b)$"),
         location("proxy_pass http://$server_addr:$server_port;"),
@@ -346,6 +348,19 @@ def test_mending_closes_it_and_keeps_the_owners_networks(number: int, allowed: t
 def test_mending_writes_little() -> None:
     [text] = mended_texts(SERVER, BROKEN[0], allowed=["10.1.0.0/16"]).values()
     assert "location / {\n    allow 10.1.0.0/16;\n    deny all;\n    proxy_pass" in text
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        location("proxy_pass http://192.0.2.31/;", at="~ ^/x"),
+        location("proxy_pass http://192.0.2.31/a;", at="@named"),
+        location("if ($host) {\nproxy_pass http://192.0.2.31/;\n}"),
+    ],
+)
+def test_a_path_where_none_may_be_keeps_it_down(inside: str) -> None:
+    finding = only(audited(SERVER, http(server(inside))))  # seen with nginx 1.22.1
+    assert (finding.verdict, finding.rule) == (AuditVerdict.DOWN, "ng-path")
 
 
 def test_what_no_edit_is_known_for_is_left_alone() -> None:

@@ -132,11 +132,10 @@ class _Host:
         """Whether requests for outside hosts come here: to the first at an address, or to one of any name."""
         if self.node is self.top:
             return self._main_is_heard()
-        names = [word for node in self.node.all("serveralias") for word in node.words]
-        if any(fnmatchcase(OUTSIDE_HOST, name.lower()) for name in names if "*" in name or "?" in name):
-            return True
-        hosts = [node for node in self.top.inside if node.name == "virtualhost"]
-        return any(next(one for one in hosts if word in one.words) is self.node for word in self.node.words)
+        hosts = list(self.top.all("virtualhost"))
+        return any(
+            _for_any([one for one in hosts if word in one.words]) is self.node for word in self.node.words
+        )
 
     def _hosts(self) -> tuple[str, ...]:
         """Hosts for which requests come here: outside ones, if no other host is for them, and its own."""
@@ -169,14 +168,16 @@ class _Host:
                     yield headed(told, f"{OUTSIDE_HOST}:80 by GET {path}")
 
     def _outcomes(self) -> Iterator[tuple[Outcome, Node | None]]:
-        if not self.reading.has("proxy"):
+        if not self.reading.has("proxy") or (self.node is self.top and not self._main_is_heard()):
             return
         for contexts, folder in self._contexts():
             nodes = [node for node in contexts.inside if node.name in {"rewriterule", "rewritecond"}]
             engine = next((node for node in reversed(contexts.inside) if node.name == "rewriteengine"), None)
             if engine is None or engine.words[:1] == () or engine.words[0].lower() != "on":
                 nodes = []
-            nodes += [node for node in contexts.inside if node.name in {"proxypassmatch", "proxypass"}]
+            nodes += contexts.all("proxypassmatch", "proxypass")
+            if contexts is self.node and self.node is not self.top:
+                nodes += self.top.all("proxypassmatch", "proxypass")
             rewriting = Rewriting(self.setup, nodes, self._hosts(), folder, self._maps())
             for outcome in rewriting.outcomes():
                 yield outcome, contexts if folder else None
@@ -192,7 +193,8 @@ class _Host:
             if inherits:
                 yield self.top, False
             yield self.node, False
-        for section in self.node.inside:
+        own = [] if self.node is self.top else self.node.inside
+        for section in (*self.top.inside, *own):
             if section.name in {"location", "locationmatch", "directory", "directorymatch", "files", "proxy"}:
                 yield section, section.name.startswith(("directory", "files"))
             if section.name == "directory":
@@ -247,6 +249,17 @@ class _Host:
     def _last(self, name: str) -> Node | None:
         """The line that holds: the host's own, or the main server's."""
         return next(iter(reversed(list(self._both(name)))), None)
+
+
+def _for_any(hosts: list[Node]) -> Node:
+    """Which of an address's hosts gets requests for outside names: one that takes every name, or the first."""
+    for host in hosts:
+        names = [
+            word.lower() for node in host.all("serveralias") for word in node.words if set(word) & set("*?")
+        ]
+        if any(fnmatchcase(OUTSIDE_HOST, name) for name in names):
+            return host
+    return hosts[0]
 
 
 def _span(word: str) -> range:

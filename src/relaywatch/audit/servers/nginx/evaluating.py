@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from relaywatch.audit.conditions import Way, joined, unknown
-from relaywatch.audit.findings import Gap, GapKind
+from relaywatch.audit.findings import Cause, Gap, GapKind
 from relaywatch.audit.proxies import by_rule, first_of_each, headed, host_and_port, is_loopback, to
 from relaywatch.audit.server import Service
 from relaywatch.audit.setup import Setup
@@ -29,8 +29,9 @@ def evaluate(setup: Setup) -> Iterator[Service]:
     bare = any(node.name in {"server", "location", "upstream"} for node in top.inside)
     for http in [*top.all("http"), *([top] if bare else [])]:
         servers = list(http.all("server"))
+        down = next((cause for server in servers for cause in _stumbling(http, server)), None)
         for server in servers:
-            yield _service(server, _by_http(setup, http, server, servers))
+            yield _service(server, _by_http(setup, http, server, servers), down)
     for stream in top.all("stream"):
         for server in stream.all("server"):
             yield _service(server, _by_name(setup, stream, server))
@@ -38,14 +39,28 @@ def evaluate(setup: Setup) -> Iterator[Service]:
         _note_hidden(setup, mail)
 
 
-def _service(server: Node, ways: Iterator[Way]) -> Service:
+def _stumbling(http: Node, server: Node) -> Iterator[Cause]:
+    """``proxy_pass`` with a path and without a variable has no place where no prefix of the path is replaced."""
+    for place in places((http, server)):
+        at = place.node.words[0] if place.node.words else ""
+        if place.node.name in {"if", "limit_except"} or (
+            place.node.name == "location" and at[:1] in {"~", "@"}
+        ):
+            for node in place.node.all("proxy_pass"):
+                target = node.words[0].partition("://")[2] if node.words else ""
+                if "/" in target and "$" not in target and not target.startswith("unix:"):
+                    yield node.cause("ng-path")
+
+
+def _service(server: Node, ways: Iterator[Way], down: Cause | None = None) -> Service:
     heard = listens(server)
     names = [word for node in server.all("server_name") for word in node.words]
     return Service(
         name=" ".join((", ".join(heard), *names[:2])),
         weakness=Weakness.OPEN_PROXY,
         position=server.position,
-        passing=first_of_each(ways),
+        passing=() if down else first_of_each(ways),
+        down=down,
         is_out_of_reach=all(is_loopback(host_and_port(one)[0] or one) for one in heard),
     )
 

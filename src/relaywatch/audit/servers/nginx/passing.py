@@ -134,7 +134,11 @@ def _trials(walk: _Walk, hosts: Sequence[Trial]) -> Iterator[Trial]:
     own = [pattern for level in walk.place.levels for pattern in _patterns(level)]
     words = words_to_try(iter([*own, *patterns_in(walk.http)]))
     paths = list(dict.fromkeys(_paths(walk.place.levels)))
-    named = [] if hosts[0].host != OUTSIDE_HOST else [Trial(one, one, "/") for one in _hosts_asked_for(walk)]
+    named = (
+        []
+        if hosts[0].host != OUTSIDE_HOST
+        else [Trial(one, said, "/") for one in _hosts_asked_for(walk) for said in (one, OUTSIDE_HOST)]
+    )
     for host in (*hosts, *named):
         for path in paths:
             for word in words:
