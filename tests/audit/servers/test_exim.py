@@ -238,6 +238,8 @@ def test_lists_name_lists() -> None:
     main = "hostlist a = +b : 127.0.0.1\nhostlist b = <; 0.0.0.0/0\n"
     assert seen(exim("  accept hosts = +a\n" + REQUIRE, main)) == [("open", "ex-nets", 6)]
     assert exim("  accept hosts = +none\n" + REQUIRE).verdict == "closed"
+    assert exim("  deny hosts = +none\n  accept\n").verdict == "closed"
+    assert exim("  warn hosts = +none\n  accept\n").verdict == "open"
     assert exim("  accept hosts = +a\n" + REQUIRE, "hostlist a = +a\n").verdict == "closed"
     assert exim("  accept hosts = +ignore_unknown : *\n" + REQUIRE).verdict == "open"
     main = "addresslist a = +c\naddresslist c = *@own.example : ^x@y\\.example : postmaster@@\n"

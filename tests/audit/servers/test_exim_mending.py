@@ -120,3 +120,14 @@ def test_what_only_the_owner_knows_is_left(acl: str, main: str) -> None:
 def test_without_a_list_of_domains_nothing_is_required() -> None:
     text = "acl_smtp_rcpt = check_rcpt\nbegin acl\ncheck_rcpt:\n  accept\n"
     assert mending(SERVER, {f"{HOME}/exim4.conf": text}).left
+
+
+def test_quotes_and_files_are_kept() -> None:
+    quoted = f'{LISTS}hostlist wide = "0.0.0.0/0"\nbegin acl\ncheck_rcpt:\n  accept hosts = +wide\n{REQUIRE}{ROUTERS}'
+    assert changed({f"{HOME}/exim4.conf": quoted}) == ['hostlist wide = "<; 127.0.0.1 ; ::1"']
+    beside = files(
+        "  accept hosts = +wide\n" + REQUIRE, "hostlist wide = 10.0.0.0/8 : 8.0.0.0/9 : 8.128.0.0/9\n"
+    )
+    assert changed(beside) == ["hostlist wide = 10.0.0.0/8"]
+    three = files("  accept condition = ${if match_ip{$sender_host_address}{0.0.0.0/0}}\n" + REQUIRE)
+    assert mending(SERVER, three).report.verdict == "closed"

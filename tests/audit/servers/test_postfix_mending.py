@@ -69,6 +69,12 @@ def test_a_relay_list_that_wasnt_there_is_added() -> None:
     assert lines(NARROW.replace("3.6", "0") + said) == [PROPER]
     assert lines(NARROW.replace("3.6", "0") + said, allowed=("192.0.2.0/24",)) == [
         "mynetworks = 127.0.0.1/32 192.0.2.0/24",
+        said.replace("= ", "= permit_mynetworks, ").strip(),
+        PROPER,
+    ]
+    indented = "smtpd_recipient_restrictions =\n  check_sender_access inline:{own.example=OK},\n  reject\n"
+    assert lines(NARROW.replace("3.6", "0") + indented, allowed=("127.0.0.1",)) == [
+        "smtpd_recipient_restrictions = permit_mynetworks,",
         PROPER,
     ]
 
@@ -140,3 +146,11 @@ def test_what_only_the_owner_knows_is_left(said: str) -> None:
     outcome = mending(SERVER, files(NARROW + said, d="/exa(mple)?/ x\n"))
     assert outcome.diff == ""
     assert outcome.left
+
+
+def test_an_override_in_another_form_is_left() -> None:
+    main = NARROW + "wide = 0.0.0.0/0\n"
+    outcome = mending(SERVER, files(main, MASTER + "2525 inet n - y - - smtpd\n  -o mynetworks=$wide\n"))
+    assert "mynetworks=127.0.0.0/8,[::1]/128" in outcome.diff
+    proxied = MASTER + "2525 inet n - y - - smtpd\n  -o smtpd_upstream_proxy_protocol=haproxy\n"
+    assert mending(SERVER, files(NARROW, proxied)).diff == ""

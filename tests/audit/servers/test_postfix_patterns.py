@@ -164,3 +164,17 @@ def test_an_expression_for_which_nobody_is_found_is_a_gap() -> None:
     assert told.verdict == "unknown"
     told = postfix(NARROW + "relay_domains = pcre:/etc/postfix/r\n", r="/(?<=a)b(?=c)c(?<!x)\\B/ x\n")
     assert told.verdict in {"unknown", "open-if"}
+
+
+def test_routes_of_every_kind_are_followed() -> None:
+    table = TABLE.format("check_recipient_access inline:{{{}=OK}}")
+    for sign in ("someone%elsewhere.example@own.example", "elsewhere.example!someone@own.example"):
+        assert postfix(NARROW + table.format(sign)).verdict == "closed"
+    wide = NARROW + "mydestination = own.example\n" + table.format("elsewhere.example")
+    assert postfix(wide).verdict == "open-if"
+    off = wide + "allow_percent_hack = no\nrelay_domains = .dotted.example\nallow_untrusted_routing = yes\n"
+    assert "open-if" in {one.verdict for one in postfix(off).findings}
+    dotted = NARROW + "parent_domain_matches_subdomains =\nrelay_domains = .dotted.example\n"
+    told = postfix(dotted + "allow_untrusted_routing = yes\n")
+    assert "someone%elsewhere.example@a.dotted.example" in told.findings[0].witness
+    assert postfix(NARROW + "mydestination =\n").services[0].verdict == "closed"

@@ -223,6 +223,8 @@ class Dialogue:
         return [(True, way), (False, way)]
 
     def _list(self, condition: Condition, found: Listed, statement: Statement, rule: str) -> list[Test]:
+        if found.is_broken:
+            return [(None, Way())]
         if found.gap is not None:
             return self._unknown(condition, found.gap.subject)
         if not found.holds or condition.is_negated or statement.verb not in {"accept", "require"}:

@@ -99,7 +99,7 @@ def _main(line: Placed, config: Config, setup: Setup) -> None:
     if text.startswith("hide "):
         line = line.part(5, len(text)).stripped()
     if found := _LIST.match(line.text):
-        value = line.part(found.end(), len(line.text))
+        value = _unquoted(line.part(found.end(), len(line.text)).stripped())
         config.lists[found["kind"], found["name"]] = value.or_at(line.position)
         return
     name, value = _option(line)
@@ -119,9 +119,13 @@ def _option(line: Placed) -> tuple[str, Placed]:
                 return name.removeprefix(no), Placed("false", line.marks)
         return name, Placed("true", line.marks)
     value = line.part(found.end(), len(line.text)).stripped()
+    return found["name"], _unquoted(value).or_at(line.position)
+
+
+def _unquoted(value: Placed) -> Placed:
     if value.text.startswith('"') and value.text.endswith('"') and len(value.text) > 1:
-        value = value.part(1, len(value.text) - 1)
-    return found["name"], value.or_at(line.position)
+        return value.part(1, len(value.text) - 1)
+    return value
 
 
 def _named(lines: list[Placed]) -> Iterator[tuple[str, list[Placed]]]:

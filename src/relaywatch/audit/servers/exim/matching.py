@@ -38,6 +38,8 @@ class Listed:
     name: str = ""
     gap: Gap | None = None
     """Set if nobody knows."""
+    is_broken: bool = False
+    """Whether Exim can't tell either, and puts him off."""
 
 
 @dataclass(slots=True)
@@ -60,6 +62,8 @@ class Lists:
         item = ""
         for item in self._read(items, value.position):
             found = self._of(kind, item.lstrip("! "), what, name, value.position, depth)
+            if found.is_broken:
+                return found
             if found.gap is not None:
                 gap = gap or found.gap
             elif found.holds:
@@ -92,8 +96,8 @@ class Lists:
         value = self.config.lists.get((kind, name))
         if name in {"include_unknown", "ignore_unknown", "include_defer", "ignore_defer", "caseful"}:
             return Listed(holds=False)
-        if value is None or depth > _DEEPEST:  # an error, for which Exim puts everybody off
-            return Listed(holds=False)
+        if value is None or depth > _DEEPEST:
+            return Listed(holds=False, is_broken=True)
         found = self.find(kind, value, what, verified, depth + 1)
         if found.position is None and found.holds:
             return Listed(True, found.item, value.position, f"{kind}list {name} = {value.text}", found.gap)

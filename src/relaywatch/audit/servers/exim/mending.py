@@ -61,7 +61,7 @@ def _list(
     if is_answer and ";" in value and not value.lstrip().startswith("<"):
         value = f"<; {value}"  # as update-exim4.conf reads it
     kept = change([item for item in split(value) if item])
-    if not kept and not is_answer and "hosts" in found["lead"].lower():
+    if not kept and not is_answer and "host" in found["lead"].lower():
         kept = ["127.0.0.1", "::1"]
     value = " ; ".join(kept) if is_answer else f"<; {' ; '.join(kept)}" if len(kept) > 1 else "".join(kept)
     if any(":" in item for item in kept) and not value.startswith("<;"):

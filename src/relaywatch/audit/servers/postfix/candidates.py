@@ -16,9 +16,10 @@ from relaywatch.audit.setup import FrontEnd
 from relaywatch.audit.strangers import ANYBODY, Client, Said, claiming, regions, wide_clients
 from relaywatch.model.places import Address
 
+from .addressing import addresses_of_all
 from .lists import HostList
 from .restrictions import Restrictions
-from .tables import Row, Table, addresses_of_all, matches
+from .tables import Row, Table, matches
 from .vocabulary import LOOKUPS, is_refusal
 
 _MOST_OF_A_KIND = 3
@@ -132,6 +133,15 @@ class Candidates:
             if not destinations.is_own(text.rpartition("@")[2]):
                 yield claiming(ClaimKind.FORWARD_PATH, text)
 
+    def knows(self, domain: str) -> bool:
+        """Whether a table of forward-paths has a row about somebody there, and none about somebody elsewhere."""
+        keys = {f"someone@{domain}", domain, domain.partition(".")[2]}
+        return any(
+            row.key.lower() in keys if row.pattern is None else row.pattern.holds(f"someone@{domain}")
+            for about, table in self.lookups()
+            for row in (table.rows() if about == "recipient" else ())
+        )
+
     def _words(self, name: str) -> list[Placed]:
         return self.restrictions.words(name)
 
@@ -170,7 +180,15 @@ def _mailboxes(rows: Iterable[Row]) -> Iterator[str]:
     """A mailbox for each row."""
     for row in _few(rows):
         if row.pattern is not None:
-            forms = ("{}", "anybody{}", "anybody@{}", "{}" + _DOMAIN, "anybody{}." + _DOMAIN, "{}@" + _DOMAIN)
+            forms = (
+                "{}",
+                "anybody{}",
+                "anybody@{}." + _DOMAIN,
+                "anybody@{}",
+                "{}" + _DOMAIN,
+                "anybody{}." + _DOMAIN,
+                "{}@" + _DOMAIN,
+            )
             yield from [text for text in _matching(row, forms) if _is_mailbox(text)][:_MOST_OF_A_KIND]
         elif row.key.endswith("@"):
             yield f"{row.key}{_DOMAIN}"

@@ -13,8 +13,9 @@ from relaywatch.audit.placed import Placed
 from relaywatch.model.places import Address
 from relaywatch.targets.reserved import Network
 
+from .addressing import addresses_of_all
 from .parameters import logical
-from .tables import Row, StaticTable, Table, Tables, UnknownTable, addresses_of_all
+from .tables import Row, StaticTable, Table, Tables, UnknownTable
 
 _DEEPEST = 8
 

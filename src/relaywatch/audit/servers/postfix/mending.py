@@ -27,6 +27,7 @@ _PLAIN_PATTERN = re.compile(
     r"/(?P<lead>\^?(?:\.\*|\.)?)(?P<body>(?:[A-Za-z0-9_-]|\\\.|\.)+)(?P<tail>\$?)/(?P<rest>.*)"
 )
 _RELAY = "smtpd_relay_restrictions"
+_RECIPIENT = "smtpd_recipient_restrictions"
 
 
 def mend(setup: Setup, finding: AuditFinding) -> Iterator[Edit]:
@@ -55,10 +56,17 @@ def mend(setup: Setup, finding: AuditFinding) -> Iterator[Edit]:
 def _proper_list(setup: Setup, source: SourceFile, entries: dict[str, Entry]) -> Iterator[Edit]:
     """A relay list that decides before any table can say OK; the owner's networks go into mynetworks."""
     yield _set(setup, source, entries, _RELAY, _proper(entries))
+    if not setup.allowed:
+        return
     trusted = _list_of(setup, entries, "mynetworks").addresses()
     if setup.allowed - trusted:
         networks = [*_words(entries, "mynetworks"), *_as_words(setup.allowed - trusted)]
         yield _set(setup, source, entries, "mynetworks", " ".join(networks), beside=_RELAY not in entries)
+    own = entries.get(_RECIPIENT)
+    if own is not None and own.value.text and "permit_mynetworks" not in _words(entries, _RECIPIENT):
+        name, _, rest = source.lines[own.first - 1].partition("=")
+        line = f"{name}= permit_mynetworks, {rest.strip()}".rstrip()
+        yield Edit(setup.main, own.first, own.first, (line,))
 
 
 def _proper(entries: dict[str, Entry]) -> str:

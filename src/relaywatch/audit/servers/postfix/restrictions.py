@@ -7,7 +7,7 @@ passes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from relaywatch.audit.addresses import AddressSet
@@ -17,6 +17,7 @@ from relaywatch.audit.findings import Cause, Gap, GapKind
 from relaywatch.audit.placed import Placed
 from relaywatch.audit.strangers import Stranger
 
+from .addressing import address_keys
 from .destinations import Destinations
 from .lists import HostList, Match, items
 from .parameters import Parameters
@@ -24,6 +25,7 @@ from .tables import Row, Table, Tables
 from .trust import Certificates
 from .vocabulary import (
     DUNNO,
+    FULL_NAMES,
     GOES_ON,
     LOOKUPS,
     MET,
@@ -33,35 +35,15 @@ from .vocabulary import (
     REJECT,
     WITH_ARGUMENT,
     Branch,
+    Stage,
     Status,
+    Walk,
     is_naked,
     is_refusal,
 )
 
 _MOST_RECURSION = 100
 _MOST_OPEN = 16
-_EVERYTHING = frozenset({"greeting", "sender", "recipient"})
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """Where in the dialogue a list is evaluated: what isn't said yet isn't asked about."""
-
-    name: str
-    """The parameter."""
-    default_lookup: str = ""
-    """What a bare ``type:name`` means in this list."""
-    knows: frozenset[str] = _EVERYTHING
-
-
-@dataclass(frozen=True, slots=True)
-class Walk:
-    """A way through a list so far."""
-
-    stage: Stage
-    stranger: Stranger
-    warns: bool = False
-    depth: int = 0
 
 
 @dataclass(slots=True)
@@ -322,7 +304,7 @@ class Restrictions:
         """What a table is asked, in order."""
         if about == "client":
             yield from self._domain_keys(stranger.client.name, table)
-            yield from _address_keys(str(stranger.client.address), table)
+            yield from address_keys(str(stranger.client.address), table)
         elif about == "certificate":
             yield "a fingerprint of his own making"
         elif about == "greeting":
@@ -358,7 +340,15 @@ class Restrictions:
 
 
 _WORDS = {"greeting": "helo", "sender": "sender", "recipient": "recipient"}
-_ASKED = {
+
+
+def _full_name(_restrictions: Restrictions, word: Placed, walk: Walk) -> Iterator[Branch]:
+    about = FULL_NAMES[word.text.lower()]
+    said = getattr(walk.stranger, about).text if about in walk.stage.knows else None
+    yield REJECT if said and "." not in said.rpartition("@")[2] else DUNNO
+
+
+_ASKED: dict[str, Callable[[Restrictions, Placed, Walk], Iterator[Branch]]] = {
     method.__name__: method
     for method in (
         Restrictions.check_relay_domains,
@@ -373,7 +363,9 @@ _ASKED = {
         Restrictions.reject_plaintext_session,
         Restrictions.reject_unauth_destination,
     )
-} | {"defer_unauth_destination": Restrictions.reject_unauth_destination}
+}
+_ASKED |= {"defer_unauth_destination": Restrictions.reject_unauth_destination}
+_ASKED |= dict.fromkeys(FULL_NAMES, _full_name)
 
 
 def _because(branch: Branch, *causes: Cause) -> Branch:
@@ -388,13 +380,3 @@ def _blamed(branch: Branch, causes: tuple[Cause, ...]) -> Branch:
 
 def _has_rule(branch: Branch) -> bool:
     return any(cause.rule for cause in branch.way.causes)
-
-
-def _address_keys(address: str, table: Table) -> Iterator[str]:
-    yield address
-    sign = ":" if ":" in address else "."
-    rest = address
-    while table.is_keyed and sign in rest:
-        rest = rest.rpartition(sign)[0]
-        if rest:
-            yield rest

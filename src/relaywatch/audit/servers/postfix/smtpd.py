@@ -27,10 +27,10 @@ from .candidates import Candidates, lying, neighbour, through
 from .destinations import Destinations
 from .lists import DomainList, HostList, items
 from .parameters import Parameters
-from .restrictions import Restrictions, Stage, Walk
+from .restrictions import Restrictions
 from .tables import Tables
 from .trust import Certificates
-from .vocabulary import REFUSING, Branch, Status
+from .vocabulary import REFUSING, Branch, Stage, Status, Walk
 
 _RELAY, _RECIPIENT = "smtpd_relay_restrictions", "smtpd_recipient_restrictions"
 _LISTS = (
@@ -167,7 +167,8 @@ class Smtpd:
         }
         destinations = self.restrictions.destinations
         outside = [one for one in OUTSIDE_DOMAINS if destinations.find(f"someone@{one}") is None]
-        domain = outside[0] if outside else OUTSIDE_DOMAINS[0]
+        nowhere = [one for one in outside if not candidates.knows(one)]
+        domain = [*nowhere, *outside, *OUTSIDE_DOMAINS][0]
         for version in self.listener.versions:
             anywhere = typical(version, sets, self.setup.allowed)
             claims = frozenset(unless(version, anywhere, sets, self.setup.allowed))

@@ -9,7 +9,6 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Protocol
 
-from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.findings import Gap, GapKind, Position
 from relaywatch.audit.patterns import NotEvaluatedError, Pattern, pattern, split_pattern
 from relaywatch.audit.placed import Placed, unbraced
@@ -364,32 +363,3 @@ def _cidr_row(said: str, position: Position | None) -> Row:
     """
     key, _, value = said.replace("\t", " ").partition(" ")
     return Row(key, value.strip(), position, network=ip_network(key.strip("[]").replace("]/", "/")))
-
-
-def addresses_of_all(rows: Iterable[Row]) -> AddressSet:
-    """The addresses that rows of an access table mean: networks, or keys of leading octets or groups."""
-    return AddressSet.of(network for row in rows if (network := _network_of(row)) is not None)
-
-
-def _network_of(row: Row) -> Network | None:
-    if row.network is not None:
-        return row.network
-    key = row.key
-    try:
-        if ":" in key or _is_group(key):
-            groups = key.split(":")
-            whole = "::" in key or len(groups) == 8
-            return ip_network(key if whole else f"{key}::/{16 * len(groups)}", strict=False)
-        octets = key.split(".")
-        if all(octet.isdecimal() for octet in octets) and len(octets) <= 4:
-            return ip_network(
-                ".".join([*octets, *["0"] * (4 - len(octets))]) + f"/{8 * len(octets)}", strict=False
-            )
-    except ValueError:
-        pass
-    return None
-
-
-def _is_group(key: str) -> bool:
-    """Whether a key is the first group of IPv6 addresses: a number that is no octet."""
-    return 0 < len(key) <= 4 and set(key.lower()) <= set("0123456789abcdef") and int(key, 16) > 255

@@ -7,6 +7,7 @@ from enum import Enum
 from ipaddress import ip_address
 
 from relaywatch.audit.conditions import Way
+from relaywatch.audit.strangers import Stranger
 
 REFUSING = frozenset(
     {
@@ -58,10 +59,6 @@ MET = frozenset(
         "reject_known_sender_login_mismatch",
         "reject_maps_rbl",
         "reject_multi_recipient_bounce",
-        "reject_non_fqdn_helo_hostname",
-        "reject_non_fqdn_hostname",
-        "reject_non_fqdn_recipient",
-        "reject_non_fqdn_sender",
         "reject_rbl",
         "reject_rbl_client",
         "reject_rhsbl_client",
@@ -115,12 +112,43 @@ class Branch:
 
 
 OK, DUNNO, REJECT = (Branch(status) for status in (Status.OK, Status.DUNNO, Status.REJECT))
+_EVERYTHING = frozenset({"greeting", "sender", "recipient"})
 PLAIN = {
     "permit": OK,
     "reject": REJECT,
     "defer": REJECT,
     "defer_if_permit": replace(DUNNO, defers=True),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where in the dialogue a list is evaluated: what isn't said yet isn't asked about."""
+
+    name: str
+    """The parameter."""
+    default_lookup: str = ""
+    """What a bare ``type:name`` means in this list."""
+    knows: frozenset[str] = _EVERYTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A way through a list so far."""
+
+    stage: Stage
+    stranger: Stranger
+    warns: bool = False
+    depth: int = 0
+
+
+FULL_NAMES = {
+    "reject_non_fqdn_helo_hostname": "greeting",
+    "reject_non_fqdn_hostname": "greeting",
+    "reject_non_fqdn_recipient": "recipient",
+    "reject_non_fqdn_sender": "sender",
+}
+"""What each asks to have a dot in its domain."""
 
 
 def is_refusal(action: str, text: str) -> bool:
