@@ -12,7 +12,7 @@ from relaywatch.audit.findings import Cause, Gap, GapKind, Position
 from relaywatch.audit.proxies import is_loopback
 from relaywatch.audit.server import Mark, Server, Service
 from relaywatch.audit.setup import Setup
-from relaywatch.audit.strangers import ANYBODY, GREETING, Client, Said, Stranger, typical
+from relaywatch.audit.strangers import GREETING, Client, Said, Stranger, typical
 from relaywatch.audit.text import SourceFile
 from relaywatch.audit.trying import TooManyError, tried
 from relaywatch.model.evidence import Weakness
@@ -21,7 +21,7 @@ from .cf import Cf, read_cf
 from .features import Features, read_features
 from .mending import mend
 from .running import Running
-from .strangers import NAMED, OUTSIDE, POINTING, Known
+from .strangers import POINTING, Known
 from .tables import Entry, UnknownError
 
 _MOST_TRIED = 3_000
@@ -72,7 +72,7 @@ def evaluate(setup: Setup) -> Iterator[Service]:
     if setup.main.suffix == ".mc":
         yield from _of_mc(source, setup, host)
         return
-    cf = read_cf(source, setup, host or "mail.unknown.invalid")
+    cf = read_cf(source, setup, host)
     known = Known(
         tuple(cf.classes["w"]),
         (*cf.classes.get("R", ()), *cf.classes["m"]),
@@ -95,7 +95,6 @@ def _of_mc(source: SourceFile, setup: Setup, host: str) -> Iterator[Service]:
     features = read_features(source, setup, host)
     call = features.defined.get("confDOMAIN_NAME")
     if call is not None and call.rest:
-        features.host = call.rest
         features.own.setdefault(call.rest.lower(), call.position)
     parent = features.host.partition(".")[2]
     relayed = (
@@ -125,19 +124,22 @@ def _by_features(features: Features, stranger: Stranger) -> list[Cause] | None:
 
 
 def _host(setup: Setup) -> str:
-    """The machine's own name, if the tree says it."""
-    for path in ("/etc/mailname", "/etc/hostname"):
-        source = setup.read(path) if setup.has(path) else None
-        name = source.lines[0].strip().lower() if source is not None and source.lines else ""
-        if re.fullmatch(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+", name):
-            return name
-    return ""
+    """The machine's own full name, if the tree says it: that is what ``$m`` comes from."""
+    source = setup.read("/etc/hostname") if setup.has("/etc/hostname") else None
+    name = source.lines[0].strip().lower() if source is not None and source.lines else ""
+    if re.fullmatch(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+", name):
+        return name
+    hosts = setup.read("/etc/hosts") if name and setup.has("/etc/hosts") else None
+    words = (
+        word.lower() for line in (hosts.lines if hosts else ()) for word in line.partition("#")[0].split()[1:]
+    )
+    return next((word for word in words if word.startswith(f"{name}.")), "")
 
 
 def _entries(cf: Cf) -> Iterator[Entry]:
     for one in cf.maps.values():
         if one.table is not None:
-            yield from (entry for entry in one.table.entries.values() if entry.value.upper() == "RELAY")
+            yield from one.table.entries.values()
 
 
 def _daemons(values: list[tuple[str, Position | None]]) -> Iterator[_Daemon]:
@@ -174,12 +176,12 @@ def _ways(daemon: _Daemon, setup: Setup, known: Known, through: Through, *, insi
     ]
     families = []
     for version in daemon.versions:
-        anybody = Stranger(
-            Client(typical(version, known.address_sets(), setup.allowed), NAMED),
-            Said(GREETING),
-            Said(ANYBODY),
-            Said(OUTSIDE),
+        client = Client(typical(version, known.address_sets(), setup.allowed), known.named)
+        sender, recipient = (
+            Said(f"anybody@anywhere.{known.outside}"),
+            Said(f"someone@elsewhere.{known.outside}"),
         )
+        anybody = Stranger(client, Said(GREETING), sender, recipient)
         clients = [one for one in known.clients(version, setup, fronts) if not inside or one.how is not None]
         choices: dict[str, list[Client | Said]] = {
             "client": [*clients],

@@ -86,7 +86,8 @@ def read_cf(  # noqa: C901 -- a letter each
     source: SourceFile, setup: Setup, host: str
 ) -> Cf:
     """Read all of it; ``host`` is the name that the machine has where the file doesn't set ``$j``."""
-    cf = Cf(macros={"j": host, "w": host.partition(".")[0], "m": host.partition(".")[2]})
+    name = host or "mail.unknown.invalid"
+    cf = Cf(macros={"j": name, "w": name.partition(".")[0], "m": host.partition(".")[2]})
     cf.classes = {"w": {"localhost": None}, "m": {}}
     now: Ruleset | None = None
     for text, position in _lines(source):

@@ -109,8 +109,10 @@ class Features:
     def _is_relayed(self, domain: str) -> bool:
         """Whether ParseRecipient takes the domain for one of those that this server relays to."""
         found = self._domain(domain, "to")
-        return self._relay_domain(domain) is not None or (
-            found is not None and found.value.upper() == "RELAY"
+        return (
+            self._is_entire(domain)
+            or self._relay_domain(domain) is not None
+            or (found is not None and found.value.upper() == "RELAY")
         )
 
     def _is_refused_before(self, stranger: Stranger, local: str) -> bool:
@@ -135,8 +137,7 @@ class Features:
                 raise UnknownError(
                     Gap(GapKind.NOT_EVALUATED, f"{entire.text}: the server's own name", entire.position)
                 )
-            parent = self.host.partition(".")[2]
-            if parent and f".{domain}".endswith(f".{parent}"):
+            if self._is_entire(domain):
                 return [entire.cause("sm-entire")]
         hit = self._relay_domain(domain)
         if hit is not None:
@@ -173,8 +174,7 @@ class Features:
     def _named(self, name: str) -> Hits | None:
         if "." not in name:
             return None
-        parent = self.host.partition(".")[2]
-        if "relay_entire_domain" in self.switched and parent and f".{name}".endswith(f".{parent}"):
+        if self._is_entire(name):
             return [self.switched["relay_entire_domain"].cause("sm-entire")]
         hit = self._relay_domain(name)
         if hit is not None:
@@ -191,6 +191,12 @@ class Features:
             if name in self.relayed:
                 return Cause(name, self.relayed[name], "sm-relay-domains")
         return None
+
+    def _is_entire(self, domain: str) -> bool:
+        """Whether it is below the domain in which the machine's name is."""
+        parent = self.host.partition(".")[2]
+        is_below = bool(parent) and f".{domain}".endswith(f".{parent}")
+        return is_below and "relay_entire_domain" in self.switched
 
     def _keyed(self, tag: str, key: str, *, is_tagged: bool = False) -> Entry | None:
         return self.access.find(f"{tag}:{key}") or (None if is_tagged else self.access.find(key))

@@ -15,6 +15,7 @@ Tokens = tuple[str, ...]
 _MOST_DEPTH = 60
 _MOST_TURNS = 100
 _MOST_STEPS = 30_000
+_MOST_TOKENS = 400
 _ANY, _SOME, _ONE, _NONE = (META + sign for sign in "*+-@")
 _END, _ONCE, _CALL = META + "@", META + ":", META + ">"
 _LOOKUP, _LOOKED_UP, _HOST, _HOSTED = (META + sign for sign in "()[]")
@@ -51,7 +52,7 @@ class Rewriting:
         for rule in ruleset.rules:
             for _ in range(_MOST_TURNS):
                 self._steps += 1
-                if self._steps > _MOST_STEPS:
+                if self._steps > _MOST_STEPS or len(tokens) > _MOST_TOKENS:
                     raise UnknownError(Gap(GapKind.TOO_MANY, f"rules of {name}", rule.position))
                 found = self._matched(rule.left, tokens)
                 if found is None:
@@ -118,6 +119,8 @@ class Rewriting:
         if sign == _ONE:
             return one
         members = self.cf.classes.get(sign[2:], {})
+        if sign[2:] == "m" and not members:
+            raise UnknownError(Gap(GapKind.NOT_EVALUATED, "class m: the machine's own name"))
         if sign.startswith(META + "~"):
             return () if not one or tokens[here].lower() in members else one
         ends = range(here + 1, len(tokens) + 1)

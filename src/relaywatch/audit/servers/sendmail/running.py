@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 from relaywatch.audit.findings import Cause
 from relaywatch.audit.strangers import Stranger
@@ -99,12 +98,3 @@ class Running:
 
 def _domain(address: str | None) -> str:
     return (address or "").rpartition("@")[2].lower()
-
-
-def is_address(text: str) -> bool:
-    """Whether it is an address rather than a name."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -15,8 +15,7 @@ from relaywatch.audit.strangers import Client, Said, claiming, typical, wide_cli
 from .tables import Entry, addresses_of
 
 POINTING = "points-here.example"
-OUTSIDE = "someone@elsewhere.example"
-NAMED = "client.anywhere.example"
+_SUFFIXES = ("example", "test", "invalid")
 _MOST = 12
 _MOST_NETWORKS = 4
 
@@ -32,6 +31,17 @@ class Known:
     asks_for_mx: bool
     trusts_senders: bool
 
+    @property
+    def outside(self) -> str:
+        """A suffix that no line means: just anybody is under it."""
+        named = {one.name.strip(".") for one in self.entries} | {one.strip(".") for one in self.relayed}
+        return next((suffix for suffix in _SUFFIXES if suffix not in named), _SUFFIXES[0])
+
+    @property
+    def named(self) -> str:
+        """The name of just anybody's address."""
+        return f"client.anywhere.{self.outside}"
+
     def _relaying(self, *tags: str) -> list[str]:
         return [one.name for one in self.entries if one.tag in {"", *tags} and one.value.upper() == "RELAY"]
 
@@ -46,9 +56,13 @@ class Known:
 
     def clients(self, version: int, setup: Setup, fronts: Iterable[FrontEnd]) -> Iterator[Client]:
         """Clients of a family that aren't just anybody."""
+        exceptions = [addresses_of(one.name) for one in self.entries if one.value.upper() != "RELAY"]
         for one in self.address_sets()[1 : _MOST * 2]:
-            for client in wide_clients(version, one, setup.allowed, _MOST_NETWORKS):
-                yield Client(client.address, NAMED, client.claims)
+            left = one
+            for exception in exceptions:
+                left -= exception if one - exception else AddressSet()
+            for client in wide_clients(version, left, setup.allowed, _MOST_NETWORKS):
+                yield Client(client.address, self.named, client.claims)
         anywhere = typical(version, self.address_sets(), setup.allowed)
         for suffix in self._suffixes("connect"):
             name = f"client.elsewhere.{suffix}"
@@ -57,7 +71,7 @@ class Known:
             for network in front.addresses.networks(version)[:_MOST_NETWORKS]:
                 claims = frozenset({Claim(ClaimKind.FRONT_END, front.name)})
                 cause = Cause(front.name, front.position, "sm-front-end")
-                yield Client(network[0], NAMED, claims, (cause,), ClaimKind.FRONT_END)
+                yield Client(network[0], self.named, claims, (cause,), ClaimKind.FRONT_END)
 
     def senders(self) -> Iterator[Said]:
         """No reverse-path; own mailboxes; and those that the table knows."""
