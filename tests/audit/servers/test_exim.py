@@ -210,6 +210,15 @@ def test_certificates() -> None:
     assert seen(told) == [("open-if", "ex-certificate", 9)]
 
 
+def test_a_local_part_and_a_domain_together() -> None:
+    told = exim("  accept domains = *.org\n    local_parts = ^list-\n  deny\n")
+    assert "RCPT TO:<list-@elsewhere.org>" in told.findings[0].witness
+    told = exim("  accept domains = @mx_any\n    local_parts = abuse\n  deny\n")
+    assert "RCPT TO:<abuse@pointing.example>" in told.findings[0].witness
+    told = exim("  accept condition = ${if match{$domain}{\\N\\.org$\\N}}\n" + REQUIRE)
+    assert told.verdict in {"open-if", "unknown"}
+
+
 def test_names_of_hosts() -> None:
     for item in ("*.isp.example", "mx.isp.example", "\\N^.*\\.isp\\.example$\\N"):
         told = exim(f"  accept hosts = {item}\n" + REQUIRE)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
+from itertools import product
 
 from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.claims import Claim, ClaimKind
@@ -33,6 +34,8 @@ _MAILBOXES = (
     "anybody{}.anywhere.example",
 )
 _OUTSIDE = "elsewhere.example"
+_SOMEONE = "someone"
+_LOCAL = re.compile(r"[\w+=-][\w+.=-]*")
 
 
 @dataclass(slots=True)
@@ -123,33 +126,40 @@ class Candidates:
             yield self.lists.primary
 
     def recipients(self) -> Iterator[Said]:
-        """Forward-paths elsewhere that a list may take for its own, and local parts that pass everywhere."""
-        items = self._items("domain", "domains")
-        for item in items:
-            for domain in self._outside(item):
-                yield claiming(ClaimKind.FORWARD_PATH, f"someone@{domain}")
-        if any(item.startswith("@mx_") for item in items):
-            pointing = claiming(ClaimKind.FORWARD_PATH, f"someone@{POINTING}")
-            claim = Claim(ClaimKind.DNS, f"{self.lists.primary} as an MX of {POINTING}")
-            yield replace(pointing, claims=pointing.claims | {claim})
-        yield from self._asked()
-        for item in self._items("localpart", "local_parts")[:_MOST]:
-            if re.fullmatch(r"[\w-]+", item):
-                yield claiming(ClaimKind.FORWARD_PATH, f"{item}@{_OUTSIDE}")
+        """Forward-paths elsewhere: every local part that is asked for in every domain that a list may take."""
+        domains = [_OUTSIDE, *self._domains_elsewhere()][:_MOST]
+        for local, domain in product(self._local_parts(), domains):
+            said = claiming(ClaimKind.FORWARD_PATH, f"{local}@{domain}")
+            if domain == POINTING:
+                claim = Claim(ClaimKind.DNS, f"{self.lists.primary} as an MX of {POINTING}")
+                said = replace(said, claims=said.claims | {claim})
+            if (local, domain) != (_SOMEONE, _OUTSIDE):
+                yield said
         for item in self._items("address", "recipients")[:_MOST]:
             text = self._mailbox(item)
             if text and item.startswith("*@"):
                 yield claiming(ClaimKind.FORWARD_PATH, text)
 
-    def _asked(self) -> Iterator[Said]:
-        """Forward-paths elsewhere that conditions ask for."""
-        for word in list(dict.fromkeys(self.words("local_part")))[:_MOST]:
-            if re.fullmatch(r"[\w+.-]+", word):
-                yield claiming(ClaimKind.FORWARD_PATH, f"{word}@{_OUTSIDE}")
+    def _domains_elsewhere(self) -> list[str]:
+        """Others' domains that a list or a condition may take for its own."""
+        items = self._items("domain", "domains")
+        found = [domain for item in items for domain in self._outside(item)]
+        found += [POINTING] if any(item.startswith("@mx_") for item in items) else []
         for one in self._conditions("condition"):
             for text in _BRACED.findall(one.value.text) if "$domain" in one.value.text else ():
-                for domain in self._outside(f"^.*{text.lstrip('^')}" if not text.startswith("*") else text):
-                    yield claiming(ClaimKind.FORWARD_PATH, f"someone@{domain}")
+                item = text if text.startswith("*") else f"^.*{text.lstrip('^')}"
+                found += self._outside(item)
+        return list(dict.fromkeys(found))
+
+    def _local_parts(self) -> list[str]:
+        """Somebody, and whom lists and conditions know."""
+        found = [_SOMEONE]
+        for item in self._items("localpart", "local_parts"):
+            made = self._sample(item) if item.startswith("^") else item.replace("*", "a", 1)
+            expression = expression_of(item)
+            found += [one for one in (made, f"{made}a") if expression is None or expression.holds(one)][:1]
+        found += self.words("local_part")
+        return [one for one in dict.fromkeys(found) if _LOCAL.fullmatch(one)][:_MOST]
 
     def routes(self) -> Iterator[Said]:
         """Forward-paths with a route in them at a domain of its own."""
