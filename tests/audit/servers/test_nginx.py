@@ -68,6 +68,20 @@ def test_the_first_server_of_a_port_gets_what_no_other_names() -> None:
     )
 
 
+def test_a_server_that_takes_every_name_goes_before_the_default() -> None:
+    taking = server("server_name ~^(.+)$;", "return 444;")
+    assert (
+        audited(SERVER, http(server(location("proxy_pass http://$host;")), taking)).verdict
+        is AuditVerdict.CLOSED
+    )
+    by_word = http(server(location("proxy_pass http://$arg_to;")), taking)
+    assert audited(SERVER, by_word).verdict is AuditVerdict.OPEN  # for HTTP/1.0 without a Host field
+    some = server("server_name *.example;", "return 444;")
+    assert (
+        audited(SERVER, http(server(location("proxy_pass http://$host;")), some)).verdict is AuditVerdict.OPEN
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "verdict"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -223,10 +224,11 @@ def mend(setup: Setup, finding: AuditFinding) -> Iterator[Edit]:
         yield Edit(setup.main, finding.line, finding.line, tuple(own or ["permit-access  127.0.0.1"]))
 
 
+_OWN = re.compile(r"^(?:listen-address|permit-access|actionsfile)\s", re.MULTILINE)
 SERVER = Server(
     name="privoxy",
     home="/etc/privoxy",
-    marks=(Mark(name="privoxy/config"), Mark(name="privoxy.conf"), Mark(name="config.privoxy")),
+    marks=(Mark(name="privoxy/config"), Mark(name="privoxy.conf"), Mark(name="config", holds=_OWN)),
     evaluate=evaluate,
     mend=mend,
     check=("privoxy", "--config-test", "{main}"),

@@ -13,7 +13,7 @@ from relaywatch.audit.witness import OUTSIDE_HOST
 from relaywatch.model.evidence import Weakness
 
 from .access import inherited, let_in
-from .passing import Passed, Place, listens, passed, places, reaches_outside_names
+from .passing import Passed, Place, listens, outside_host_of, passed, places
 from .reading import Node, whole
 from .values import Trial, Values, patterns_in, words_to_try
 
@@ -67,21 +67,25 @@ def _service(server: Node, ways: Iterator[Way], down: Cause | None = None) -> Se
 
 def _by_http(setup: Setup, http: Node, server: Node, servers: list[Node]) -> Iterator[Way]:
     yield from _unread(http, server)
-    reaches = reaches_outside_names(server, servers)
-    for one in passed(setup, http, server, _hosts(server, is_for_any=reaches)):
+    outside = outside_host_of(server, servers)
+    for one in passed(setup, http, server, _hosts(server, outside)):
         yield from _let_on(setup, one)
-    if reaches:
+    if outside:
         for place in places((http, server)):
             yield from _tunnelled(setup, place)
 
 
-def _hosts(server: Node, *, is_for_any: bool) -> list[Trial]:
+def _hosts(server: Node, outside: str | None) -> list[Trial]:
     """Requests that come to a server: with an absolute URI its name chooses the server, and the Host field stays."""
     names = [
         word for node in server.all("server_name") for word in node.words if word[:1] not in {"~", "_", ""}
     ]
     own = Trial(names[0].lstrip("*.") if names else _OWN_NAME, OUTSIDE_HOST, "/")
-    return [Trial(OUTSIDE_HOST, OUTSIDE_HOST, "/"), own] if is_for_any else [own]
+    if outside is None:
+        return [own]
+    if not outside:
+        return [Trial(own.host, "", "/")]  # HTTP/1.0 without a Host field
+    return [Trial(outside, outside, "/"), own]
 
 
 def _let_on(setup: Setup, one: Passed) -> Iterator[Way]:

@@ -14,6 +14,7 @@ from .reading import Node
 from .values import Trial, Values, fits_name, patterns_in, words_to_try
 
 PASSING = ("proxy_pass", "grpc_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass")
+_ASKED_FOR = (OUTSIDE_HOST, "elsewhere.test")
 _MOST_TRIED = 3000
 
 
@@ -57,15 +58,37 @@ def passed(setup: Setup, http: Node, server: Node, hosts: Sequence[Trial]) -> It
                 yield from _tried(_Walk(setup, http, place, name, upstreams), node, hosts)
 
 
-def reaches_outside_names(server: Node, servers: Sequence[Node]) -> bool:
-    """Whether a server gets requests for hosts that no server names: as the default of a port, or by its names."""
-    for node in server.all("server_name"):
-        for name in node.words:
-            if fits_name(name, OUTSIDE_HOST) or (
-                name.startswith("~") and any(is_outside(host) for host in _made_names(name))
-            ):
-                return True
-    return any(_default_of(listen, servers) is server for listen in listens(server))
+def outside_host_of(server: Node, servers: Sequence[Node]) -> str | None:
+    """A host that no server is named for and whose requests come to this one; empty: those without any host.
+
+    A server is a port's default, or has names that mean any host. Before the default come all such names.
+    """
+    own = next(_taken(server), None)
+    if own is not None:
+        return own
+    if not any(_default_of(listen, servers) is server for listen in listens(server)):
+        return None
+    others = [other for other in servers if other is not server]
+    free = (host for host in _ASKED_FOR if not any(_takes(other, host) for other in others))
+    return next(free, "")
+
+
+def _taken(server: Node) -> Iterator[str]:
+    for name in (word for node in server.all("server_name") for word in node.words):
+        if fits_name(name, OUTSIDE_HOST):
+            yield OUTSIDE_HOST
+        elif name.startswith("~"):
+            yield from (host for host in _made_names(name) if is_outside(host))
+
+
+def _takes(server: Node, host: str) -> bool:
+    for name in (word for node in server.all("server_name") for word in node.words):
+        regex = (
+            compiled(name.lstrip("~").removeprefix("*"), ignoring_case=True) if name.startswith("~") else None
+        )
+        if fits_name(name, host) or (regex is not None and regex.search(host)):
+            return True
+    return False
 
 
 def listens(server: Node) -> list[str]:
