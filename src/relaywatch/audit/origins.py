@@ -21,6 +21,7 @@ _NOBODYS_4 = pieces_of(
     ]
 )[0]
 """IPv4 that no stranger comes from, unless something in front hides him."""
+EVERY_4 = "0.0.0.0/0"
 PUBLIC_4 = without(pieces_of(["0.0.0.0/0"])[0], _NOBODYS_4)
 PUBLIC_6 = pieces_of(["2000::/3"])[1]
 
@@ -29,9 +30,13 @@ def is_anybodys(claims: Iterable[Claim]) -> bool:
     """Whether somebody can come from where all these claims of client addresses say, and not from where they deny it.
 
     Of the family of a network that he comes from, or else of one of which there are networks that he doesn't
-    come from.
+    come from. Who doesn't come from `EVERY_4` comes by IPv6, from wherever he may.
     """
-    sets = [(_stated(claim.value), claim.negated) for claim in claims]
+    stated = list(claims)
+    sets = [(_stated(claim.value), claim.negated) for claim in stated]
+    if any(claim.negated and claim.value == EVERY_4 for claim in stated):
+        of_6 = [(six, no) for (_, six), no in sets if six]
+        return _is_left(of_6, PUBLIC_6) if of_6 else all(no for _, no in sets)
     return _is_left([(four, no) for (four, _), no in sets], PUBLIC_4) or _is_left(
         [(six, no) for (_, six), no in sets], PUBLIC_6
     )

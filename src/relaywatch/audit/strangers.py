@@ -12,6 +12,7 @@ from relaywatch.model.places import Address
 from .addresses import AddressSet
 from .claims import Claim, ClaimKind
 from .findings import Cause
+from .origins import EVERY_4
 
 UNNAMED = "unknown"
 """The name of a client whose address has none."""
@@ -19,7 +20,7 @@ OUTSIDE_DOMAINS = ("elsewhere.example", "outside.test", "foreign.invalid")
 _MOST_SETS = 8
 ANYBODY = "anybody@anywhere.example"
 GREETING = "client.anywhere.example"
-_TYPICAL = {
+TYPICAL = {
     4: (
         "198.51.100.7",
         "203.0.113.9",
@@ -89,7 +90,7 @@ def typical(version: int, sets: Iterable[AddressSet], allowed: AddressSet) -> Ad
         for one in sets
         if one.size(version)
     ]
-    addresses = [ip_address(text) for text in _TYPICAL[version]]
+    addresses = [ip_address(text) for text in TYPICAL[version]]
     for address in addresses:
         if address not in allowed and all((address in one) is nearly_all for one, nearly_all in held):
             return address
@@ -99,11 +100,16 @@ def typical(version: int, sets: Iterable[AddressSet], allowed: AddressSet) -> Ad
 def unless(
     version: int, address: Address, sets: Iterable[AddressSet], allowed: AddressSet
 ) -> Iterator[Claim]:
-    """What somebody with a typical address claims: that he doesn't come from the lesser part of the Internet."""
+    """What somebody with a typical address claims: that he comes by IPv6, and not from where others are treated apart."""
+    if version == 6:
+        yield Claim(ClaimKind.CLIENT_ADDRESS, EVERY_4, negated=True)
     for one in sets:
         for way in one.has_strangers(version, allowed).true:
             if address in one and way.is_free:
                 yield from way.claims
+    passed_over = TYPICAL[version][: TYPICAL[version].index(str(address))]
+    if passed_over:
+        yield Claim(ClaimKind.CLIENT_ADDRESS, ", ".join(passed_over), negated=True)
 
 
 def regions(sets: Iterable[AddressSet]) -> list[AddressSet]:

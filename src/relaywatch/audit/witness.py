@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
+from ipaddress import ip_address
 
 from relaywatch.model.evidence import Weakness
 
+from .addresses import AddressSet
 from .claims import Claim, ClaimKind
+from .strangers import TYPICAL
 
 STRANGER = "198.51.100.7"
 OUTSIDE_MAILBOX = "someone@elsewhere.example"
@@ -15,23 +19,38 @@ OUTSIDE_HOST = "elsewhere.example"
 
 def witness(weakness: Weakness, claims: Iterable[Claim]) -> str:
     """What the stranger says; what he must not claim is left out, since any other value will do."""
+    claims = list(claims)
+    denied = _denied(claims)
     said = {claim.kind: claim.value for claim in sorted(claims) if not claim.negated}
     how = [_HOW[kind].format(value) for kind, value in said.items() if kind in _HOW]
     if weakness is Weakness.OPEN_PROXY:
         asked = said.get(ClaimKind.DESTINATION, f"{OUTSIDE_HOST}:443")
-        return "; ".join([*_from(said), *how, f"destination {asked}"])
+        return "; ".join([*_from(said, denied), *how, f"destination {asked}"])
     dialogue = [
         *([f"EHLO {said[ClaimKind.HELO]}"] if ClaimKind.HELO in said else []),
         f"MAIL FROM:<{said.get(ClaimKind.REVERSE_PATH, 'anybody@anywhere.example')}>",
         f"RCPT TO:<{said.get(ClaimKind.FORWARD_PATH, OUTSIDE_MAILBOX)}>",
     ]
-    return "; ".join([*_from(said), *how, *dialogue])
+    return "; ".join([*_from(said, denied), *how, *dialogue])
 
 
-def _from(said: dict[ClaimKind, str]) -> list[str]:
+def _from(said: dict[ClaimKind, str], denied: AddressSet) -> list[str]:
     if ClaimKind.CLIENT_ADDRESS in said:
         return [f"from {said[ClaimKind.CLIENT_ADDRESS]}"]
-    return [] if ClaimKind.FRONT_END in said else [f"from {STRANGER}"]
+    if ClaimKind.FRONT_END in said:
+        return []
+    others = (*TYPICAL[4], *TYPICAL[6])
+    return [f"from {next((one for one in others if ip_address(one) not in denied), STRANGER)}"]
+
+
+def _denied(claims: Iterable[Claim]) -> AddressSet:
+    """Where he must not come from."""
+    denied = AddressSet()
+    for claim in claims:
+        if claim.negated and claim.kind is ClaimKind.CLIENT_ADDRESS:
+            with suppress(ValueError):
+                denied |= AddressSet.of(part.strip() for part in claim.value.split(","))
+    return denied
 
 
 _HOW = {

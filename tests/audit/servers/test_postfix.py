@@ -358,6 +358,15 @@ def test_adding_a_refusal_never_opens(place: int, refusal: str) -> None:
         assert postfix(NARROW + RELAY + ", ".join(words) + "\n").verdict == "closed"
 
 
+def test_the_witness_comes_from_where_he_passes() -> None:
+    six = postfix(OWN + "mynetworks = 127.0.0.0/8 [::]/0\n").findings[0]
+    assert (six.verdict, six.witness.partition(";")[0]) == ("open", "from 2001:db8::7")
+    both = postfix(OWN + "mynetworks = 0.0.0.0/0 [::]/0\n").findings[0]
+    assert (both.verdict, both.witness.partition(";")[0]) == ("open", "from 198.51.100.7")
+    half = postfix(OWN + "mynetworks = !198.51.100.0/22 0.0.0.0/1 192.0.0.0/3 160.0.0.0/3\n").findings[0]
+    assert (half.verdict, half.witness.partition(";")[0]) == ("open", "from 203.0.113.9")
+
+
 def test_a_main_file_that_is_not_there() -> None:
     assert (
         list(SERVER.evaluate(setup_of(SERVER, {"/etc/postfix/other": ""}, main="/etc/postfix/main.cf"))) == []
