@@ -10,7 +10,7 @@ from relaywatch.model.evidence import Weakness
 
 from .addresses import AddressSet
 from .claims import Claim, ClaimKind
-from .strangers import TYPICAL
+from .strangers import OUTSIDE_DOMAINS, TYPICAL
 
 STRANGER = "198.51.100.7"
 OUTSIDE_MAILBOX = "someone@elsewhere.example"
@@ -29,7 +29,7 @@ def witness(weakness: Weakness, claims: Iterable[Claim]) -> str:
     dialogue = [
         *([f"EHLO {said[ClaimKind.HELO]}"] if ClaimKind.HELO in said else []),
         f"MAIL FROM:<{said.get(ClaimKind.REVERSE_PATH, 'anybody@anywhere.example')}>",
-        f"RCPT TO:<{said.get(ClaimKind.FORWARD_PATH, OUTSIDE_MAILBOX)}>",
+        f"RCPT TO:<{said.get(ClaimKind.FORWARD_PATH, _mailbox(claims))}>",
     ]
     return "; ".join([*_from(said, denied), *how, *dialogue])
 
@@ -41,6 +41,13 @@ def _from(said: dict[ClaimKind, str], denied: AddressSet) -> list[str]:
         return []
     others = (*TYPICAL[4], *TYPICAL[6])
     return [f"from {next((one for one in others if ip_address(one) not in denied), STRANGER)}"]
+
+
+def _mailbox(claims: Iterable[Claim]) -> str:
+    """Somebody elsewhere, none of those to whom he must not write."""
+    denied = {claim.value for claim in claims if claim.negated and claim.kind is ClaimKind.FORWARD_PATH}
+    mailboxes = [f"someone@{domain}" for domain in OUTSIDE_DOMAINS]
+    return next((one for one in mailboxes if one not in denied), OUTSIDE_MAILBOX)
 
 
 def _denied(claims: Iterable[Claim]) -> AddressSet:

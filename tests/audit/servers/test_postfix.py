@@ -367,6 +367,15 @@ def test_the_witness_comes_from_where_he_passes() -> None:
     assert (half.verdict, half.witness.partition(";")[0]) == ("open", "from 203.0.113.9")
 
 
+def test_the_witness_writes_to_whom_he_may() -> None:
+    main = (
+        OWN
+        + "mynetworks = 0.0.0.0/0\nsmtpd_recipient_restrictions = check_recipient_access inline:{elsewhere.example=REJECT}\n"
+    )
+    told = postfix(main).findings[0]
+    assert (told.verdict, told.witness.rpartition("; ")[2]) == ("open", "RCPT TO:<someone@outside.test>")
+
+
 def test_a_main_file_that_is_not_there() -> None:
     assert (
         list(SERVER.evaluate(setup_of(SERVER, {"/etc/postfix/other": ""}, main="/etc/postfix/main.cf"))) == []

@@ -173,7 +173,7 @@ class Smtpd:
             anywhere = typical(version, sets, self.setup.allowed)
             claims = frozenset(unless(version, anywhere, sets, self.setup.allowed))
             client = Client(anywhere, claims=claims)
-            anybody = Stranger(client, Said(GREETING), Said(ANYBODY), Said(f"someone@{domain}"))
+            anybody = Stranger(client, Said(GREETING), Said(ANYBODY), _somebody(domain))
             yield anybody, {"client": [*self._clients(candidates, version, sets, anybody.client)], **said}
 
     def _silent(self) -> Iterator[Said]:
@@ -254,6 +254,13 @@ class Smtpd:
         words = list(Placed(_PROPER).words())
         branches = self.restrictions.followed(words, Walk(Stage(_RELAY, "check_recipient_access"), stranger))
         return any(branch.status is not Status.REJECT and not branch.way.gaps for branch in branches)
+
+
+def _somebody(domain: str) -> Said:
+    """Somebody elsewhere, and not in the usual domain if that is treated apart."""
+    passed_over = OUTSIDE_DOMAINS[: OUTSIDE_DOMAINS.index(domain)]
+    denied = (Claim(ClaimKind.FORWARD_PATH, f"someone@{one}", negated=True) for one in passed_over)
+    return Said(f"someone@{domain}", frozenset(denied))
 
 
 def _mynetworks(parameters: Parameters, tables: Tables, *, subdomains: bool) -> tuple[HostList, Cause | None]:
