@@ -88,6 +88,7 @@ def test_ways_to_let_a_stranger_choose(lines: list[str]) -> None:
     [
         [],
         [SET, "http-request deny"],
+        ["http-request allow", SET],  # whoever is let through comes to no later rule
         [SET, "http-request deny unless { src 10.0.0.0/8 192.0.2.1 host.example.org }"],
         ["acl own src 10.0.0.0/8", "acl own src 192.0.2.0/24", SET, "http-request deny if !own"],
         ["tcp-request connection reject if !{ src 10.0.0.0/8 }", SET],

@@ -151,24 +151,32 @@ def _leading_out(route: _Route) -> Iterator[Way]:
 
 
 def _by_setting(route: _Route, server: Line, port: str) -> Iterator[Way]:
+    wanted = port if port not in {"", "0"} else "25"
     for stage in _STAGES:
+        left: tuple[Way, ...] = (Way(),)
         for line, section in route.rules(*stage):
             action = line.words[len(stage)] if len(line.words) > len(stage) else ""
-            if not action.startswith("set-dst") or action.startswith("set-dst-port"):
-                continue
-            expression = action.partition("(")[2] or " ".join(line.words[len(stage) + 1 :])
-            by_client = _is_clients(route, expression, 0)
-            if by_client is False:
-                continue
-            gaps = (
-                [route.setup.note(Gap(GapKind.NOT_EVALUATED, line.text[:80], line.position))]
-                if by_client is None
-                else []
-            )
-            known = Way(gaps=frozenset(gaps), causes=(line.cause("ha-set-dst"), server.cause()))
-            wanted = port if port not in {"", "0"} else "25"
-            for way in route.matching(section).when(line).true:
-                yield headed(known.joined(way), f"{OUTSIDE_HOST}:{wanted}")
+            when = route.matching(section).when(line)
+            if action in _LETTING:
+                left = joined(left, when.false)  # whoever is let through here comes to no later rule
+            for known in _taken(route, line, action, len(stage)):
+                told = known.because(server.cause())
+                yield from (
+                    headed(told.joined(way), f"{OUTSIDE_HOST}:{wanted}") for way in joined(left, when.true)
+                )
+
+
+def _taken(route: _Route, line: Line, action: str, depth: int) -> Iterator[Way]:
+    """That a line takes the destination from the client, if it does or may."""
+    if not action.startswith("set-dst") or action.startswith("set-dst-port"):
+        return
+    expression = action.partition("(")[2] or " ".join(line.words[depth + 1 :])
+    by_client = _is_clients(route, expression, 0)
+    if by_client is None:
+        gap = route.setup.note(Gap(GapKind.NOT_EVALUATED, line.text[:80], line.position))
+        yield Way(gaps=frozenset((gap,)), causes=(line.cause("ha-set-dst"),))
+    elif by_client:
+        yield Way(causes=(line.cause("ha-set-dst"),))
 
 
 def _is_clients(route: _Route, expression: str, depth: int) -> bool | None:
