@@ -97,11 +97,8 @@ class Known:
         domains = [one for one in relayed if "." in one and "@" not in one and not addresses_of(one)][:3]
         own = [one for one in self.own if "." in one and not one.startswith("[")][:1]
         for domain in dict.fromkeys((*domains, *own)):
-            for local in (
-                "someone%elsewhere.example",
-                "elsewhere.example!someone",
-                '"someone@elsewhere.example"',
-            ):
+            there = f"elsewhere.{self.outside}"
+            for local in (f"someone%{there}", f"{there}!someone", f'"someone@{there}"'):
                 yield claiming(ClaimKind.FORWARD_PATH, f"{local}@{domain}")
 
     def _suffixes(self, tag: str) -> list[str]:
