@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -30,6 +31,8 @@ from .reading import Match, Smtpd, Statement, Values
 
 _DELIVERING = frozenset({"mbox", "maildir", "mda", "lmtp", "expand-only", "forward-only"})
 _MOST_LISTED = 24
+_SUBDOMAINS = re.compile(r"^\^\((?:\[[a-z0-9A-Z_-]+\]|\.)[+*](?:\\\.|\[\.\])\)[*?]")
+"""The usual way to say *and everything below it*; what repeats a repetition would not be evaluated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +179,7 @@ class Listener:
 
     def _expressions(self, values: Iterable[str], match: Match) -> list[Pattern] | None:
         try:
-            return [pattern(value, "", is_pcre=False) for value in values]
+            return [pattern(_SUBDOMAINS.sub("^(.+[.])?", value), "", is_pcre=False) for value in values]
         except NotEvaluatedError:
             self._nobody_knows(match)
             return None
