@@ -120,6 +120,30 @@ class ServiceReport:
     position: Position | None = None
 
 
+class OracleOutcome(StrEnum):
+    """What the server's own tool makes of our evaluation."""
+
+    AGREES = "agrees"
+    DISAGREES = "disagrees"
+    SILENT = "silent"
+    """It isn't installed, takes too long, or can't be asked about this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OracleAnswer:
+    """What one of the server's own tools says beside us (``--oracle``)."""
+
+    tool: str
+    """The command."""
+    outcome: OracleOutcome
+    subject: str = ""
+    """What was asked: a parameter, a table's key, a dialogue."""
+    theirs: str = ""
+    """What it says, or why it says nothing."""
+    ours: str = ""
+    position: Position | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerReport:
     """The verdict for one server, found at one place."""
@@ -136,3 +160,5 @@ class ServerReport:
     """Every file that was read."""
     error: str | None = None
     """A fault of ours."""
+    oracles: tuple[OracleAnswer, ...] = ()
+    """What the server's own tools say, where they were asked."""

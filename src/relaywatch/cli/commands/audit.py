@@ -17,6 +17,7 @@ from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.auditing import report, setups, system_setups
 from relaywatch.audit.findings import AuditVerdict, ServerReport
 from relaywatch.audit.mending import mended
+from relaywatch.audit.oracles import asked, disagreements
 from relaywatch.audit.server import Server, load_servers
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.trees import FolderTree, Tree, open_tree
@@ -79,6 +80,14 @@ Found = Iterator[tuple[Setup, Server]]
 )
 @option("--reload", "is_reloaded", is_flag=True, help=N_("With --write: make the server take it up, too."))
 @option(
+    "--oracle",
+    is_flag=True,
+    help=N_(
+        "Ask the server's own tools as well where they are installed (postconf, exim -bh, nginx -T ...), and say "
+        "where they don't agree. They read the configuration as the server does: ask about your own only."
+    ),
+)
+@option(
     "--prove",
     is_flag=True,
     help=N_(
@@ -112,6 +121,7 @@ def audit(
     fix: bool,
     is_written: bool,
     is_reloaded: bool,
+    oracle: bool,
     prove: bool,
     roots: tuple[Path, ...],
     with_transcript: bool,
@@ -119,7 +129,9 @@ def audit(
     """Audit, mend, and prove the mend."""
     _require_sense(paths, system=system, fix=fix, is_written=is_written, is_reloaded=is_reloaded)
     prover = _prover(words_of(ctx), form, roots, prove=prove, with_transcript=with_transcript)
-    run = _Run(words_of(ctx), form, prover, fix=fix, is_written=is_written, is_reloaded=is_reloaded)
+    run = _Run(
+        words_of(ctx), form, prover, fix=fix, is_written=is_written, is_reloaded=is_reloaded, oracle=oracle
+    )
     networks = _networks(allowed)
     trees = [(path, open_tree(path)) for path in paths]
     _require_known(server)
@@ -178,8 +190,9 @@ class _Run:
         fix: bool,
         is_written: bool,
         is_reloaded: bool,
+        oracle: bool,
     ) -> None:
-        self._prover = prover
+        self._prover, self._oracle = prover, oracle
         self.words, self.tally = words, AuditTally()
         self._form, self._fix, self._is_written, self._is_reloaded = form, fix, is_written, is_reloaded
         self._kept: list[tuple[ServerReport, Sources]] = []
@@ -191,6 +204,10 @@ class _Run:
         for setup, server in found:
             count += 1
             told = report(server, setup)
+            if self._oracle:
+                told = asked(server, setup, told)
+                if disagreements(told):  # one of us is wrong, and nobody knows which
+                    self.tally.add_unread()
             self._tell(told, {source.name: source for source in setup.sources.values()})
             proof = self._prover.prove(server, setup, self._out) if self._prover else None
             if self._prover and (proof is None or proof.before.trouble):

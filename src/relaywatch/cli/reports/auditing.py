@@ -10,13 +10,23 @@ from rich.text import Text
 
 from relaywatch.advice.catalogue import Catalogue
 from relaywatch.audit.catalogue import AuditRule, load_rules
-from relaywatch.audit.findings import AuditFinding, Cause, ServerReport
+from relaywatch.audit.findings import AuditFinding, Cause, OracleOutcome, ServerReport
 from relaywatch.audit.text import SourceFile
 from relaywatch.cli.language import Words
 from relaywatch.cli.untrusted import neutralise
 
 from .advising import language
-from .auditing_phrases import HEADLINES, MARKS, STANDINGS, STYLES, VERDICTS, said_of_claim, said_of_gap
+from .auditing_phrases import (
+    HEADLINES,
+    MARKS,
+    ORACLE_STYLES,
+    ORACLES,
+    STANDINGS,
+    STYLES,
+    VERDICTS,
+    said_of_claim,
+    said_of_gap,
+)
 from .layout import Prose, Verbatim, print_parts, prose
 
 Sources = Mapping[str, SourceFile]
@@ -57,6 +67,7 @@ def audit_report(
     for finding in report.findings:
         yield from _finding(report, finding, sources, catalogue, words)
     yield from _gaps(report, words)
+    yield from _oracles(report, words)
 
 
 def _finding(
@@ -137,3 +148,19 @@ def _gaps(report: ServerReport, words: Words) -> Iterator[RenderableType]:
     if len(report.gaps) > _MOST_GAPS:
         yield prose("- …", 2)
     yield prose("")
+
+
+def _oracles(report: ServerReport, words: Words) -> Iterator[RenderableType]:
+    """What the server's own tools say; whether they agree comes first."""
+    for answer in report.oracles:
+        said = words(ORACLES[answer.outcome], tool=neutralise(answer.tool, 200))
+        yield Prose(Text.assemble((said, ORACLE_STYLES[answer.outcome]), f"  {neutralise(answer.subject)}"))
+        if answer.outcome is OracleOutcome.DISAGREES:
+            if answer.position:
+                yield prose(neutralise(str(answer.position), 1000), 2, "cyan")
+            yield prose(words("It says: {said}", said=neutralise(answer.theirs, 1000)), 2)
+            yield prose(words("We say: {said}", said=neutralise(answer.ours, 1000)), 2)
+        elif answer.theirs:
+            yield prose(neutralise(answer.theirs, 1000), 2, "dim")
+    if report.oracles:
+        yield prose("")

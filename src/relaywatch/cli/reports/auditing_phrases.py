@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from relaywatch.audit.claims import Claim, ClaimKind
-from relaywatch.audit.findings import AuditVerdict, Gap, GapKind
+from relaywatch.audit.findings import AuditVerdict, Gap, GapKind, OracleOutcome
 from relaywatch.cli.language import N_, Words
 
 MARKS = MappingProxyType(
@@ -45,6 +45,16 @@ HEADLINES = MappingProxyType(
         AuditVerdict.CLOSED: N_("{server} refuses strangers; everything that decides it was evaluated."),
         AuditVerdict.UNKNOWN: N_("{server}: something that decides it could not be read or isn't evaluated."),
     }
+)
+ORACLES = MappingProxyType(
+    {
+        OracleOutcome.AGREES: N_("{tool} agrees"),
+        OracleOutcome.DISAGREES: N_("{tool} DISAGREES"),
+        OracleOutcome.SILENT: N_("{tool} could not be asked"),
+    }
+)
+ORACLE_STYLES = MappingProxyType(
+    {OracleOutcome.AGREES: "green", OracleOutcome.DISAGREES: "bold yellow", OracleOutcome.SILENT: "dim"}
 )
 STANDINGS = MappingProxyType(
     {
