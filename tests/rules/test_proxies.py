@@ -59,6 +59,19 @@ def test_an_open_proxy_that_lets_no_mail_through_has_no_word_of_mail():
     assert () == judged(proxied(TALKS, planned(1), reached(443))).advisories
 
 
+@pytest.mark.parametrize("waited_for", ["203.0.113.25", "0.0.0.0", "[2001:db8:113::25]", "[::]"])
+def test_a_proxy_that_waits_for_connections_lets_none_of_our_ports_through(waited_for):
+    bind = {"door": SOCKS, "probe": "socks5-bind"}
+
+    (finding,) = judged(
+        proxied(TALKS, planned(1), reached(0, advisory="RW-2009", destination=waited_for), **bind)
+    ).findings
+    accepting = judged(proxied(TALKS, planned(1), case(Fact.ACCEPTED, 0, destination=waited_for), **bind))
+
+    assert () == finding.destination_ports
+    assert (Reason.NOT_REACHED,) == accepting.reasons
+
+
 def test_each_door_and_each_weakness_of_it_is_a_finding():
     odd = reached(443, "leading-line-end", advisory="RW-2002")
     judgement = judged(

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from relaywatch.model.evidence import Attempt, AttemptStatus, Fact
-from relaywatch.model.places import Door, Endpoint, Service, Transport
+from relaywatch.model.places import DATAGRAMS, Door, Endpoint, Service, Transport
 from relaywatch.rules.cases import CaseJudgement, CaseState, judge_cases
 from relaywatch.script.brief import Depth
 from relaywatch.script.probe import Probe
 from relaywatch.script.recognition import RECOGNITION
 
-from .port_plan import DATAGRAMS, untold_doors
+from .port_plan import untold_doors
 from .target import TargetRun
 
 _NOBODY = frozenset({AttemptStatus.NO_LISTENER, AttemptStatus.NO_ANSWER, AttemptStatus.UNREACHABLE})

@@ -33,7 +33,8 @@ _TLS_ALERT = b"\x15\x03"
 _TLS_WANTED = re.compile(
     rb"plain http request|speaking plain http|http request to an https|SSL-enabled", re.IGNORECASE
 )
-"""What web servers say on a TLS port to whom talks in the clear; they say it in the clear."""
+"""What web servers say on a TLS port to whom talks in the clear; they say it in the clear, and with a 400."""
+_BAD_REQUEST = re.compile(rb"HTTP/\S+ +400\b", re.IGNORECASE)
 _WHOLE_GREETING = re.compile(rb"SSH-[^\n]*\n|([245][0-9]{2})(?: |-.*?\n\1 )[^\n]*\n", re.DOTALL)
 """Behind these nothing more comes until we speak (RFC 4253 section 4.2, RFC 5321 section 4.2.1)."""
 _PROMPT = re.compile(rb"(?:[>#$%:?]\s*|(?:wingate|telnet).*)\Z", re.IGNORECASE | re.DOTALL)
@@ -100,7 +101,8 @@ def _classify_page(answer: bytes, port: int) -> Service | None:
     if answer.startswith(_TLS_ALERT):
         return None  # the hello will tell
     if answer.upper().startswith(b"HTTP/"):
-        return None if _TLS_WANTED.search(answer) else Service.HTTP
+        wants_tls = _BAD_REQUEST.match(answer) and _TLS_WANTED.search(answer)
+        return None if wants_tls else Service.HTTP
     late = classify_greeting(answer, port)
     return late if late in _LATE else None
 

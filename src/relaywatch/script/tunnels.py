@@ -15,7 +15,7 @@ from enum import StrEnum
 from relaywatch.model import errors
 from relaywatch.model.canary import read_canary_answer
 from relaywatch.model.evidence import Fact, Observation
-from relaywatch.model.places import Address, Family, Transport
+from relaywatch.model.places import DATAGRAMS, Address, Family, Transport
 from relaywatch.model.tokens import Token
 
 from .asking import CanaryKind, Destination, as_text, ask_canary
@@ -119,10 +119,10 @@ def destinations(brief: Brief, way: Way) -> tuple[Destination, ...]:
 
 
 def _interleaved(ports: Sequence[int], smtp: Sequence[int]) -> Iterable[tuple[int, CanaryKind]]:
-    """The three likeliest, then the first SMTP port, then the others."""
+    """The three likeliest, then the SMTP ports, so that the first of these is among the four, then the others."""
     words = [(port, CanaryKind.WORDS) for port in ports]
     mail = [(port, CanaryKind.SMTP) for port in smtp]
-    return (*words[:3], *mail[:1], *mail[1:], *words[3:])
+    return (*words[:3], *mail, *words[3:])
 
 
 def _address(brief: Brief, way: Way) -> Address | None:
@@ -156,7 +156,7 @@ async def open_link(link: Link, brief: Brief, *, alpn: tuple[str, ...] = ()) -> 
 
     :raises NetworkError: refused, no answer, unreachable, no TLS.
     """
-    if brief.door.transport in {Transport.UDP, Transport.QUIC}:
+    if brief.door.transport in DATAGRAMS:
         return
     await link.connect(within=brief.patience.connect)
     if brief.door.transport is Transport.TLS:
