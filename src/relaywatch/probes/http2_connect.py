@@ -59,4 +59,6 @@ PROBE = Probe(
     script=script,
     rank=20,
     services=frozenset({Service.HTTP, Service.TLS}),
+    tunnel=connect,
+    opener=http2.open_http2_link,
 )

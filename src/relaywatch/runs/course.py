@@ -9,7 +9,7 @@ from relaywatch.model.evidence import Attempt, Fact, Weakness
 from relaywatch.model.places import Service
 from relaywatch.script.probe import Probe
 
-from .chains import check_chains
+from .chains import check_chains, heard_behind
 from .port_plan import proxy_ports, relay_ports, untold_doors
 from .proxies import ProxyDoors, SpeakingDoor
 from .relays import RelayDoors
@@ -83,10 +83,10 @@ class _Course:
         return asked
 
     async def chains(self, resolver: Resolver) -> bool:
-        """Lead through open proxies to mail servers; whether any was asked."""
+        """Lead through proxies to mail servers; whether any was heard: nobody asked for those that aren't there."""
         with self._target.faults_of(Weakness.OPEN_RELAY):
             await check_chains(self._target, self._relays, self._proxies, resolver)
-        return any(attempt.door.via for attempt in self._target.attempts)
+        return heard_behind(self._target)
 
     async def _ask_others(self, ports: Sequence[int]) -> set[Weakness]:
         """Find out what the ports speak, and ask accordingly."""
