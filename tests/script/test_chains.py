@@ -204,6 +204,14 @@ class TestTunnelsThatLeadNowhere:
         assert [Fact.RATE_LIMITED] * (b"429" in (answer or b"")) == [seen.fact for seen in observations]
         assert isinstance(failure, error)
 
+    def test_a_no_leads_nowhere_whatever_comes_with_it(self):
+        async def no(link, _brief, _destination, _token):
+            return Opening(answer=Answer.NO, reply="REP 0x02", stream=link)
+
+        _, failure = play(chained(no), MAIL_BRIEF, OctetServer(lambda _op: lambda _said: b""))
+
+        assert isinstance(failure, ConnectRefusedError)
+
     def test_who_refused_is_told(self):
         server = OctetServer(lambda _op: lambda said: b"HTTP/1.1 403 Forbidden\r\n\r\n" if said else b"")
         _, failure = play(chained(), MAIL_BRIEF, server)

@@ -31,6 +31,8 @@ from .tunnels import Answer, Destination, Opening, OpenLink, OpenTunnel, open_li
 
 OUR_SINK = "our own sink answers there, and so none of the target's"
 CALLS_ITSELF = "calls itself"
+_LEADS = frozenset({Answer.YES, Answer.PAGE})
+"""A page's head may stand before a tunnel, as the dialogue behind it tells."""
 _AT_ONCE = 0.001
 """Seconds within which what lies there already is read."""
 
@@ -70,7 +72,7 @@ class ChainedLink(Link):
         await self._open_link(plain, self._proxy)
         opening = await self._ask(plain)
         self._release = opening.release
-        if opening.stream is None:
+        if opening.stream is None or opening.answer not in _LEADS:
             await self.close()
             raise ConnectRefusedError(f"the proxy doesn't lead to {self._destination}: {opening.reply}")
         if opening.stream is plain:
