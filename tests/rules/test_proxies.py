@@ -55,6 +55,12 @@ def test_a_canary_that_answered_proves_with_every_port_that_was_let_through():
     assert ("RW-2021",) == judgement.advisories
 
 
+def test_ports_that_are_asked_for_since_one_is_let_through_count_as_planned():
+    judgement = judged(proxied(TALKS, planned(2), reached(443), reached(80), reached(6667)))
+
+    assert [(3, 3)] == [(door.asked, door.planned) for door in judgement.doors]
+
+
 def test_an_open_proxy_that_lets_no_mail_through_has_no_word_of_mail():
     assert () == judged(proxied(TALKS, planned(1), reached(443))).advisories
 
