@@ -3,23 +3,21 @@
 import asyncio
 import contextlib
 import logging
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
 from tests.http2_proxy import http2_proxy
 from tests.http3_proxy import http3_proxy
 from tests.runs.checking import LOOPBACK, asyncio_run, check, free_port, hurried, world
+from tests.runs.elsewhere import serving_sink
 
 from relaywatch.demo.population import BEHIND_PROXY
 from relaywatch.demo.proxies import SOURCE
 from relaywatch.demo.server import Listener
 from relaywatch.model.evidence import AttemptStatus, Fact, Weakness
 from relaywatch.model.verdicts import Proof, Reason, Verdict
-from relaywatch.runs.settings import LocalSink, RemoteSinkChoice
+from relaywatch.runs.settings import LocalSink
 from relaywatch.script.chains import OUR_SINK
-from relaywatch.sink.keys import generate_keys
 
 NO_HTTP = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
 NO_SOCKS = b"\x05\x02\x00\x01" + bytes(6)
@@ -115,25 +113,8 @@ class TestStreams:
 
 @pytest.fixture
 def sink_elsewhere(tmp_path):
-    """A sink in a process of its own that is on every address of this machine and says another than loopback."""
-    generate_keys(tmp_path / "sink.toml", ["127.0.0.1"])
-    mail, poll, canary = free_port(), free_port(), free_port()
-    command = [
-        *(sys.executable, "-m", "relaywatch.cli", "sink", "serve", "--domain", "sink.example"),
-        *("--key-file", tmp_path / "sink.toml", "--journal", tmp_path / "journal", "--lang", "en"),
-        *("--listen", f"0.0.0.0:{mail}", "--poll-listen", f"127.0.0.1:{poll}"),
-        *("--public-address", "127.0.0.3", "--canary-port", canary),
-    ]
-    with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:
-        try:
-            while "Canaries wait" not in process.stderr.readline():
-                assert process.poll() is None
-            choice = RemoteSinkChoice(
-                url=f"https://127.0.0.1:{poll}", key_file=tmp_path / "sink.toml", domain="sink.example"
-            )
-            yield choice, mail
-        finally:
-            process.kill()
+    with serving_sink(tmp_path) as served:
+        yield served
 
 
 class TestOurOwnSink:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -96,6 +97,8 @@ class Workshop:
         target = self.target_run(host, permission, lore, sink)
         try:
             asked = await check_target(target, self.probes, self.resolver)
+            with contextlib.suppress(InterruptedRunError):
+                await self.interruption.within(sink.catch_up())
             arrivals = target.arrivals()
         finally:
             target.forget()
@@ -196,7 +199,8 @@ def unheard(attempts: Iterable[Attempt]) -> tuple[Attempt, ...]:
 
 
 def _unheard(seen: Observation) -> Observation:
-    if seen.fact not in {Fact.QUEUED, Fact.HANDED_OVER}:
+    is_proxys_yes = seen.fact is Fact.ACCEPTED and bool(seen.destination)
+    if seen.fact not in {Fact.QUEUED, Fact.HANDED_OVER} and not is_proxys_yes:
         return seen
     return replace(seen, detail=f"{Reason.SINK_UNPROVED}: our sink can't be asked what has arrived")
 
