@@ -258,7 +258,7 @@ class TestStreams:
 class TestUpgrades:
     @staticmethod
     def upgrading(link, brief):
-        return http2.upgrade(link, brief, FIELDS)
+        return http2.upgrade(link, brief, CANARY, FIELDS)
 
     def test_a_server_that_switches(self):
         peers = []
@@ -267,6 +267,7 @@ class TestUpgrades:
             if data.startswith(b"HEAD / HTTP/1.1\r\n"):
                 fields = dict(line.split(b": ", 1) for line in data.split(b"\r\n")[1:-2])
                 assert (b"h2c", b"Upgrade, HTTP2-Settings") == (fields[b"Upgrade"], fields[b"Connection"])
+                assert b"203.0.113.25:443" == fields[b"Host"]
                 peers.append(
                     Http2Peer(
                         lambda peer, stream, _fields: peer.respond(stream, 403, ends=True),

@@ -12,6 +12,7 @@ from relaywatch.model.places import Family, Service, Transport
 from relaywatch.model.tokens import Token
 from relaywatch.script import http2
 from relaywatch.script.brief import Brief
+from relaywatch.script.controls import ConnectControl
 from relaywatch.script.link import Link
 from relaywatch.script.probe import Probe
 from relaywatch.script.tunnels import Answer, Destination, Opening, Way, survey
@@ -28,7 +29,7 @@ async def connect(link: Link, brief: Brief, destination: Destination, _token: To
         return opening
     await link.connect(within=brief.patience.connect)
     try:
-        exchange = await http2.upgrade(link, brief, fields)
+        exchange = await http2.upgrade(link, brief, destination, fields)
     except (PeerClosedError, ReadTimeoutError, RemoteProtocolError):
         return opening
     if exchange is None:
@@ -45,7 +46,9 @@ WAYS = (
 
 async def script(link: Link, brief: Brief) -> None:
     """Ask for tunnels in every way, until one leads to our canary."""
-    await survey(link, brief, WAYS, opener=http2.open_http2_link)
+    control = ConnectControl()
+    ways = [control.over(way) for way in WAYS]
+    await survey(link, brief, ways, opener=http2.open_http2_link)
 
 
 PROBE = Probe(
