@@ -9,14 +9,15 @@ from collections.abc import Iterable
 
 import pytest
 from tests.interop.lab import plan
-from tests.interop.lab.cases import chosen, proxy_cases
+from tests.interop.lab.cases import Protocol, Reach, chosen, proxy_cases
 from tests.interop.test_verdicts import relaywatch
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(2400)]
 
 AT_USUAL_PORTS = frozenset({"squid-open", "squid-stock", "dante-open", "microsocks-on-8080", "nginx-static"})
 AT_ONCE = 40  # hosts; most of the time they are waited for
-OPTIONS = ("--canary-name", plan.CANARY, "--second-source", plan.STRANGER, "--concurrency", str(AT_ONCE))
+OPTIONS = ("--canary-name", plan.CANARY, "--second-source", plan.SINK, "--concurrency", str(AT_ONCE))
+OPENED = 400  # connections that a host makes for us at most; one that asks itself without end makes thousands
 
 PERMISSION = """\
 [[permission]]
@@ -67,8 +68,24 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def lines(lab, folder):
-    return scan(lab, [case for case in lab.cases if case.name not in lab.fallen and case.is_proxy], folder)
+def standing(lab):
+    return [case for case in lab.cases if case.name not in lab.fallen and case.is_proxy]
+
+
+@pytest.fixture(scope="module")
+def opened_before(lab, standing):
+    return {case.name: lab.opened(case) for case in standing}
+
+
+@pytest.fixture(scope="module")
+def lines(lab, standing, opened_before, folder):
+    return scan(lab, standing, folder)
+
+
+@pytest.fixture(scope="module")
+def opened(lab, standing, opened_before, lines):
+    """How many connections each host has made in the scan, by its name."""
+    return {case.name: lab.opened(case) - opened_before[case.name] for case in standing}
 
 
 @pytest.mark.parametrize("case", proxy_cases(), ids=lambda case: case.name)
@@ -84,6 +101,16 @@ def test_the_verdict_of_a_proxy_is_the_one_expected(lab, lines, case):
         assert {found["advisory"] for found in proved} & set(expect.advisories), evidence
         assert {found["probe"] for found in proved} & set(expect.probes), evidence
         assert set(expect.ports) <= _ports(proved), evidence
+    takes_strangers = any(
+        request.protocol is Protocol.SOCKS5_UDP_STRANGER and request.outcome is Reach.REACHED
+        for request in case.truth.requests
+    )
+    assert takes_strangers == ("RW-2011" in {found["advisory"] for found in proved}), evidence
+
+
+@pytest.mark.parametrize("case", proxy_cases(), ids=lambda case: case.name)
+def test_no_proxy_is_led_to_ask_itself_without_end(opened, case):
+    assert opened[case.name] <= OPENED
 
 
 def _ports(findings: Iterable[dict[str, object]]) -> set[int]:
