@@ -134,6 +134,21 @@ def test_a_chain_leads_to_no_strangers_loopback(exit_address, leads_to):
     assert leads_to == chained(target)
 
 
+def test_a_chain_leads_to_mail_servers_of_the_same_permission_alone():
+    leads = {"mail.example.org": ["192.0.2.9", "198.51.100.9", "192.0.2.10"]}
+    given = {"chain_targets": ("192.0.2.9", "mail.example.org", "nowhere.example.org")}
+    target = Target(seen(Fact.CANARY_REACHED, exit_address="192.0.2.7"), **given)
+
+    assert ["192.0.2.9", "192.0.2.10"] == chained(target, leads)
+
+
+def test_what_is_our_own_is_not_even_asked():
+    target = Target(seen(Fact.CANARY_REACHED, exit_address="192.0.2.7"), loopback_chains=True)
+    target.own_places = frozenset({Endpoint(TARGET, 25)})
+
+    assert ["127.0.0.1"] == chained(target)
+
+
 class TestHome:
     """A proxy that leads to no canary of ours: it is led home, and no further."""
 
