@@ -79,8 +79,8 @@ class Inward:
         to.close()
 
 
-class TestStreams:
-    """A proxy of HTTP/2 or HTTP/3 is as good a way to a mail server as any."""
+class TestWays:
+    """Whatever leads to our canary leads to a mail server: a stream of HTTP/2 or HTTP/3, an odd line end."""
 
     def test_through_http2(self):
         async def scene():
@@ -101,6 +101,15 @@ class TestStreams:
                 return await check([f"127.0.0.1:{proxy.port}"], chained)
 
         self.assert_relays(asyncio_run(scene()), "http3-connect")
+
+    def test_in_the_way_that_evades_the_proxys_filter(self):
+        async def scene():
+            settings = looking(probes=("http-connect", "smtp-relay"))
+            async with world(settings, BEHIND_PROXY, "odd-line-ends") as places:
+                chained = replace(settings, chain_ports=(places[BEHIND_PROXY].port,))
+                return await check([f"127.0.0.1:{places['odd-line-ends'].port}"], chained)
+
+        self.assert_relays(asyncio_run(scene()), "http-connect")
 
     def assert_relays(self, told, via):
         [line] = of(told, Weakness.OPEN_RELAY)
@@ -139,9 +148,19 @@ class TestOurOwnSink:
         assert b"VRFY " in told.said()
         assert b"MAIL FROM" not in told.said()
 
-    def test_without_the_question_it_would_be_taken_for_a_relay(self, sink_elsewhere, monkeypatch):
+    def test_one_that_is_too_busy_to_say_so_is_found_out_by_the_message(self, sink_elsewhere, monkeypatch):
+        """The question gets no answer, and the message comes to us from nobody but ourselves."""
+        monkeypatch.setattr("relaywatch.runs.chains.past_our_sink", lambda script: script)
+
+        told = self.told(sink_elsewhere)
+
+        assert [Weakness.OPEN_PROXY] == [line.weakness for line in told.lines]
+        assert 1 == told.messages()
+
+    def test_without_either_it_would_be_taken_for_a_relay(self, sink_elsewhere, monkeypatch):
         """The trap is real: what relaywatch must not say is what it would say."""
         monkeypatch.setattr("relaywatch.runs.chains.past_our_sink", lambda script: script)
+        monkeypatch.setattr("relaywatch.runs.chains._Chains._led_to_ourselves", lambda *_: False)
 
         [line] = of(self.told(sink_elsewhere), Weakness.OPEN_RELAY)
 

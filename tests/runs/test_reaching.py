@@ -24,7 +24,7 @@ from relaywatch.model.tokens import Mint
 from relaywatch.runs.chains import _Chains, check_chains, heard_behind
 from relaywatch.runs.proxies import is_reached
 from relaywatch.runs.tunnel_doors import closed_tunnels, open_tunnels
-from relaywatch.script.brief import Brief, SinkNames
+from relaywatch.script.brief import Brief, Identity, SinkNames
 from relaywatch.script.chains import CALLS_ITSELF, meet
 from relaywatch.script.probe import load_probes
 from relaywatch.targets.permissions import Permission
@@ -45,6 +45,7 @@ class Target:
         self.host = SimpleNamespace(addresses=(TARGET,))
         self.settings = SimpleNamespace(chain_ports=(25,), exhaustive=False)
         self.own_places = frozenset()
+        self.identity = Identity()
         self.share = SimpleNamespace(ended=lambda in_good_order: None)
         self.permission = Permission(
             networks=(ip_network("192.0.2.0/28"),), owner="Example", contact="x", until=date.max, **leave

@@ -80,4 +80,5 @@ PROBE = Probe(
     rank=10,
     services=frozenset({Service.HTTP, Service.TLS}),
     tunnel=connect,
+    ways=WAYS,
 )

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, replace
 
 from relaywatch.engine.resolve import ResolveError, Resolver
-from relaywatch.model.evidence import Attempt, AttemptStatus, Fact
+from relaywatch.model.evidence import ArrivalKind, Attempt, AttemptStatus, Fact
 from relaywatch.model.places import Address, Door, Endpoint, Family, Transport, parse_address
 from relaywatch.script.brief import Depth
 from relaywatch.script.chains import CALLS_ITSELF, OUR_SINK, ChainedLink, meet, past_our_sink
@@ -110,8 +110,24 @@ class _Chains:
             attempt = await self._attempt(relay, past_our_sink(relay.script), place)
             self.target.share.ended(in_good_order=attempt.status is AttemptStatus.COMPLETED)
             is_vain = not self.proxy.is_open and attempt.status in _NOBODY
-            if not is_vain and not any(seen.detail == OUR_SINK for seen in attempt.observations):
+            if not is_vain and not self._led_to_ourselves(attempt):
                 self.target.attempts.append(attempt)
+
+    def _led_to_ourselves(self, attempt: Attempt) -> bool:
+        """Whether our own sink was there: it said so, or it took a message from nobody but ourselves.
+
+        Whoever relays says a name of its own, and adds a Received field (RFC 5321 section 4.4). So a sink that
+        was too busy to answer our first question is found out after all.
+        """
+        if any(seen.detail == OUR_SINK for seen in attempt.observations):
+            return True
+        tokens = [seen.token for seen in attempt.observations if seen.token]
+        return any(
+            arrival.kind is ArrivalKind.MAIL
+            and not arrival.received
+            and arrival.helo.lower() == self.target.identity.ehlo_name.lower()
+            for arrival in self.target.board.arrivals(tokens)
+        )
 
     async def _is_home(self, place: Endpoint) -> bool:
         """Whether the mail server on that loopback calls itself by a name that leads to permitted addresses alone.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from relaywatch.model.evidence import Attempt, Fact
 from relaywatch.model.places import DATAGRAMS, Address, Door, Service, parse_address
+from relaywatch.rules.cases import CaseJudgement
 from relaywatch.rules.homebound import may_lead_home
 from relaywatch.script.brief import Brief
 from relaywatch.script.probe import Probe
@@ -41,8 +42,12 @@ def open_tunnels(target: TargetRun, probes: Iterable[Probe]) -> tuple[TunnelDoor
         cases = proven_cases(target, attempt) if attempt.door not in found else ()
         if cases:
             exits = frozenset(parse_address(case.exit_address) for case in cases if case.exit_address)
-            brief = target.briefs[id(attempt)]
-            found[attempt.door] = TunnelDoor(probe=probe, tunnel=tunnel, brief=brief, exits=exits)
+            found[attempt.door] = TunnelDoor(
+                probe=probe,
+                tunnel=_proven_way(probe, cases) or tunnel,
+                brief=target.briefs[id(attempt)],
+                exits=exits,
+            )
     return tuple(found.values())
 
 
@@ -58,6 +63,12 @@ def closed_tunnels(target: TargetRun, probes: Iterable[Probe]) -> tuple[TunnelDo
             brief = _hurried(target.briefs[id(attempt)])
             found[attempt.door] = TunnelDoor(probe=probe, tunnel=tunnel, brief=brief, is_open=False)
     return tuple(found.values())[:_MAX_CLOSED]
+
+
+def _proven_way(probe: Probe, cases: Iterable[CaseJudgement]) -> OpenTunnel | None:
+    """How our canary was reached: a filter that one way evades is closed to the others."""
+    names = {case.case.rpartition("-")[0] for case in cases}
+    return next((way.ask for way in probe.ways if way.name in names), None)
 
 
 def _tunnelling(target: TargetRun, probes: Iterable[Probe]) -> Iterable[tuple[Attempt, Probe, OpenTunnel]]:
