@@ -42,7 +42,7 @@ def _ask(
         fields = [(field[0], fill(field[1]))] if field else []
         exchange = fetching.request(brief, "GET", fill(target), host=fill(host), fields=fields)
         named = "; ".join(f"{name}: {value}" for name, value in fields or [("Host", fill(host))])
-        control = shown if host == "{own}" and own.is_harmless else None
+        control = own.page if host == "{own}" and own.is_harmless else None
         question = fetching.Question(
             token=token, command=f"GET {fill(target)} HTTP/1.1; {named}", control=control
         )

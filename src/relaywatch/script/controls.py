@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from relaywatch.model.canary import CANARY_PATH
 from relaywatch.model.errors import NetworkError, RemoteProtocolError
 from relaywatch.model.tokens import Token
 from relaywatch.wire.http1 import Exchange
@@ -82,22 +83,32 @@ class OwnName:
 
     is_harmless: bool | None = None
     """Not known until something was asked."""
+    page: Page | None = None
+    """What it said to a plain request by its own name: what it says to that name whatever else is asked."""
 
     async def shown(self, link: Link, brief: Brief, instead: Destination) -> str:
         """The authority to show, of the target or instead of it, after asking beside the link what isn't known."""
         if self.is_harmless is None:
-            await self.try_out(link.beside(_BESIDE), brief)
+            self.is_harmless = await _is_plain(link.beside(_BESIDE), brief)
         return http.own_authority(brief) if self.is_harmless else str(instead)
 
-    async def try_out(self, link: Link, brief: Brief) -> None:
-        """Ask for a page of a host that can't exist."""
-        page = await ask_plainly(link, brief, nobody(brief))
-        await link.close()
-        self.is_harmless = page is not None and page.is_plain
-
     async def note(self, link: Link, brief: Brief, opening: Opening) -> None:
-        """Take what was answered to a request that names our canary; the first plain no is tried out further."""
+        """Take what was answered to a request that names our canary; the first plain no is tried out further.
+
+        After that no request shows the target its own name once anything has failed.
+        """
         if opening.answer is Answer.YES or opening.page is None or not opening.page.is_plain:
             self.is_harmless = False
         elif self.is_harmless is None:
-            await self.try_out(link, brief)
+            self.is_harmless = await _is_plain(link, brief)
+            if self.is_harmless:
+                path = f"{CANARY_PATH}{brief.mint.random_local_part('nobody')}"
+                self.page = await ask_plainly(link, brief, http.own_authority(brief), path)
+                self.is_harmless = self.page is not None and self.page.is_plain
+
+
+async def _is_plain(link: Link, brief: Brief) -> bool:
+    """Whether its answer for a host that can't exist is one of who has fetched nothing."""
+    page = await ask_plainly(link, brief, nobody(brief))
+    await link.close()
+    return page is not None and page.is_plain

@@ -25,13 +25,13 @@ ANSWER_FIELD = "X-Relaywatch-Answer"
 class Question:
     """What is asked for: our token, and the request as a report shows it.
 
-    ``control`` is the host of the control, where that isn't one that can't exist: what the same server says to a
-    plain request for it is what it says whatever else stands in the request.
+    ``control`` is what the same server has said to a plain request for the same host; without, a host that can't
+    exist is asked for after an answer that has to be compared.
     """
 
     token: Token
     command: str
-    control: str | None = None
+    control: Page | None = None
 
 
 def canary_path(token: Token) -> str:
@@ -90,8 +90,9 @@ async def read_answer(link: Link, brief: Brief, head: ResponseHead, body: str, q
     if opening.answer is Answer.YES:
         return replace(opening, answer=Answer.PAGE)
     if _may_be_its_own(head):
-        host = question.control or nobody(brief)
-        control = await ask_plainly(link, brief, host, canary_path(question.token))
+        control = question.control or await ask_plainly(
+            link, brief, nobody(brief), canary_path(question.token)
+        )
         if control is not None and control.is_like(page):
             return replace(opening, answer=Answer.NO, detail=AS_TO_THE_CONTROL)
     return opening

@@ -81,6 +81,8 @@ class _Course:
     """Whether it says yes to the dead canary, once it was asked."""
     gave_page: bool = False
     """Whether it has answered with a page of its own, as web servers do."""
+    is_silent: bool = False
+    """Whether nothing at all came back through the tunnel that it granted last."""
     carries_http: bool | None = None
     """Whether it carries HTTP where it carried no words, once that was tried."""
 
@@ -166,6 +168,9 @@ async def _ask(course: _Course, way: Way, destination: Destination) -> bool:
     await _release(opening)
     if course.accepted and course.is_deceptive is None and not course.is_reached:
         course.is_deceptive = await _is_deceptive(course, way)
+    if course.is_silent and _may_carry_http(course, destination, opening):
+        reached_from = await _hear_by_http(course, way, destination, token)
+        is_open = await _report_reached(course, about, reached_from)
     return is_open
 
 
@@ -235,9 +240,11 @@ async def _try(
     """Say the words through the tunnel, and report whether our canary answered."""
     link, brief = course.link, course.brief
     token = brief.token(about.case)
+    course.is_silent = False
     try:
         reached_from, heard = await _hear(course, destination, opening, token)
-        if reached_from is None and _may_carry_http(course, destination, opening, heard):
+        course.is_silent = not heard
+        if _FAULT.match(heard) and _may_carry_http(course, destination, opening):
             reached_from = await _hear_by_http(course, way, destination, token)
     except (errors.NetworkError, errors.RemoteProtocolError):
         reached_from, heard = None, b""
@@ -245,9 +252,7 @@ async def _try(
         if opening.answer is Answer.YES:
             await link.report(replace(about, fact=Fact.ACCEPTED))
         raise
-    if reached_from is not None:
-        course.is_reached = True
-        await link.report(replace(about, fact=Fact.CANARY_REACHED, exit_address=str(reached_from)))
+    if await _report_reached(course, about, reached_from):
         return True
     if opening.answer is Answer.PAGE or _is_page(heard):
         # It gave us a page, or took our words for the next request: no tunnel.
@@ -262,6 +267,14 @@ async def _try(
             Observation(fact=Fact.NOTE, case=about.case, reply=shown, detail="other words came back")
         )
     return False
+
+
+async def _report_reached(course: _Course, about: Observation, reached_from: Address | None) -> bool:
+    if reached_from is None:
+        return False
+    course.is_reached = True
+    await course.link.report(replace(about, fact=Fact.CANARY_REACHED, exit_address=str(reached_from)))
+    return True
 
 
 def _is_page(heard: bytes) -> bool:
@@ -279,15 +292,17 @@ async def _hear(
     return await ask_canary(opening.stream, brief, destination, token, by_http=by_http)
 
 
-def _may_carry_http(course: _Course, destination: Destination, opening: Opening, heard: bytes) -> bool:
-    is_tunnel = opening.answer is Answer.YES and destination.kind is CanaryKind.WORDS
-    return is_tunnel and course.carries_http is None and _FAULT.match(heard) is not None
+def _may_carry_http(course: _Course, destination: Destination, opening: Opening) -> bool:
+    """Whether it is worth the question; asked where our words got nothing, or were taken for a broken request."""
+    is_tunnel = opening.answer is Answer.YES and opening.stream is not None
+    may_answer = is_tunnel and destination.kind is CanaryKind.WORDS
+    return may_answer and course.carries_http is None and not course.is_deceptive
 
 
 async def _hear_by_http(course: _Course, way: Way, destination: Destination, token: Token) -> Address | None:
     """Open the tunnel again, and say the words as a request: once a door, and from then on if that helps.
 
-    Some proxies look into what they carry, and take our words for a request that is broken.
+    Some proxies look into what they carry, and take our words for a request that is broken, or not whole yet.
     """
     course.carries_http = False
     try:
