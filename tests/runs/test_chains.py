@@ -19,6 +19,7 @@ from relaywatch.model.verdicts import Proof, Reason, Verdict
 from relaywatch.runs.settings import LocalSink
 from relaywatch.script.chains import OUR_SINK
 
+UNTRIED = {AttemptStatus.NO_LISTENER, AttemptStatus.NO_ANSWER}
 NO_HTTP = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
 NO_SOCKS = b"\x05\x02\x00\x01" + bytes(6)
 
@@ -167,6 +168,15 @@ class TestOurOwnSink:
         assert Verdict.OPEN is line.verdict
 
 
+def silent():
+    """Takes connections, and hangs up at the first word."""
+
+    async def serve(reader, _writer):
+        await reader.read(1)
+
+    return Listener(serve, hosts=("127.0.0.1",))
+
+
 class TestHome:
     """A proxy that leads to none of our canaries, and to the mail server beside it."""
 
@@ -203,6 +213,25 @@ class TestHome:
         chained = [attempt for attempt in told.attempts if attempt.door.via]
         assert [AttemptStatus.NO_LISTENER] == [attempt.status for attempt in chained]
 
+    def test_a_yes_that_nobody_stands_behind_is_no_evidence(self):
+        """It is heard of nobody, and must not make the mail of the host itself doubtful."""
+
+        async def scene():
+            settings = looking()
+            async with world(settings, "closed") as places, silent() as mute:
+                inward = Inward(mute.port)
+                async with Listener(inward.serve, hosts=("127.0.0.1",)) as proxy:
+                    chained = replace(
+                        settings, chain_ports=(mute.port,), ports=(proxy.port, places["closed"].port)
+                    )
+                    return await check(["127.0.0.1"], chained)
+
+        told = asyncio_run(scene())
+
+        assert any(attempt.door.via and attempt.status not in UNTRIED for attempt in told.attempts)
+        [relay] = of(told, Weakness.OPEN_RELAY)
+        assert (Verdict.CLOSED, ()) == (relay.verdict, relay.reasons)
+
     def test_a_web_server_is_not_asked(self):
         told = self.told(b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n")
 
@@ -237,6 +266,11 @@ class TestLines:
 
         assert [Weakness.OPEN_PROXY] == [line.weakness for line in told.lines]
         assert any(attempt.door.via for attempt in told.attempts)
+
+    def test_who_asked_for_that_probe_is_told_that_nobody_is_there(self):
+        told = self.told("proxy", probes=("http-connect", "smtp-relay"))
+
+        assert [Verdict.ABSENT] == [line.verdict for line in of(told, Weakness.OPEN_RELAY)]
 
     def test_who_asked_for_relays_too_is_told_of_that_door(self):
         told = self.told("proxy", "closed", ports=("proxy", "closed"))

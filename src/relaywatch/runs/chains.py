@@ -29,8 +29,12 @@ _MAX_TARGETS = 16
 _MAX_NAMES = 2
 """Names of a mail server that are looked up."""
 _LOOPBACK = {Family.IPV4: parse_address("127.0.0.1"), Family.IPV6: parse_address("::1")}
-_NOBODY = frozenset({AttemptStatus.NO_LISTENER, AttemptStatus.NO_ANSWER, AttemptStatus.UNREACHABLE})
-_UNHEARD = _NOBODY | {AttemptStatus.TIMEOUT, AttemptStatus.CUT_SHORT}
+_UNHEARD = frozenset(
+    {
+        *(AttemptStatus.NO_LISTENER, AttemptStatus.NO_ANSWER, AttemptStatus.UNREACHABLE),
+        *(AttemptStatus.TIMEOUT, AttemptStatus.CUT_SHORT),
+    }
+)
 """How an attempt ends in which nobody said a word."""
 
 
@@ -52,12 +56,10 @@ async def check_chains(
 
 def heard_behind(target: TargetRun) -> bool:
     """Whether anybody who may speak mail was heard behind a proxy of the target's."""
-    return any(map(_was_heard, target.attempts))
+    return any(attempt.door.via and _was_heard(attempt) for attempt in target.attempts)
 
 
 def _was_heard(attempt: Attempt) -> bool:
-    if not attempt.door.via:
-        return False
     facts = {seen.fact for seen in attempt.observations} - {Fact.NOTE}
     return bool(facts - {Fact.NOT_THIS_PROTOCOL}) or (not facts and attempt.status not in _UNHEARD)
 
@@ -109,7 +111,7 @@ class _Chains:
         for relay in self.relays:
             attempt = await self._attempt(relay, past_our_sink(relay.script), place)
             self.target.share.ended(in_good_order=attempt.status is AttemptStatus.COMPLETED)
-            is_vain = not self.proxy.is_open and attempt.status in _NOBODY
+            is_vain = not self.proxy.is_open and not _was_heard(attempt)
             if not is_vain and not self._led_to_ourselves(attempt):
                 self.target.attempts.append(attempt)
 

@@ -83,9 +83,15 @@ class _Course:
         return asked
 
     async def chains(self, resolver: Resolver) -> bool:
-        """Lead through proxies to mail servers; whether any was heard: nobody asked for those that aren't there."""
+        """Lead through proxies to mail servers; whether there is anything to tell of them.
+
+        Of mail servers that aren't there, only whoever has asked for that probe wants to hear.
+        """
         with self._target.faults_of(Weakness.OPEN_RELAY):
             await check_chains(self._target, self._relays, self._proxies, resolver)
+        wanted = self._target.settings.probes
+        if any(probe.name in wanted for probe in self._relays):
+            return any(attempt.door.via for attempt in self._target.attempts)
         return heard_behind(self._target)
 
     async def _ask_others(self, ports: Sequence[int]) -> set[Weakness]:
