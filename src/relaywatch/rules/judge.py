@@ -14,6 +14,7 @@ from relaywatch.model.verdicts import Finding, Judgement, Proof, Reason
 
 from .cases import CaseJudgement, CaseState, judge_cases
 from .doors import judge_door, judge_proxies, judge_target
+from .silence import SILENT, families_that_fell_silent
 
 PLAIN_RELAY = "RW-1001"
 STARTTLS_ONLY = "RW-1020"
@@ -28,7 +29,7 @@ LETS_MAIL_THROUGH = "RW-2021"
 DECEPTIVE = "RW-2030"
 
 _MAIL_PORTS = frozenset({25, 587})
-_SILENT = frozenset({AttemptStatus.NO_ANSWER, AttemptStatus.UNREACHABLE, AttemptStatus.INTERRUPTED})
+_NOT_HEARD = SILENT | {AttemptStatus.INTERRUPTED}
 
 _ADDRESS_IN_RECEIVED = re.compile(r"\[(?:IPv6:)?([0-9a-fA-F:.]+)\]|\((?:[\w.-]+ )?([0-9]+(?:\.[0-9]+){3})\)")
 
@@ -65,8 +66,9 @@ def judge(weakness: Weakness, attempts: Iterable[Attempt], arrivals: Iterable[Ar
         for door in sorted({attempt.door for attempt in gathered})
     )
     if weakness is Weakness.OPEN_PROXY:
-        is_alive = any(attempt.status not in _SILENT for attempt in of_target)
-        verdict, reasons = judge_proxies(doors, is_alive=is_alive)
+        is_alive = any(attempt.status not in _NOT_HEARD for attempt in of_target)
+        blocked = families_that_fell_silent(of_target)
+        verdict, reasons = judge_proxies(doors, is_alive=is_alive, blocked=blocked)
         findings = proxy_findings(cases)
     else:
         verdict, reasons = judge_target(doors)

@@ -39,6 +39,8 @@ async def check_target(
         asked |= await course.usual(beside=named)
     if named:
         asked |= await course.named(named)
+    if Weakness.OPEN_PROXY in asked:
+        await course.look_again()
     if relays and proxies and await course.chains(resolver):
         asked.add(Weakness.OPEN_RELAY)
     return tuple(weakness for weakness in weaknesses_of(probes) if weakness in asked)
@@ -81,6 +83,11 @@ class _Course:
         if others and not self._target.is_interrupted:
             asked |= await self._ask_others(others)
         return asked
+
+    async def look_again(self) -> None:
+        """See whether the silence of some ports may be meant for us alone."""
+        with self._target.faults_of(Weakness.OPEN_PROXY):
+            await self._doors.look_again()
 
     async def chains(self, resolver: Resolver) -> bool:
         """Lead through proxies to mail servers; whether there is anything to tell of them.

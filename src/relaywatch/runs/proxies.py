@@ -6,17 +6,20 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from relaywatch.model.evidence import Attempt, AttemptStatus, Fact
+from relaywatch.model.evidence import Attempt, AttemptStatus, Fact, Weakness
 from relaywatch.model.places import DATAGRAMS, Door, Endpoint, Service, Transport
+from relaywatch.model.verdicts import Verdict
 from relaywatch.rules.cases import CaseJudgement, CaseState, judge_cases
+from relaywatch.rules.judge import judge
+from relaywatch.rules.silence import SILENT, port_to_ask_again
 from relaywatch.script.brief import Depth
 from relaywatch.script.probe import Probe
-from relaywatch.script.recognition import RECOGNITION
+from relaywatch.script.recognition import PRESENCE, RECOGNITION
 
 from .port_plan import untold_doors
 from .target import TargetRun
 
-_NOBODY = frozenset({AttemptStatus.NO_LISTENER, AttemptStatus.NO_ANSWER, AttemptStatus.UNREACHABLE})
+_NOBODY = SILENT | {AttemptStatus.NO_LISTENER}
 DOORS_AT_ONCE = 4
 """Doors of one target that are recognised at a time, where its permission doesn't say."""
 
@@ -62,15 +65,35 @@ class ProxyDoors:
         for door in doors:
             if door.services == {Service.MUTE} and self._has_talked_at(door.endpoint):
                 continue  # to a probe whose service recognition can't tell
-            for probe in self._probes:
-                for transport in door.transports_for(probe):
-                    if self._target.is_interrupted:
-                        return
-                    if await self._is_open(probe, door.endpoint, transport):
-                        break
-                else:
-                    continue
-                break
+            await self._check_door(door)
+
+    async def _check_door(self, door: SpeakingDoor) -> None:
+        """Try the probes there until one is proven, or nobody takes our connections any more."""
+        tries = [(probe, transport) for probe in self._probes for transport in door.transports_for(probe)]
+        for probe, transport in tries:
+            if self._target.is_interrupted or await self._is_open(probe, door.endpoint, transport):
+                return
+            if self._target.attempts[-1].status in SILENT:
+                return
+
+    async def look_again(self) -> None:
+        """Ask a port that was heard once more, if silence elsewhere would pass for a filter's: we may be blocked.
+
+        One connection for an address, and none where something is open or the silence is accounted for already.
+        """
+        target = self._target
+        for address in target.host.addresses:
+            if target.is_interrupted or not self._would_pass():
+                return
+            known = [one for one in target.attempts if one.endpoint not in target.own_places]
+            endpoint = port_to_ask_again(known, address)
+            if endpoint is not None:
+                door = Door(endpoint.port, Transport.PLAIN, endpoint.family)
+                target.attempts.append(await target.attempt(PRESENCE, door, endpoint, Depth.STANDARD))
+
+    def _would_pass(self) -> bool:
+        judgement = judge(Weakness.OPEN_PROXY, self._target.attempts, self._target.arrivals())
+        return judgement.verdict in {Verdict.CLOSED, Verdict.ABSENT}
 
     def _has_talked_at(self, endpoint: Endpoint) -> bool:
         return any(

@@ -165,3 +165,23 @@ RECOGNITION = Probe(
     script=recognise,
 )
 """No probe of a weakness: what it finds decides which of them are tried at the door."""
+
+
+async def look_again(link: Link, brief: Brief) -> None:
+    """Connect, and say nothing: whether the door still takes our connections.
+
+    :raises NetworkError: if there is no connection to be had.
+    """
+    await link.report(Observation(fact=Fact.PLANNED, count=0))  # no question, and so no trait of the door
+    await link.connect(within=brief.patience.connect)
+    await link.close()
+
+
+PRESENCE = Probe(
+    name="presence",
+    weakness=Weakness.OPEN_PROXY,
+    default_doors=(),
+    references=("RFC 9293 section 3.5",),
+    script=look_again,
+)
+"""No probe of a weakness either: whether a door that was heard is silent by now, as others are."""
