@@ -104,7 +104,8 @@ async def survey(link: Link, brief: Brief, ways: Sequence[Way], *, opener: OpenL
     """
     plan = [(way, where) for way in ways if (where := destinations(brief, way))]
     course = _Course(link, brief, opener)
-    planned = sum(len(where[: way.ports]) for way, where in plan)
+    is_exhaustive = brief.depth is Depth.EXHAUSTIVE
+    planned = sum(len(where if is_exhaustive else where[: way.ports]) for way, where in plan)
     await link.report(Observation(fact=Fact.PLANNED, count=planned))
     if not planned:
         await link.report(Observation(fact=Fact.NOTE, detail="no canary of ours that it could be led to"))
