@@ -233,6 +233,22 @@ class TestStreams:
 
         assert ([b"bye", b""], None) == (heard, error)
 
+    @pytest.mark.parametrize(
+        "pieces", [(HELLO + YES, frame(SETTINGS, b"x")), (HELLO + YES + frame(SETTINGS, b"x"),)]
+    )
+    def test_what_breaks_behind_a_yes_leaves_it_a_yes(self, pieces):
+        async def dialogue(link, brief):
+            opening = await ask(link, brief)
+            assert Answer.YES is opening.answer
+            with pytest.raises(PeerClosedError):
+                await opening.stream.read_some(within=1.0)
+            with pytest.raises(PeerClosedError):
+                await opening.stream.read_some(within=1.0)
+            await opening.stream.send(b"words")
+
+        with pytest.raises(PeerClosedError, match="ended the stream"):
+            talk(dialogue, saying(*pieces))
+
     def test_a_stream_that_ended_before_we_spoke(self):
         end = frame(DATA, b"", flags=END_STREAM, stream=1)
 

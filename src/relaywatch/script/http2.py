@@ -70,6 +70,8 @@ async def upgrade(
 async def read_head(link: Link, exchange: Http2Exchange, *, within: float) -> ResponseHead | None:
     """Send the request and read until the answer's head is there; none if the stream was broken off instead.
 
+    What comes behind the head and is no HTTP/2 ends the stream, in the same piece or in a later one.
+
     :raises RemoteProtocolError: if what comes is no HTTP/2.
     :raises PeerClosedError: if the peer closes first.
     :raises ReadTimeoutError: if the peer is silent for so long, or not done in twice that time.
@@ -77,7 +79,12 @@ async def read_head(link: Link, exchange: Http2Exchange, *, within: float) -> Re
     await link.send(exchange.outgoing())
     deadline = await Deadline.after(2 * within)
     while exchange.head is None and not exchange.is_ended:
-        await _feed(link, exchange, min(within, await deadline.rest()))
+        rest = min(within, await deadline.rest())
+        try:
+            await _feed(link, exchange, rest)
+        except RemoteProtocolError:
+            if exchange.head is None:
+                raise
     return exchange.head
 
 
@@ -167,7 +174,7 @@ class Http2Stream:
         """
         deadline = await Deadline.after(2 * self._patience)
         while data:
-            if self._exchange.is_ended:
+            if self._exchange.is_ended or self._exchange.is_broken:
                 raise PeerClosedError("the peer has ended the stream")
             sent = self._exchange.send(data)
             data = data[sent:]
@@ -184,6 +191,8 @@ class Http2Stream:
         """
         deadline = await Deadline.after(2 * within)
         while not self._exchange.body and not self._exchange.is_ended:
+            if self._exchange.is_broken:
+                raise PeerClosedError("the peer has broken the protocol")
             await self._go_on(min(within, await deadline.rest()))
         data = bytes(self._exchange.body)
         self._exchange.body.clear()

@@ -20,7 +20,7 @@ from relaywatch.wire.http1 import ResponseHead
 from . import ops
 from .brief import Brief
 from .http import classify, has_content, own_fields
-from .link import DatagramLink
+from .link import DatagramLink, Deadline
 from .tunnels import Answer, Destination, Opening
 
 if TYPE_CHECKING:
@@ -191,9 +191,15 @@ class Http3Tunnel:
         return octets, datagrams
 
     async def read_some(self, *, within: float) -> bytes:
-        """Read octets; none at all once the other side has closed."""
-        octets, _ = await self.read_more(within=within)
-        return octets
+        """Read octets; none at all once the other side has closed. Datagrams beside them are nobody's here.
+
+        :raises ReadTimeoutError: if none come.
+        """
+        deadline = await Deadline.after(2 * within)
+        while True:
+            octets, datagrams = await self.read_more(within=min(within, await deadline.rest()))
+            if octets or not datagrams:
+                return octets
 
 
 async def ask_for_tunnel(

@@ -27,7 +27,7 @@ from . import http3
 from .brief import Brief
 from .controls import AS_TO_THE_CONTROL, OwnName, ask_plainly
 from .http import classify, exchange_with, own_authority, own_fields, read_rest
-from .link import Link
+from .link import Deadline, Link
 from .page import Page
 from .tunnels import Answer, Destination, Opening
 
@@ -89,8 +89,9 @@ class HTTPDatagrams:
 
         :raises ReadTimeoutError: if none comes.
         """
+        deadline = await Deadline.after(2 * within)
         for _ in range(_MAX_CAPSULES):
-            capsule = await self._next(within)
+            capsule = await self._next(min(within, await deadline.rest()))
             if capsule is None:
                 return b""
             if capsule.kind == DATAGRAM and (data := read_datagram(capsule.value)):
@@ -103,8 +104,9 @@ class HTTPDatagrams:
         :raises ReadTimeoutError: if no answer comes.
         """
         await self._carrier.send(encode_address_request(version))
+        deadline = await Deadline.after(2 * within)
         for _ in range(_MAX_CAPSULES):
-            capsule = await self._next(within)
+            capsule = await self._next(min(within, await deadline.rest()))
             if capsule is None:
                 return None
             if capsule.kind == ADDRESS_ASSIGN:
@@ -135,8 +137,9 @@ class _Packets:
         await self._datagrams.send(encode_packet(UDPPacket(self._source, self._destination, data)))
 
     async def read_some(self, *, within: float) -> bytes:
+        deadline = await Deadline.after(2 * within)
         for _ in range(_MAX_CAPSULES):
-            octets = await self._datagrams.read_some(within=within)
+            octets = await self._datagrams.read_some(within=min(within, await deadline.rest()))
             packet = read_packet(octets)
             if not octets or (packet and (packet.source, packet.destination) == self._ends):
                 return packet.data if packet else b""

@@ -17,7 +17,7 @@ from relaywatch.wire import telnet as wire
 from .asking import listen
 from .brief import Brief
 from .entry import report_no_entry
-from .link import Link
+from .link import Deadline, Link
 from .tunnels import SHOWN_OCTETS, Answer, CanaryKind, Destination, Opening, as_text, ask_canary, open_link
 
 MAX_TEXT = 4096
@@ -78,8 +78,9 @@ class TelnetStream:
         if self._ahead:
             text, self._ahead = self._ahead, b""
             return text
+        deadline = await Deadline.after(2 * within)
         for _ in range(_MAX_COMMANDS):
-            data = await self._link.read_some(within=within)
+            data = await self._link.read_some(within=min(within, await deadline.rest()))
             if not data:
                 break
             parted = wire.part(self._rest + data)

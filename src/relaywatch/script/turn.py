@@ -34,7 +34,7 @@ from relaywatch.wire.stun import (
 )
 
 from .brief import Brief
-from .link import DatagramLink, Link
+from .link import DatagramLink, Deadline, Link
 from .tunnels import Answer, Destination, Opening, open_link
 
 _UDP, _TCP = b"\x11\0\0\0", b"\x06\0\0\0"
@@ -153,9 +153,10 @@ class TurnClient:
 
         :raises ReadTimeoutError: if nothing comes.
         """
+        deadline = await Deadline.after(2 * within)
         for _ in range(_MAX_OTHERS):
             if not self._indications:
-                octets = await self._carrier.read(within=within)
+                octets = await self._carrier.read(within=min(within, await deadline.rest()))
                 if octets is None:
                     break
                 self._note(parse_message(octets))
@@ -187,8 +188,9 @@ class TurnClient:
         return transaction, encode_message(method, kind, transaction, written)
 
     async def _read_response(self, transaction: bytes, within: float) -> Message | None:
+        deadline = await Deadline.after(2 * within)
         for _ in range(_MAX_OTHERS):
-            octets = await self._carrier.read(within=within)
+            octets = await self._carrier.read(within=min(within, await deadline.rest()))
             if octets is None:
                 return None
             message = parse_message(octets)
