@@ -60,7 +60,7 @@ class Target:
             source=source,
         )
         self.attempts = [found]
-        self.briefs = {id(found): Brief(endpoint=found.endpoint, door=DOOR, mint=MINT, sink=SINK)}
+        self.briefs = {(found.probe, DOOR): Brief(endpoint=found.endpoint, door=DOOR, mint=MINT, sink=SINK)}
         self.asked = []
         self.names, self.behind = names, behind
 
@@ -219,7 +219,6 @@ class TestHome:
     def test_silence_is_a_proxys_where_the_door_has_spoken(self, speaks, tried):
         target = Target(loopback_chains=True)
         silent = replace(target.attempts[0], status=AttemptStatus.TIMEOUT)
-        target.briefs[id(silent)] = target.briefs.pop(id(target.attempts[0]))
         target.attempts = [silent]
         if speaks:
             spoken = Observation(fact=Fact.SPEAKS, detail=speaks)
@@ -234,9 +233,9 @@ class TestHome:
             door = replace(DOOR, port=port)
             one = replace(found, door=door, observations=(TALKS, self.FORBIDDEN))
             made = [one, replace(one, probe="socks4")]
-            brief = replace(target.briefs[id(found)], endpoint=Endpoint(TARGET, port))
+            brief = replace(target.briefs[found.probe, found.door], endpoint=Endpoint(TARGET, port))
             target.attempts += made
-            target.briefs |= {id(attempt): brief for attempt in made}
+            target.briefs |= {(attempt.probe, attempt.door): brief for attempt in made}
 
         proxies = closed_tunnels(target, load_probes().values())
 

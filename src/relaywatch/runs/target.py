@@ -72,8 +72,8 @@ class TargetRun:
     """Of the messages that the run may hand over."""
     ports: Ports
     attempts: list[Attempt] = field(default_factory=list)
-    briefs: dict[int, Brief] = field(default_factory=dict)
-    """The brief of each attempt, by the attempt's identity: what leads back through an open proxy."""
+    briefs: dict[tuple[str, Door], Brief] = field(default_factory=dict)
+    """The latest brief of each probe at each door: what leads back through an open proxy."""
     tokens: list[Token] = field(default_factory=list)
     learned: list[str] = field(default_factory=list)
     """Names that the target gave itself at an earlier door."""
@@ -105,7 +105,7 @@ class TargetRun:
         self.tell(RunEvent(kind=EventKind.ATTEMPT_BEGAN, target=target, door=door))
         brief = self.brief(door, endpoint, depth)
         attempt = await self.engine.attempt(probe, brief, _Surroundings(self, door), link=link)
-        self.briefs[id(attempt)] = brief
+        self.briefs[probe.name, door] = brief
         self._learn(attempt)
         self.tell(RunEvent(kind=EventKind.ATTEMPT_ENDED, target=target, door=door, attempt=attempt))
         return attempt

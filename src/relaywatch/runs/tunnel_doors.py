@@ -45,7 +45,7 @@ def open_tunnels(target: TargetRun, probes: Iterable[Probe]) -> tuple[TunnelDoor
             found[attempt.door] = TunnelDoor(
                 probe=probe,
                 tunnel=_proven_way(probe, cases) or tunnel,
-                brief=target.briefs[id(attempt)],
+                brief=target.briefs[attempt.probe, attempt.door],
                 exits=exits,
             )
     return tuple(found.values())
@@ -60,7 +60,7 @@ def closed_tunnels(target: TargetRun, probes: Iterable[Probe]) -> tuple[TunnelDo
         if attempt.door in found or attempt.door in is_open or not may_lead_home(attempt):
             continue
         if _is_heard_at(target, attempt):
-            brief = _hurried(target.briefs[id(attempt)])
+            brief = _hurried(target.briefs[attempt.probe, attempt.door])
             found[attempt.door] = TunnelDoor(probe=probe, tunnel=tunnel, brief=brief, is_open=False)
     return tuple(found.values())[:_MAX_CLOSED]
 
