@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from tests.http2_proxy import http2_proxy
 from tests.http3_proxy import http3_proxy
-from tests.runs.checking import LOOPBACK, asyncio_run, check, free_port, hurried, world
+from tests.runs.checking import LOOPBACK, asyncio_run, check, free_port, hurried, saying, world
 from tests.runs.elsewhere import serving_sink
 
 from relaywatch.demo.population import BEHIND_PROXY
@@ -177,6 +177,23 @@ def silent():
     return Listener(serve, hosts=("127.0.0.1",))
 
 
+class Parent:
+    """A proxy that leads to another host's proxy, on whose loopback another mail server is."""
+
+    def __init__(self, port):
+        self.port = port
+
+    async def serve(self, reader, writer):
+        with contextlib.suppress(OSError, EOFError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            if b":25252 " not in head:
+                writer.write(NO_HTTP)
+                return
+            there = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(SOURCE, 0))
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            await asyncio.gather(Inward._pump(reader, there[1]), Inward._pump(there[0], writer))
+
+
 class TestHome:
     """A proxy that leads to none of our canaries, and to the mail server beside it."""
 
@@ -212,6 +229,30 @@ class TestHome:
         ]
         chained = [attempt for attempt in told.attempts if attempt.door.via]
         assert [AttemptStatus.NO_LISTENER] == [attempt.status for attempt in chained]
+
+    @pytest.mark.parametrize("has_its_own", [False, True])
+    def test_a_strangers_loopback_behind_another_proxy_is_not_asked_of_mail(self, has_its_own):
+        """Nobody listens on our own loopback there, or another server than through the proxy."""
+
+        async def scene():
+            settings = looking()
+            async with world(settings, BEHIND_PROXY, "closed") as places, contextlib.AsyncExitStack() as own:
+                if has_its_own:
+                    greets = await saying(b"250 mail.alder.example\r\n")
+                    greets.port = 25252
+                    await own.enter_async_context(greets)
+                parent = Parent(places[BEHIND_PROXY].port)
+                async with Listener(parent.serve, hosts=("127.0.0.1",)) as proxy:
+                    chained = replace(settings, chain_ports=(25252,))
+                    return await check([f"127.0.0.1:{proxy.port}"], chained)
+
+        told = asyncio_run(scene())
+
+        assert [(Weakness.OPEN_PROXY, Verdict.CLOSED)] == [
+            (line.weakness, line.verdict) for line in told.lines
+        ]
+        assert {"mail.papaya.example"} <= {seen.reply for seen in told.observed(Fact.NOTE)}
+        assert b"MAIL FROM" not in told.said()
 
     def test_a_yes_that_nobody_stands_behind_is_no_evidence(self):
         """It is heard of nobody, and must not make the mail of the host itself doubtful."""

@@ -16,7 +16,7 @@ from relaywatch.model.evidence import ArrivalKind, Attempt, AttemptStatus, Fact
 from relaywatch.model.places import Address, Door, Endpoint, Family, Transport, parse_address
 from relaywatch.script.brief import Depth
 from relaywatch.script.chains import CALLS_ITSELF, OUR_SINK, ChainedLink, meet, past_our_sink
-from relaywatch.script.probe import Probe, Script
+from relaywatch.script.probe import Probe
 from relaywatch.script.tunnels import CanaryKind, Destination
 from relaywatch.targets.scope import LOOPBACK
 
@@ -91,25 +91,24 @@ class _Chains:
 
     def _at_home(self, address: Address) -> tuple[Address, ...]:
         loopback = _LOOPBACK[Endpoint(address, 0).family]
-        if not self.proxy.is_open:
-            return (address, loopback)
-        return (loopback, address) if self._ends_at_home() else (address,)
+        if self._ends_at_home():
+            return (loopback, address)
+        is_elsewhere = self.proxy.is_open and self.target.permission is not LOOPBACK
+        return (address,) if is_elsewhere else (address, loopback)
 
     def _ends_at_home(self) -> bool:
         """Whether 127.0.0.1 behind the proxy is surely of a host that the permission covers.
 
-        A proxy that leaves by another host's address may end its tunnels there, and that loopback is a
-        stranger's. On loopback we may come out at any address of this machine.
+        A proxy that leaves by another host's address may end its tunnels there, and that loopback is a stranger's.
         """
-        exits = self.proxy.exits
-        return self.target.permission is LOOPBACK or (bool(exits) and all(map(self.target.permits, exits)))
+        return bool(self.proxy.exits) and all(map(self.target.permits, self.proxy.exits))
 
     async def ask(self, place: Endpoint) -> None:
         """Run the relay probes behind the proxy, at one mail server, unless it may be a stranger's, or is ours."""
         if place.address.is_loopback and not self._ends_at_home() and not await self._is_home(place):
             return
         for relay in self.relays:
-            attempt = await self._attempt(relay, past_our_sink(relay.script), place)
+            attempt = await self._attempt(relay, place)
             self.target.share.ended(in_good_order=attempt.status is AttemptStatus.COMPLETED)
             is_vain = not self.proxy.is_open and not _was_heard(attempt)
             if not is_vain and not self._led_to_ourselves(attempt):
@@ -132,29 +131,46 @@ class _Chains:
         )
 
     async def _is_home(self, place: Endpoint) -> bool:
-        """Whether the mail server on that loopback calls itself by a name that leads to permitted addresses alone.
+        """Whether the mail server on that loopback is one of a permitted host, by what it calls itself.
 
-        Whose loopback it is depends on who ends the tunnel, which a proxy may leave to another host's proxy.
+        Whose loopback it is depends on who ends the tunnel, which a proxy may leave to another host's proxy. Our
+        own loopback has the same server if we go there ourselves; any other's name leads to permitted addresses alone.
         """
-        met = await self._attempt(self.relays[0], meet, place)
-        if met.status is AttemptStatus.INTERRUPTED:
-            self.target.attempts.append(met)
-            return False
-        names = dict.fromkeys(seen.reply for seen in met.observations if seen.detail == CALLS_ITSELF)
-        for name in tuple(names)[:_MAX_NAMES]:
+        names = await self._meet(place, self._link(place))
+        if self.target.permission is LOOPBACK:
+            return bool(names) and not set(names).isdisjoint(await self._meet(place, None))
+        for name in names[:_MAX_NAMES]:
             addresses = await _addresses(name, self.resolver)
             if addresses and all(map(self.target.permits, addresses)):
                 return True
         return False
 
-    async def _attempt(self, relay: Probe, script: Script, place: Endpoint) -> Attempt:
+    async def _meet(self, place: Endpoint, link: ChainedLink | None) -> tuple[str, ...]:
+        """What whoever is there calls itself: behind the proxy, or on our own loopback."""
+        door = self._door(place) if link else Door(place.port, Transport.PLAIN, place.family)
+        endpoint = self.proxy.brief.endpoint if link else place
+        probe = replace(self.relays[0], script=meet)
+        met = await self.target.attempt(probe, door, endpoint, Depth.CORE, link=link)
+        if met.status is AttemptStatus.INTERRUPTED:
+            self.target.attempts.append(met)
+            return ()
+        return tuple(dict.fromkeys(seen.reply for seen in met.observations if seen.detail == CALLS_ITSELF))
+
+    async def _attempt(self, relay: Probe, place: Endpoint) -> Attempt:
+        probe = replace(relay, script=past_our_sink(relay.script))
+        endpoint = self.proxy.brief.endpoint
+        return await self.target.attempt(
+            probe, self._door(place), endpoint, Depth.CORE, link=self._link(place)
+        )
+
+    def _door(self, place: Endpoint) -> Door:
+        through = f"{self.proxy.brief.endpoint.port} to {place.address}"
+        return Door(place.port, Transport.PLAIN, place.family, via=self.proxy.probe.name, through=through)
+
+    def _link(self, place: Endpoint) -> ChainedLink:
         proxy = self.proxy
-        through = f"{proxy.brief.endpoint.port} to {place.address}"
-        door = Door(place.port, Transport.PLAIN, place.family, via=proxy.probe.name, through=through)
         destination = Destination(address=place.address, port=place.port, kind=CanaryKind.SMTP)
-        link = ChainedLink(proxy.tunnel, proxy.brief, destination, opener=proxy.probe.opener)
-        probe = replace(relay, script=script)
-        return await self.target.attempt(probe, door, proxy.brief.endpoint, Depth.CORE, link=link)
+        return ChainedLink(proxy.tunnel, proxy.brief, destination, opener=proxy.probe.opener)
 
 
 async def _addresses(host: str, resolver: Resolver) -> tuple[Address, ...]:
