@@ -79,7 +79,7 @@ def test_whoever_breaks_off_is_mute():
     assert partner.connections == 3
 
 
-def test_at_most_three_connections_and_no_more_words_than_a_page_request_and_a_greeting():
+def test_no_more_words_than_a_page_request_and_a_greeting():
     server = OctetServer(lambda _op: lambda _said: b"")
     play(recognise, PROXY_BRIEF, server)
 

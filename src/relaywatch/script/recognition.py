@@ -1,7 +1,7 @@
 """What a door speaks, told by its first words: so that a proxy is found on whatever port it is.
 
-At most three connections, in which nothing is asked of the door but its own page: one that waits for a
-greeting and then says GET, one that greets as a SOCKS5 client, one that says hello as a TLS client.
+At most four connections, in which nothing is asked of the door but a page: one that waits for a greeting and
+then says GET, one that greets as a SOCKS5 client, and two at most that say hello as a TLS client.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from relaywatch.model.places import Service
 
 from .asking import as_text, listen
 from .brief import Brief
+from .hello import hello_names, is_our_canary
 from .link import Link
 from .probe import Probe
 
@@ -61,7 +62,7 @@ async def recognise(link: Link, brief: Brief) -> None:
     # A door that talks in the clear is asked for no TLS: most would wait for more of our hello.
     found = page or socks or await _say_hello(link, brief)
     if found is None:
-        # Only alerts: TLS that won't speak for the target's name, as before SNI proxies.
+        # Only alerts, or our canary: an SNI proxy, or TLS that won't speak for the target's name.
         words = next((said for said in answers if said and not said.startswith(_TLS_ALERT)), b"")
         await _report(link, Service.OTHER if words else Service.MUTE, words)
 
@@ -130,14 +131,18 @@ def _is_telling(said: bytes) -> bool:
 
 
 async def _say_hello(link: Link, brief: Brief) -> Service | None:
-    try:
-        await link.connect(within=brief.patience.connect)
-        session = await link.start_tls(next(iter(brief.target_names), None), alpn=ALPN)
-    except NetworkError:
-        await link.close()
-        return None
-    await _report(link, Service.TLS, session.alpn.encode())
-    return Service.TLS
+    for name in hello_names(brief):
+        try:
+            await link.connect(within=brief.patience.connect)
+            session = await link.start_tls(name, alpn=ALPN)
+        except NetworkError:
+            await link.close()
+            continue
+        if is_our_canary(brief, session.certificate):
+            break  # what is there leads away, and says nothing of its own
+        await _report(link, Service.TLS, session.alpn.encode())
+        return Service.TLS
+    return None
 
 
 async def _read(link: Link, within: float) -> bytes:

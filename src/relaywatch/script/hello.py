@@ -1,0 +1,31 @@
+"""By whose name to say hello to a door of TLS that may be an SNI proxy.
+
+One that leads to any name leads to itself if it is asked by its own, and again from there, until it has no
+connection left (seen with HAProxy, nginx and sniproxy). Asked by our canary's it leads to our canary.
+"""
+
+from __future__ import annotations
+
+from .brief import Brief
+
+_HTTPS = 443
+
+
+def hello_names(brief: Brief) -> tuple[str | None, ...]:
+    """The names to say hello by, one after the other until one is taken (RFC 6066 section 3).
+
+    The target's own comes after our canary's, for servers that speak TLS to their own name alone; and only where
+    an SNI proxy would have led us to our canary. It leads to port 443, or to the port at which it listens.
+    """
+    places = brief.canaries
+    if places.name is None:
+        return (None,)
+    own = next(iter(brief.target_names), None)
+    leads_to_us = {_HTTPS, brief.door.port} <= set(places.ports)
+    return (places.name, own) if own is not None and leads_to_us else (places.name,)
+
+
+def is_our_canary(brief: Brief, certificate: bytes) -> bool:
+    """Whether a certificate (in DER) names our canary: then it is our canary that was reached."""
+    name = brief.canaries.name
+    return name is not None and name.encode() in certificate
