@@ -110,7 +110,7 @@ class _Course:
             if not asked or any(map(self._doors.has_probe_for, doors)):
                 asked.add(Weakness.OPEN_PROXY)
                 await self._doors.check_untold(ports)
-                await self._doors.check(doors)
+                await self._doors.check(doors, are_named=True)
         return asked
 
     async def _ask_relays(self, ports: Sequence[int]) -> set[Weakness]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from relaywatch.model.evidence import Attempt, AttemptStatus, Fact, Weakness
@@ -39,6 +39,12 @@ class SpeakingDoor:
         plain = (Transport.PLAIN,) if common - {Service.TLS} else ()
         return (*plain, *((Transport.TLS,) if Service.TLS in common else ()))
 
+    def transport_asked_for(self, probe: Probe) -> tuple[Transport, ...]:
+        """How the probe is to be tried where nothing but the user's word speaks for it."""
+        usual = sorted({transport for _, transport in probe.default_doors} - DATAGRAMS)
+        found = Transport.TLS if Service.TLS in self.services else Transport.PLAIN
+        return (found,) if found in usual else tuple(usual[:1])
+
 
 class ProxyDoors:
     """The course of all proxy probes at one target."""
@@ -60,16 +66,22 @@ class ProxyDoors:
         """Whether a probe is worth its while there."""
         return any(door.transports_for(probe) for probe in self._probes)
 
-    async def check(self, doors: Sequence[SpeakingDoor]) -> None:
-        """Try the probes at each door that speaks, one after the other, at each until one is proven."""
+    async def check(self, doors: Sequence[SpeakingDoor], *, are_named: bool = False) -> None:
+        """Try the probes at each door that speaks, one after the other, at each until one is proven.
+
+        Where the user named both the port and the probes, and none of these fits, they are tried all the same.
+        """
         for door in doors:
             if door.services == {Service.MUTE} and self._has_talked_at(door.endpoint):
                 continue  # to a probe whose service recognition can't tell
-            await self._check_door(door)
+            is_meant = are_named and bool(self._target.settings.probes) and not self.has_probe_for(door)
+            await self._check_door(door, door.transport_asked_for if is_meant else door.transports_for)
 
-    async def _check_door(self, door: SpeakingDoor) -> None:
+    async def _check_door(
+        self, door: SpeakingDoor, transports_for: Callable[[Probe], tuple[Transport, ...]]
+    ) -> None:
         """Try the probes there until one is proven, or nobody takes our connections any more."""
-        tries = [(probe, transport) for probe in self._probes for transport in door.transports_for(probe)]
+        tries = [(probe, transport) for probe in self._probes for transport in transports_for(probe)]
         for probe, transport in tries:
             if self._target.is_interrupted or await self._is_open(probe, door.endpoint, transport):
                 return
