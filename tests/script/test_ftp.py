@@ -112,6 +112,7 @@ class TestOutside:
         [
             (None, (None, False)),
             ("198.51.100.10", (parse_address("198.51.100.10"), True)),
+            ("2001:db8::10", (None, False)),  # of no use at a door of IPv4
             ("203.0.113.25", (None, True)),  # the sink's own: the usual one is another, then
         ],
     )
