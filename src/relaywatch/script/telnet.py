@@ -6,6 +6,7 @@ Nothing tells where a prompt ends, so that everything is read until the peer has
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import Enum, auto
 
 from relaywatch.model.canary import read_canary_answer
@@ -40,6 +41,9 @@ _FAILED = re.compile(
     r" (?:connect|reach|open)|connect(?:ion)? failed|host is down",
     re.IGNORECASE,
 )
+_GREETING = re.compile(r"^220[ -]", re.MULTILINE)
+_PAUSE = 1.0
+"""Seconds without a word after which we take it that all has been said."""
 _CONNECTED = re.compile(
     r"\b(?:connected|connection (?:opened|established)|open)\b|escape character is", re.IGNORECASE
 )
@@ -91,14 +95,20 @@ class TelnetStream:
         self.is_over = True
         return b""
 
-    async def read_until_quiet(self, *, within: float, quiet: float) -> str:
-        """Read all that comes: the first of it within so many seconds, the rest until it is quiet.
+    async def read_until_quiet(
+        self, *, within: float, quiet: float, is_enough: Callable[[str], bool] | None = None
+    ) -> str:
+        """Read all that comes: the first of it within so many seconds, the rest until it is quiet or enough.
 
         :raises ReadTimeoutError: if nothing comes at all.
         """
         text = await self.read_some(within=within)
+
+        def has_said_enough(more: bytes) -> bool:
+            return is_enough is not None and is_enough(as_text(text + more))
+
         if not self.is_over:
-            text += await listen(self, _never, within=quiet, limit=MAX_TEXT - len(text))
+            text += await listen(self, has_said_enough, within=quiet, limit=MAX_TEXT - len(text))
         return as_text(text)
 
     def unread(self, text: str) -> None:
@@ -112,17 +122,13 @@ class TelnetStream:
             await self._link.send(refusals[: 3 * count])
 
 
-def _never(_said: bytes) -> bool:
-    return False
-
-
 async def read_prompt(stream: TelnetStream, brief: Brief) -> tuple[Prompt, str]:
     """What the service shows, and what that is.
 
     :raises ReadTimeoutError: if it shows nothing.
     """
     patience = brief.patience
-    shown = await stream.read_until_quiet(within=patience.reply, quiet=patience.first_words)
+    shown = await stream.read_until_quiet(within=patience.reply, quiet=min(patience.first_words, _PAUSE))
     if _LOGIN.search(shown):
         return Prompt.LOGIN, shown
     return Prompt.COMMAND if _PROMPT.search(shown) and not stream.is_over else Prompt.NONE, shown
@@ -163,7 +169,7 @@ async def ask_by_line(link: Link, brief: Brief, destination: Destination, token:
         no = Answer.CREDENTIALS if prompt is Prompt.LOGIN else Answer.NO
         return Opening(answer=no, reply=shown[:SHOWN_OCTETS], detail="shows no prompt")
     await stream.send(f"{line}\r\n".encode())
-    said = await _read_said(stream, brief, destination)
+    said = await _read_said(stream, brief, destination, line)
     answer = read_answer(said, line, str(destination.address))
     heard = said
     if answer in {Answer.YES, None} and not stream.is_over:
@@ -173,15 +179,27 @@ async def ask_by_line(link: Link, brief: Brief, destination: Destination, token:
     return Opening(answer=answer or Answer.NO, reply=said[:SHOWN_OCTETS], command=line, heard=heard)
 
 
-async def _read_said(stream: TelnetStream, brief: Brief, destination: Destination) -> str:
-    """What it says to the line, without the greeting of our SMTP server, which is left to be read."""
+async def _read_said(stream: TelnetStream, brief: Brief, destination: Destination, line: str) -> str:
+    """What it says to the line, without the greeting of our SMTP server, which is left to be read.
+
+    That greeting may be long in coming, and nothing else tells when it would have; but a clear no is the end.
+    """
+    patience = brief.patience
     is_mail = destination.kind is CanaryKind.SMTP
-    quiet = brief.patience.canary if is_mail else brief.patience.first_words
+    within = patience.canary if is_mail else patience.first_words
+    quiet = within if is_mail else min(within, _PAUSE)
+
+    def is_enough(said: str) -> bool:
+        if not (is_mail and said.endswith("\n")):
+            return False
+        no = read_answer(said, line, str(destination.address)) in {Answer.NO, Answer.FAILED}
+        return no or _GREETING.search(said) is not None
+
     try:
-        said = await stream.read_until_quiet(within=quiet, quiet=quiet)
+        said = await stream.read_until_quiet(within=within, quiet=quiet, is_enough=is_enough)
     except (ReadTimeoutError, PeerClosedError):
         return ""
-    greeting = re.search(r"^220[ -]", said, re.MULTILINE) if is_mail else None
+    greeting = _GREETING.search(said) if is_mail else None
     if greeting is None:
         return said
     stream.unread(said[greeting.start() :])
