@@ -21,7 +21,7 @@ from relaywatch.model.evidence import Fact
 from relaywatch.model.results import ResultLine
 from relaywatch.model.verdicts import Verdict
 from relaywatch.runs.reporting import EventKind, RunEvent
-from relaywatch.script.recognition import RECOGNITION
+from relaywatch.script.recognition import PRESENCE, RECOGNITION
 from relaywatch.targets.lists import BadTarget, Entry
 
 from .exit_codes import Tally
@@ -86,7 +86,7 @@ class Watcher:
 
     def _attempt_wording(self, event: RunEvent) -> str:
         """The attempt in words; of the many ports that are only listened at, those that speak."""
-        if event.attempt and event.attempt.probe == RECOGNITION.name:
+        if event.attempt and event.attempt.probe in {RECOGNITION.name, PRESENCE.name}:
             spoken = [o.detail for o in event.attempt.observations if o.fact is Fact.SPEAKS]
             if not spoken:
                 return ""
