@@ -55,8 +55,8 @@ def _full_queue(where):
     return callers
 
 
-def checked(*ports, probes=("http-connect",)):
-    """Check this host's ports for proxies."""
+def checked(*ports, probes=("http3-connect",)):
+    """Check this host's ports for proxies, by a probe that asks nothing over TCP unless another is named."""
     sink = LocalSink(address=LOOPBACK, port=free_port(), canary_ports=())
     settings = hurried(sink=sink, probes=probes, limits=Limits(connect_seconds=0.4, tls_seconds=0.5))
     return asyncio_run(check(["127.0.0.1"], replace(settings, ports=ports)))
@@ -94,7 +94,7 @@ def test_without_silence_nobody_is_asked_again():
 
 def test_where_all_is_silent_nobody_is_asked_again():
     with deaf() as silent:
-        told = checked(silent.port)
+        told = checked(silent.port, probes=("http-connect",))
 
     assert [(Verdict.INCONCLUSIVE, (Reason.NO_ANSWER,))] == [
         (line.verdict, line.reasons) for line in told.lines
