@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from tests.playbook import PROXY_BRIEF
 from tests.scripted import OctetServer, Partner, play, tls_session
 
-from relaywatch.model.errors import PeerClosedError, ReadTimeoutError, TLSFailedError
+from relaywatch.model.errors import ConnectTimeoutError, PeerClosedError, ReadTimeoutError, TLSFailedError
 from relaywatch.model.evidence import Fact
 from relaywatch.model.places import Service
-from relaywatch.script.recognition import RECOGNITION, classify_greeting, recognise
+from relaywatch.script.recognition import PRESENCE, RECOGNITION, classify_greeting, look_again, recognise
 
 
 @pytest.mark.parametrize(
@@ -126,3 +126,26 @@ def test_words_without_an_end_are_cut(octet):
 def test_it_is_no_probe_of_a_weakness():
     assert RECOGNITION.default_doors == ()
     assert RECOGNITION.script is recognise
+
+
+class Calling(Partner):
+    """Takes one connection, or none, and hears every operation."""
+
+    def __init__(self, failure=None):
+        self.connections, self.failure = 0, failure
+
+    def connect(self, op):
+        self.connections += 1
+        if self.failure:
+            raise self.failure
+
+
+@pytest.mark.parametrize("failure", [None, ConnectTimeoutError("nothing answered")])
+def test_to_look_again_is_one_connection_and_no_question(failure):
+    partner = Calling(failure)
+
+    observations, error = play(look_again, PROXY_BRIEF, partner)
+
+    assert (1, failure) == (partner.connections, error)
+    assert [(Fact.PLANNED, 0)] == [(seen.fact, seen.count) for seen in observations]
+    assert PRESENCE.default_doors == ()
