@@ -117,7 +117,9 @@ def mended(request, tmp_path_factory):
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("remedies")
     asked = {
-        item.callspec.params["server"].name for item in request.session.items if "mended" in item.fixturenames
+        item.callspec.params["server"].name
+        for item in request.session.items
+        if "mended" in item.fixturenames and "server" in item.callspec.params
     }
     pairs = [(remedy, case) for remedy, case in REMEDIES if case.name in asked]
     with world([case for _, case in pairs]) as lab:
