@@ -6,7 +6,10 @@ connection left (seen with HAProxy, nginx and sniproxy). Asked by our canary's i
 
 from __future__ import annotations
 
+from relaywatch.model.errors import NetworkError
+
 from .brief import Brief
+from .link import Link
 
 _HTTPS = 443
 
@@ -25,7 +28,19 @@ def hello_names(brief: Brief) -> tuple[str | None, ...]:
     return (places.name, own) if own is not None and leads_to_us else (places.name,)
 
 
-def is_our_canary(brief: Brief, certificate: bytes) -> bool:
-    """Whether a certificate (in DER) names our canary: then it is our canary that was reached."""
+async def is_our_canary(link: Link, brief: Brief, certificate: bytes) -> bool:
+    """Whether our hello, which got this certificate (in DER), was led to our canary's host.
+
+    That it names our canary is no proof: a server of the same owner's may have one for all its hosts, or any server
+    one for localhost. Such a server shows it by a name that can't exist too (RFC 6761 section 6.4), to which
+    nobody can be led.
+    """
     name = brief.canaries.name
-    return name is not None and name.encode() in certificate
+    if name is None or name.encode() not in certificate:
+        return False
+    try:
+        await link.connect(within=brief.patience.connect)
+        session = await link.start_tls(f"{brief.mint.random_local_part('hello')}.invalid")
+    except NetworkError:
+        return True
+    return session.certificate != certificate

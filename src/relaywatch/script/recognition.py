@@ -138,7 +138,7 @@ async def _say_hello(link: Link, brief: Brief) -> Service | None:
         except NetworkError:
             await link.close()
             continue
-        if is_our_canary(brief, session.certificate):
+        if name == brief.canaries.name and await is_our_canary(link, brief, session.certificate):
             break  # what is there leads away, and says nothing of its own
         await _report(link, Service.TLS, session.alpn.encode())
         return Service.TLS
