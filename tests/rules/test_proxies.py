@@ -13,7 +13,7 @@ from relaywatch.model.places import Door, Endpoint, Family, Transport
 from relaywatch.model.verdicts import Proof, Reason, Verdict
 from relaywatch.rules.explain import explain
 from relaywatch.rules.judge import judge
-from relaywatch.rules.silence import families_that_fell_silent, port_to_ask_again
+from relaywatch.rules.silence import families_that_fell_silent, to_ask_again
 
 PROXY = Weakness.OPEN_PROXY
 SQUID = Door(3128, Transport.PLAIN, Family.IPV4)
@@ -390,7 +390,7 @@ class TestFallenSilent:
         assert (Verdict.ABSENT, ()) == self.told(silent_6, self.HEARD, self.LOST)
 
 
-class TestPortToAskAgain:
+class TestToAskAgain:
     """One that was heard, if silence came after it."""
 
     HERE = ip_address("192.0.2.7")
@@ -402,10 +402,10 @@ class TestPortToAskAgain:
 
     def test_the_first_that_was_heard(self):
         silent = self.at(9, 1080, AttemptStatus.NO_ANSWER)
-        attempts = [silent, self.at(3, 80), self.at(2, 23, AttemptStatus.NO_LISTENER), self.at(4, 443)]
+        first = self.at(2, 23, AttemptStatus.NO_LISTENER)
 
-        assert Endpoint(self.HERE, 23) == port_to_ask_again(attempts, self.HERE)
-        assert None is port_to_ask_again(attempts, ip_address("192.0.2.8"))
+        assert first is to_ask_again([silent, self.at(3, 80), first, self.at(4, 443)], self.HERE)
+        assert None is to_ask_again([silent, first], ip_address("192.0.2.8"))
 
     @pytest.mark.parametrize(
         "attempts",
@@ -419,4 +419,4 @@ class TestPortToAskAgain:
         ],
     )
     def test_nobody_where_no_silence_came_after(self, attempts):
-        assert None is port_to_ask_again(attempts, self.HERE)
+        assert None is to_ask_again(attempts, self.HERE)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from tests.engine.hostile import deaf
-from tests.runs.checking import LOOPBACK, asyncio_run, check, free_port, hurried
+from tests.runs.checking import LOOPBACK, Counting, asyncio_run, check, free_port, hurried
 
 from relaywatch.engine.limits import Limits
 from relaywatch.model.evidence import AttemptStatus, Weakness
@@ -82,6 +82,24 @@ def test_silence_is_nobodys_only_if_what_was_heard_is_heard_still(served, expect
     assert Weakness.OPEN_PROXY is line.weakness
     assert expected == (line.verdict, line.reasons)
     assert [status] == looks(told)
+
+
+def test_a_mail_port_that_was_heard_first_is_no_door_of_proxies():
+    host = "127.11.12.13"  # of this test alone, so that it may have a mail port
+
+    async def scene():
+        async with Counting(host, port=2525):
+            with deaf(host) as silent:
+                settings = hurried(probes=("smtp-relay", "http3-connect"), limits=Limits(connect_seconds=0.4))
+                return await check([host], replace(settings, ports=(2525, silent.port)))
+
+    told = asyncio_run(scene())
+
+    mail, proxies = told.lines
+    assert (Weakness.OPEN_PROXY, Verdict.ABSENT, ()) == (proxies.weakness, proxies.verdict, proxies.reasons)
+    assert [2525] == [door.port for door in mail.doors]
+    assert 2525 not in [door.port for door in proxies.doors]
+    assert [AttemptStatus.COMPLETED] == looks(told)
 
 
 def test_without_silence_nobody_is_asked_again():

@@ -30,15 +30,15 @@ def families_that_fell_silent(attempts: Iterable[Attempt]) -> frozenset[Family]:
     return frozenset(endpoint.family for endpoint in heard & silent)
 
 
-def port_to_ask_again(attempts: Iterable[Attempt], address: Address) -> Endpoint | None:
-    """A port of the address that was heard, if another was asked after it and is silent: it may be silent by now too."""
+def to_ask_again(attempts: Iterable[Attempt], address: Address) -> Attempt | None:
+    """The first at which the address was heard, if another port was asked after it and is silent: so may this be now."""
     there = [one for one in _direct(attempts) if one.endpoint.address == address and one.began is not None]
     heard = [one for one in there if _was_heard(one)]
     silent = [one for one in there if one.status in SILENT]
     if not heard or not silent:
         return None
     first = min(heard, key=_began)
-    return first.endpoint if _began(max(silent, key=_began)) > _began(first) else None
+    return first if _began(max(silent, key=_began)) > _began(first) else None
 
 
 def _was_heard(attempt: Attempt) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relaywatch.model.evidence import Attempt, AttemptStatus, Fact, Weakness
 from relaywatch.model.places import DATAGRAMS, Door, Endpoint, Service, Transport
 from relaywatch.model.verdicts import Verdict
 from relaywatch.rules.cases import CaseJudgement, CaseState, judge_cases
 from relaywatch.rules.judge import judge
-from relaywatch.rules.silence import SILENT, port_to_ask_again
+from relaywatch.rules.silence import SILENT, to_ask_again
 from relaywatch.script.brief import Depth
 from relaywatch.script.probe import Probe
 from relaywatch.script.recognition import PRESENCE, RECOGNITION
@@ -98,10 +98,12 @@ class ProxyDoors:
             if target.is_interrupted or not self._would_pass():
                 return
             known = [one for one in target.attempts if one.endpoint not in target.own_places]
-            endpoint = port_to_ask_again(known, address)
-            if endpoint is not None:
-                door = Door(endpoint.port, Transport.PLAIN, endpoint.family)
-                target.attempts.append(await target.attempt(PRESENCE, door, endpoint, Depth.STANDARD))
+            heard = to_ask_again(known, address)
+            if heard is not None:
+                # Of the same weakness and door: what was heard there may be no proxy's door, but mail's.
+                probe = replace(PRESENCE, weakness=heard.weakness)
+                again = await target.attempt(probe, heard.door, heard.endpoint, Depth.STANDARD)
+                target.attempts.append(again)
 
     def _would_pass(self) -> bool:
         judgement = judge(Weakness.OPEN_PROXY, self._target.attempts, self._target.arrivals())
