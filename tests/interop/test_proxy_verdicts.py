@@ -19,11 +19,6 @@ AT_ONCE = 40  # hosts; most of the time they are waited for
 OF_THE_SINK = ("--canary-name", plan.CANARY, "--second-source", plan.SINK)
 OPTIONS = (*OF_THE_SINK, "--concurrency", str(AT_ONCE))
 OPENED = 400  # connections that a host makes for us at most; one that asks itself without end makes thousands
-ASKS_ITSELF = {
-    "caddy-misrouting": pytest.mark.xfail(
-        strict=True, reason="the preface of HTTP/2 in the clear, which it takes for a request, names no host"
-    ),
-}
 
 PERMISSION = """\
 [[permission]]
@@ -109,11 +104,7 @@ def test_the_verdict_of_a_proxy_is_the_one_expected(lab, lines, case):
         assert set(expect.ports) <= _ports(proved), evidence
 
 
-def asks_itself(case):
-    return pytest.param(case, marks=ASKS_ITSELF.get(case.name, ()), id=case.name)
-
-
-@pytest.mark.parametrize("case", [asks_itself(case) for case in proxy_cases()])
+@pytest.mark.parametrize("case", proxy_cases(), ids=lambda case: case.name)
 def test_no_proxy_is_led_to_ask_itself_without_end(opened, case):
     assert opened[case.name] <= OPENED
 

@@ -2,9 +2,15 @@
 
 Proxies have rules for each version of HTTP, and forget one. In TLS HTTP/2 is offered by ALPN; in the clear it
 is spoken at once (RFC 9113 section 3.3), or after an Upgrade where the door knows no other way.
+
+What is said first in the clear looks to a server of HTTP/1.1 like a request without a host, and one that fetches
+from whatever host it is shown makes itself of that, again and again (seen with Caddy). So such a server is asked
+by Upgrade alone, which names our canary.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from relaywatch.model.errors import PeerClosedError, ReadTimeoutError, RemoteProtocolError
 from relaywatch.model.evidence import Weakness
@@ -12,7 +18,7 @@ from relaywatch.model.places import Family, Service, Transport
 from relaywatch.model.tokens import Token
 from relaywatch.script import http2
 from relaywatch.script.brief import Brief
-from relaywatch.script.controls import ConnectControl
+from relaywatch.script.controls import ConnectControl, may_lack_host
 from relaywatch.script.link import Link
 from relaywatch.script.probe import Probe
 from relaywatch.script.tunnels import Answer, Destination, Opening, Way, survey
@@ -28,13 +34,20 @@ async def connect(link: Link, brief: Brief, destination: Destination, _token: To
     if opening.answer is not Answer.FOREIGN or brief.door.transport is Transport.TLS:
         return opening
     await link.connect(within=brief.patience.connect)
+    return await connect_by_upgrade(link, brief, destination, _token)
+
+
+async def connect_by_upgrade(link: Link, brief: Brief, destination: Destination, _token: Token) -> Opening:
+    """CONNECT on a stream of HTTP/2 to which a connection of HTTP/1.1 was upgraded."""
+    fields = http2.connect_fields(destination, brief)
+    command = f"CONNECT {destination} HTTP/2 (Upgrade: h2c)"
     try:
         exchange = await http2.upgrade(link, brief, destination, fields)
     except (PeerClosedError, ReadTimeoutError, RemoteProtocolError):
-        return opening
+        exchange = None
     if exchange is None:
-        return opening
-    return await http2.ask_for_tunnel(link, brief, exchange, f"{command} (Upgrade: h2c)")
+        return Opening(answer=Answer.FOREIGN, command=command)
+    return await http2.ask_for_tunnel(link, brief, exchange, command)
 
 
 WAYS = (
@@ -47,8 +60,15 @@ WAYS = (
 async def script(link: Link, brief: Brief) -> None:
     """Ask for tunnels in every way, until one leads to our canary."""
     control = ConnectControl()
-    ways = [control.over(way) for way in WAYS]
+    ways = [control.over(way) for way in await _harmless(link, brief)]
     await survey(link, brief, ways, opener=http2.open_http2_link)
+
+
+async def _harmless(link: Link, brief: Brief) -> tuple[Way, ...]:
+    """The ways that lead no server to itself."""
+    if brief.door.transport is Transport.TLS or await may_lack_host(link, brief):
+        return WAYS
+    return tuple(replace(way, ask=connect_by_upgrade) for way in WAYS)
 
 
 PROBE = Probe(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from relaywatch.model.canary import CANARY_PATH
-from relaywatch.model.errors import NetworkError, RemoteProtocolError
+from relaywatch.model.errors import NetworkError, PeerClosedError, ReadTimeoutError, RemoteProtocolError
 from relaywatch.model.tokens import Token
 from relaywatch.wire.http1 import Exchange
 
@@ -41,6 +41,28 @@ async def ask_plainly(link: Link, brief: Brief, host: str, target: str = "/") ->
     except (NetworkError, RemoteProtocolError):
         return None
     return Page(head.status_code, await http.read_rest(link, exchange, brief))
+
+
+async def may_lack_host(link: Link, brief: Brief) -> bool:
+    """Whether a request that names no host does no harm: not at who fetches from the host it is shown.
+
+    Whoever doesn't answer in HTTP/1.1 at all makes no request of what we say.
+
+    :raises NetworkError: if there is no connection to be had.
+    """
+    await open_link(link, brief)
+    exchange = Exchange(
+        "GET", "/", [("Host", nobody(brief)), *http.own_fields(brief), ("Connection", "close")]
+    )
+    try:
+        head = await http.exchange_with(link, exchange, brief)
+    except ReadTimeoutError:
+        return False  # it may be looking for that host
+    except (PeerClosedError, RemoteProtocolError):
+        return True
+    finally:
+        await link.close()
+    return Page(head.status_code).is_plain
 
 
 @dataclass(slots=True)
