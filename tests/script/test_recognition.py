@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from tests.playbook import PROXY_BRIEF
 from tests.scripted import OctetServer, Partner, play, tls_session
 
+from relaywatch.model.canary import canary_words
 from relaywatch.model.errors import ConnectTimeoutError, PeerClosedError, ReadTimeoutError, TLSFailedError
 from relaywatch.model.evidence import Fact
 from relaywatch.model.places import Service
@@ -79,7 +80,7 @@ def test_whoever_breaks_off_is_mute():
     assert partner.connections == 3
 
 
-def test_no_more_words_than_a_page_request_and_a_greeting():
+def test_no_more_words_than_a_page_request_a_greeting_and_our_canarys():
     server = OctetServer(lambda _op: lambda _said: b"")
     play(recognise, PROXY_BRIEF, server)
 
@@ -87,6 +88,7 @@ def test_no_more_words_than_a_page_request_and_a_greeting():
     assert [
         b"GET / HTTP/1.1\r\nHost: " + nobody + b"\r\nConnection: close\r\n\r\n",
         b"\x05\x01\x00",
+        canary_words(PROXY_BRIEF.token("hello")) + b"\r\n",
     ] == server.writes
 
 

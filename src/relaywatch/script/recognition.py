@@ -1,7 +1,8 @@
 """What a door speaks, told by its first words: so that a proxy is found on whatever port it is.
 
 At most four connections, in which nothing is asked of the door but a page: one that waits for a greeting and
-then says GET, one that greets as a SOCKS5 client, and two at most that say hello as a TLS client.
+then says GET, one that greets as a SOCKS5 client, and two at most that say hello as a TLS client. The first of
+these says our canary's words too, since an SNI proxy has led it there.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from relaywatch.model.places import Service
 
 from .asking import as_text, listen
 from .brief import Brief
-from .hello import hello_names, is_our_canary
+from .hello import hello_names, is_led_away
 from .link import Link
 from .probe import Probe
 
@@ -138,7 +139,7 @@ async def _say_hello(link: Link, brief: Brief) -> Service | None:
         except NetworkError:
             await link.close()
             continue
-        if name == brief.canaries.name and await is_our_canary(link, brief, session.certificate):
+        if name == brief.canaries.name and await is_led_away(link, brief, session.certificate):
             break  # what is there leads away, and says nothing of its own
         await _report(link, Service.TLS, session.alpn.encode())
         return Service.TLS
