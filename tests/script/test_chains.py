@@ -447,7 +447,10 @@ class TestMeeting:
         assert ["mail.example.test", "other.example.test"] == names
         assert ["EHLO probe.test", "QUIT"] == heard
 
-    @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "ESMTP", "_"])
+    @pytest.mark.parametrize(
+        "name",
+        ["localhost", "127.0.0.1", "ESMTP", "_", "localhost.localdomain", "Mail.LOCALDOMAIN.", "a.localhost"],
+    )
     def test_what_is_no_name_of_a_host_is_none(self, name):
         assert [] == self.met(MailServer(name=name))[0]
 

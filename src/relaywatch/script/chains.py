@@ -33,6 +33,8 @@ OUR_SINK = "our own sink answers there, and so none of the target's"
 CALLS_ITSELF = "calls itself"
 _LEADS = frozenset({Answer.YES, Answer.PAGE})
 """A page's head may stand before a tunnel, as the dialogue behind it tells."""
+_ANYBODYS = (".localhost", ".localdomain", ".localdomain4", ".localdomain6")
+"""How hosts call themselves that nobody has named (RFC 6761 section 6.3, and what systems come with)."""
 _AT_ONCE = 0.001
 """Seconds within which what lies there already is read."""
 
@@ -169,7 +171,7 @@ async def meet(link: Link, brief: Brief) -> None:
         said.append(await command(link, "EHLO", brief.identity.ehlo_name, within=within))
     for reply in said:
         name = plausible_host_name(reply.text.split(" ", 1)[0])
-        if name is not None and "." in name:
+        if name is not None and "." in name and not name.endswith(_ANYBODYS):
             await link.report(Observation(fact=Fact.NOTE, detail=CALLS_ITSELF, reply=name))
     await leave(link)
 
