@@ -267,6 +267,11 @@ class TestSilence:
         assert Verdict.ABSENT is judged(self.SILENT, mail).verdict
         assert Verdict.CLOSED is judge(RELAY, [self.SILENT, mail], []).verdict
 
+    @pytest.mark.parametrize("status", [AttemptStatus.BUG, AttemptStatus.INTERRUPTED])
+    def test_silence_beside_what_went_wrong_with_us_can_not_be_told(self, status):
+        assert Verdict.INCONCLUSIVE is judged(self.SILENT, attempt(status=status)).verdict
+        assert Verdict.ABSENT is judged(self.SILENT, attempt(TALKS, status=status)).verdict
+
     def test_silence_beside_a_closed_proxy_is_closed(self):
         closed = proxied(TALKS, planned(1), case(Fact.REFUSED, 80))
 
@@ -420,3 +425,18 @@ class TestToAskAgain:
     )
     def test_nobody_where_no_silence_came_after(self, attempts):
         assert None is to_ask_again(attempts, self.HERE)
+
+
+def test_at_an_open_port_the_software_of_other_ports_says_nothing():
+    ssh = replace(SQUID, port=22)
+    names = [seen(Fact.SOFTWARE, detail="openssh 9.2p1")] * 3
+
+    assert (
+        "squid 5.7"
+        == judged(
+            proxied(TALKS, planned(1), seen(Fact.SOFTWARE, detail="squid 5.7"), reached(443)),
+            proxied(*names, door=ssh),
+        ).software
+    )
+    assert judged(proxied(TALKS, planned(1), reached(443)), proxied(*names, door=ssh)).software is None
+    assert "openssh 9.2p1" == judged(proxied(*names, door=ssh)).software

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from ipaddress import ip_network
 
-from relaywatch.model.evidence import Arrival, Attempt, AttemptStatus, Fact, Weakness
+from relaywatch.model.evidence import Arrival, Attempt, Fact, Weakness
 from relaywatch.model.places import SUBMISSION_PORTS, Address, Door, Family, Transport, parse_address
 from relaywatch.model.verdicts import Finding, Judgement, Proof, Reason
 
 from .cases import CaseJudgement, CaseState, judge_cases
 from .doors import judge_door, judge_proxies, judge_target
-from .silence import SILENT, families_that_fell_silent
+from .silence import families_that_fell_silent, was_heard
 
 PLAIN_RELAY = "RW-1001"
 STARTTLS_ONLY = "RW-1020"
@@ -29,7 +29,6 @@ LETS_MAIL_THROUGH = "RW-2021"
 DECEPTIVE = "RW-2030"
 
 _MAIL_PORTS = frozenset({25, 587})
-_NOT_HEARD = SILENT | {AttemptStatus.INTERRUPTED}
 
 _ADDRESS_IN_RECEIVED = re.compile(r"\[(?:IPv6:)?([0-9a-fA-F:.]+)\]|\((?:[\w.-]+ )?([0-9]+(?:\.[0-9]+){3})\)")
 
@@ -66,7 +65,7 @@ def judge(weakness: Weakness, attempts: Iterable[Attempt], arrivals: Iterable[Ar
         for door in sorted({attempt.door for attempt in gathered})
     )
     if weakness is Weakness.OPEN_PROXY:
-        is_alive = any(attempt.status not in _NOT_HEARD for attempt in of_target)
+        is_alive = any(map(was_heard, of_target))
         blocked = families_that_fell_silent(of_target)
         verdict, reasons = judge_proxies(doors, is_alive=is_alive, blocked=blocked)
         findings = proxy_findings(cases)

@@ -25,7 +25,7 @@ def families_that_fell_silent(attempts: Iterable[Attempt]) -> frozenset[Family]:
     for attempt in _direct(attempts):
         if attempt.status in SILENT:
             silent.add(attempt.endpoint)
-        if _was_heard(attempt):
+        if was_heard(attempt):
             heard.add(attempt.endpoint)
     return frozenset(endpoint.family for endpoint in heard & silent)
 
@@ -33,7 +33,7 @@ def families_that_fell_silent(attempts: Iterable[Attempt]) -> frozenset[Family]:
 def to_ask_again(attempts: Iterable[Attempt], address: Address) -> Attempt | None:
     """The first at which the address was heard, if another port was asked after it and is silent: so may this be now."""
     there = [one for one in _direct(attempts) if one.endpoint.address == address and one.began is not None]
-    heard = [one for one in there if _was_heard(one)]
+    heard = [one for one in there if was_heard(one)]
     silent = [one for one in there if one.status in SILENT]
     if not heard or not silent:
         return None
@@ -41,7 +41,8 @@ def to_ask_again(attempts: Iterable[Attempt], address: Address) -> Attempt | Non
     return first if _began(max(silent, key=_began)) > _began(first) else None
 
 
-def _was_heard(attempt: Attempt) -> bool:
+def was_heard(attempt: Attempt) -> bool:
+    """Whether anything came from there; a fault of ours tells of nobody."""
     return attempt.status not in _SAY_NOTHING or any(seen.fact not in _OURS for seen in attempt.observations)
 
 
