@@ -118,6 +118,8 @@ class TestOutside:
     )
     def test_the_source(self, second, expected):
         source = second and parse_address(second)
-        brief = replace(PROXY_BRIEF, canaries=replace(PROXY_BRIEF.canaries, second_source=source))
+        brief = replace(
+            PROXY_BRIEF, canaries=replace(PROXY_BRIEF.canaries, second_sources=(source,) if source else ())
+        )
 
         assert expected == bounce.outside_source(brief)

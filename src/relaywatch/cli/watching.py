@@ -37,6 +37,9 @@ _WORDINGS = MappingProxyType(
         EventKind.MAIL_WITHHELD: N_(
             "No test message is handed over, so nothing can be proven: say who checks. Missing: {detail}"
         ),
+        EventKind.SECOND_SOURCE_UNUSED: N_(
+            "--second-source {detail} isn't used: connections come from it anyway."
+        ),
         EventKind.CANARIES_UNPROVED: N_("Proxies can be led to our canaries in part or not at all: {detail}"),
         EventKind.ATTEMPT_BEGAN: N_("{target} {door}: asking"),
     }

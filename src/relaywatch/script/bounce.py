@@ -43,9 +43,9 @@ class Form:
 
 def outside_source(brief: Brief) -> tuple[Address | None, bool]:
     """The address to come from, nothing for the usual one; and whether that is surely another than our sink's."""
-    second = brief.canaries.second_source
+    second = brief.canaries.second_source(brief.door.family)
     sink = brief.canaries.address_of(brief.door.family)
-    if second is None or Endpoint(second, 0).family is not brief.door.family:
+    if second is None:
         return None, False
     return (second if second != sink else None), True
 
