@@ -15,6 +15,13 @@ from tests.interop.test_verdicts import relaywatch
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(2400)]
 
 AT_USUAL_PORTS = frozenset({"squid-open", "squid-stock", "dante-open", "microsocks-on-8080", "nginx-static"})
+GIVE_THEMSELVES_AWAY = frozenset(
+    {
+        *("squid", "tinyproxy", "privoxy", "nginx", "apache", "trafficserver", "envoy", "caddy", "nghttpx"),
+        *("mitmproxy", "openssh", "vsftpd", "coturn"),
+    }
+)
+WITHOUT_A_WORD = frozenset({"nginx-sni-open", "nginx-sni-table", "mitmproxy-socks5"})  # none of their own
 AT_ONCE = 40  # hosts; most of the time they are waited for
 OF_THE_SINK = ("--canary-name", plan.CANARY, "--second-source", plan.SINK)
 OPTIONS = (*OF_THE_SINK, "--concurrency", str(AT_ONCE))
@@ -102,6 +109,18 @@ def test_the_verdict_of_a_proxy_is_the_one_expected(lab, lines, case):
         assert {found["advisory"] for found in proved} & set(expect.advisories), evidence
         assert {found["probe"] for found in proved} & set(expect.probes), evidence
         assert set(expect.ports) <= _ports(proved), evidence
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in proxy_cases() if case.software != "unknown"], ids=lambda case: case.name
+)
+def test_the_software_is_the_cases_or_not_recognised(lines, case):
+    line = lines[plan.host_name(case), "open-proxy"]
+    told = line["software"]["name"] if line["software"] else None
+    gives_itself_away = case.software in GIVE_THEMSELVES_AWAY and case.name not in WITHOUT_A_WORD
+    assert told in ({case.software} if gives_itself_away else {case.software, None}), json.dumps(
+        line, indent=2
+    )
 
 
 @pytest.mark.parametrize("case", proxy_cases(), ids=lambda case: case.name)

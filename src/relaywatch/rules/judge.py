@@ -78,7 +78,7 @@ def judge(weakness: Weakness, attempts: Iterable[Attempt], arrivals: Iterable[Ar
         reasons=tuple(sorted(reasons)),
         findings=findings,
         doors=doors,
-        software=_software(gathered),
+        software=_software(_telling(gathered, findings)),
         advisories=_side_advisories(gathered, cases),
     )
 
@@ -188,10 +188,27 @@ def _is_inner(address: Address) -> bool:
     return any(address in network for network in _INNER_NETWORKS if network.version == address.version)
 
 
+def _telling(attempts: Iterable[Attempt], findings: Sequence[Finding]) -> list[Attempt]:
+    """The attempts that tell which software is at fault: at an open proxy's port, others have nothing to say."""
+    ports = {finding.door.port for finding in findings}
+    return [
+        attempt
+        for attempt in attempts
+        if not ports or attempt.weakness is not Weakness.OPEN_PROXY or attempt.door.port in ports
+    ]
+
+
 def _software(attempts: Iterable[Attempt]) -> str | None:
-    """The software that most doors give away."""
+    """The software that most attempts give away, with its version where one is told."""
     said = Counter(seen.detail for a in attempts for seen in a.observations if seen.fact is Fact.SOFTWARE)
-    return min(said, key=lambda name: (-said[name], name)) if said else None
+    names: Counter[str] = Counter()
+    for detail, count in said.items():
+        names[detail.partition(" ")[0]] += count
+    if not said:
+        return None
+    most = min(names, key=lambda name: (-names[name], name))
+    of_it = (detail for detail in said if detail.partition(" ")[0] == most)
+    return min(of_it, key=lambda detail: (detail == most, -said[detail], detail))
 
 
 def _side_advisories(attempts: Iterable[Attempt], cases: Sequence[CaseJudgement]) -> tuple[str, ...]:

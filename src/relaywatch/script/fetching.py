@@ -15,8 +15,11 @@ from .brief import Brief
 from .controls import AS_TO_THE_CONTROL, ask_plainly, nobody
 from .link import Link
 from .page import Page
+from .software import recognise_answer
 from .tunnels import Answer, CanaryKind, Destination, Opening
 
+_OWN_STATUS_CODES = frozenset({407, 502, 503, 504})
+"""Whoever answers so speaks for itself; any other answer may be what was fetched (RFC 9110 section 15)."""
 ANSWER_FIELD = "X-Relaywatch-Answer"
 """Where our canary answers HEAD, which has no body."""
 
@@ -83,7 +86,12 @@ async def read_answer(link: Link, brief: Brief, head: ResponseHead, body: str, q
     heard = f"{head.field(ANSWER_FIELD) or ''}\n{body}"
     page = Page(head.status_code, body)
     opening = Opening(
-        answer=http.classify(head), reply=str(head), command=question.command, heard=heard, page=page
+        answer=http.classify(head),
+        reply=str(head),
+        command=question.command,
+        heard=heard,
+        page=page,
+        software=recognise_answer(head.fields, body, is_own=head.status_code in _OWN_STATUS_CODES),
     )
     if read_canary_answer(brief.mint.key, question.token, heard) is not None:
         return replace(opening, answer=Answer.YES)

@@ -11,6 +11,7 @@ from relaywatch.wire.http1 import Exchange, ResponseHead
 from .brief import Brief
 from .link import Deadline, Link
 from .page import Page
+from .software import recognise_answer
 from .tunnels import Answer, Destination, Opening, as_text
 
 MAX_BODY = 8192
@@ -95,11 +96,13 @@ async def read_tunnel(
     if answer is Answer.YES:
         link.unread(exchange.rest())
         answer = Answer.PAGE if has_content(head) else Answer.YES
-        return Opening(answer=answer, reply=str(head), command=command, stream=link)
+        told = recognise_answer(head.fields, "", is_own=True)
+        return Opening(answer=answer, reply=str(head), command=command, stream=link, software=told)
     page = None
     if answer is Answer.FAILED:  # which may be what it says to everything
         page = Page(head.status_code, await read_rest(link, exchange, brief))
-    return Opening(answer=answer, reply=str(head), command=command, page=page)
+    told = recognise_answer(head.fields, page.body if page else "", is_own=True)
+    return Opening(answer=answer, reply=str(head), command=command, page=page, software=told)
 
 
 def classify(head: ResponseHead) -> Answer:

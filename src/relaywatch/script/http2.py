@@ -16,6 +16,7 @@ from .brief import Brief
 from .fetching import Question
 from .link import Deadline, Link
 from .page import Page
+from .software import recognise_answer
 from .tunnels import Answer, Destination, Opening, as_text, open_link
 
 ALPN = ("h2", "http/1.1")
@@ -105,10 +106,12 @@ async def ask_for_tunnel(link: Link, brief: Brief, exchange: Http2Exchange, comm
         page = None
         if answer is Answer.FAILED:  # which may be what it says to everything
             page = Page(head.status_code, await _read_page(stream, within=brief.patience.first_words))
-        return Opening(answer=answer, reply=str(head), command=command, page=page)
+        told = recognise_answer(head.fields, page.body if page else "", is_own=True)
+        return Opening(answer=answer, reply=str(head), command=command, page=page, software=told)
     if http.has_content(head) or exchange.is_ended:
         answer = Answer.PAGE
-    return Opening(answer=answer, reply=str(head), command=command, stream=stream)
+    told = recognise_answer(head.fields, "", is_own=True)
+    return Opening(answer=answer, reply=str(head), command=command, stream=stream, software=told)
 
 
 async def fetch(link: Link, brief: Brief, fields: Iterable[tuple[str, str]], question: Question) -> Opening:

@@ -21,6 +21,7 @@ from . import ops
 from .brief import Brief
 from .http import classify, has_content, own_fields
 from .link import DatagramLink, Deadline
+from .software import recognise_answer
 from .tunnels import Answer, Destination, Opening
 
 if TYPE_CHECKING:
@@ -242,7 +243,8 @@ def _read_answer(tunnel: Http3Tunnel, connection: Http3, command: str) -> Openin
     answer = classify(head)
     if answer is Answer.YES and (has_content(head) or tunnel.is_ended):
         answer = Answer.PAGE
-    return Opening(answer=answer, reply=str(head), command=command, release=release)
+    told = recognise_answer(head.fields, "", is_own=True)
+    return Opening(answer=answer, reply=str(head), command=command, release=release, software=told)
 
 
 def _lower(fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

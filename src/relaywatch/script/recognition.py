@@ -18,6 +18,7 @@ from .brief import Brief
 from .hello import hello_names, is_led_away
 from .link import Link
 from .probe import Probe
+from .software import Where, recognise_words
 
 ALPN = ("h2", "http/1.1")
 _SOCKS5_GREETING = b"\x05\x01\x00"
@@ -41,6 +42,13 @@ _WHOLE_GREETING = re.compile(rb"SSH-[^\n]*\n|([245][0-9]{2})(?: |-.*?\n\1 )[^\n]
 """Behind these nothing more comes until we speak (RFC 4253 section 4.2, RFC 5321 section 4.2.1)."""
 _PROMPT = re.compile(rb"(?:[>#$%:?]\s*|(?:wingate|telnet).*)\Z", re.IGNORECASE | re.DOTALL)
 """What waits for a host to be named; CCProxy says ``CCProxy Telnet>CCProxy Telnet Service Ready.``"""
+_WORDS_OF = {
+    Service.HTTP: Where.PAGE,
+    Service.SSH: Where.SSH,
+    Service.FTP: Where.FTP,
+    Service.TELNET: Where.TELNET,
+}
+"""Where the software is looked for in what a service says; mail servers are asked by their own probe."""
 _LATE = frozenset({Service.SSH, Service.SMTP, Service.FTP})
 """Those who may take their time before they greet, and greet then whatever we have said meanwhile."""
 
@@ -96,6 +104,8 @@ async def _ask_for_page(link: Link, brief: Brief, answers: list[bytes]) -> Servi
     service = _classify_page(answer, brief.door.port)
     if service is not None:
         await _report(link, service, answer)
+    elif answer.upper().startswith(b"HTTP/"):  # it wants TLS, and says by what it is
+        await _report_software(link, Service.HTTP, answer)
     return service
 
 
@@ -161,6 +171,14 @@ async def _read(link: Link, within: float) -> bytes:
 
 async def _report(link: Link, service: Service, words: bytes) -> None:
     await link.report(Observation(fact=Fact.SPEAKS, detail=service, reply=as_text(words[:_SHOWN])))
+    await _report_software(link, service, words)
+
+
+async def _report_software(link: Link, service: Service, words: bytes) -> None:
+    where = _WORDS_OF.get(service)
+    told = recognise_words(where, as_text(words)) if where is not None else None
+    if told is not None:
+        await link.report(Observation(fact=Fact.SOFTWARE, reply=told.words, detail=told.detail))
 
 
 RECOGNITION = Probe(

@@ -69,6 +69,8 @@ class _Course:
     brief: Brief
     open_link: OpenLink
     has_talked: bool = False
+    is_named: bool = False
+    """Whether an answer has given the software away."""
     is_foreign: bool = False
     """What came was no word of this protocol."""
     is_reached: bool = False
@@ -165,6 +167,7 @@ async def _ask(course: _Course, way: Way, destination: Destination) -> bool:
         await link.report(Observation(fact=Fact.TALKS, reply=opening.reply))
         for seen in course.unheard:
             await link.report(seen)
+    await _report_software(course, opening)
     is_open = await _report(course, way, destination, opening, about)
     await _release(opening)
     if course.accepted and course.is_deceptive is None and not course.is_reached:
@@ -199,6 +202,14 @@ async def _report_unheard(course: _Course, seen: Observation) -> None:
         await course.link.report(seen)
     else:
         course.unheard.append(seen)
+
+
+async def _report_software(course: _Course, opening: Opening) -> None:
+    """Report the software once, as soon as an answer gives it away."""
+    told = opening.software
+    if told is not None and not course.is_named:
+        course.is_named = True
+        await course.link.report(Observation(fact=Fact.SOFTWARE, reply=told.words, detail=told.detail))
 
 
 async def _release(opening: Opening) -> None:

@@ -13,6 +13,7 @@ from .asking import CanaryKind, Destination
 from .brief import Brief, CanaryPlaces
 from .link import Link, Stream
 from .page import Page
+from .software import Recognition
 
 _STANDARD_PORTS = 4
 """Destination ports that are asked of a door that has let none through."""
@@ -51,6 +52,8 @@ class Opening:
     page: Page | None = None
     """The answer itself where it is one of HTTP, for a control to be compared with."""
     release: Callable[[], Awaitable[None]] | None = None
+    software: Recognition | None = None
+    """Whom the answer gives away, if it does."""
 
 
 OpenTunnel = Callable[[Link, Brief, Destination, Token], Awaitable[Opening]]
