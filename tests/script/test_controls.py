@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from tests.playbook import PROXY_BRIEF
 from tests.scripted import OctetServer, play
 
-from relaywatch.model.places import Door, Family, Transport
+from relaywatch.model.places import Door, Family, Transport, parse_address
 from relaywatch.probes import connect_ip, connect_udp, http2_connect, http_misrouting
 from relaywatch.script.page import Page
+from relaywatch.script.tunnels import Answer, CanaryKind, Destination
 
 OWN = "www.example.test"
+HOME = Destination(address=parse_address("127.0.0.1"), port=25, kind=CanaryKind.SMTP)
 BRIEF = replace(PROXY_BRIEF, door=Door(80, Transport.PLAIN, Family.IPV4), target_names=(OWN,))
 
 
@@ -121,3 +123,19 @@ def test_a_question_for_http2_never_shows_it(said):
 
     assert exchanges
     assert not [request for request, _ in exchanges if OWN.encode() in request]
+
+
+@pytest.mark.parametrize("failure", FAILURES[1:])
+@pytest.mark.parametrize("is_chain", [False, True])
+def test_who_fails_at_a_host_that_cant_exist_is_sent_no_request_without_one(failure, is_chain):
+    """By its first octets HTTP/2 is such a request, to who takes it for HTTP/1.1; in a chain as in the probe."""
+
+    async def lead(link, brief):
+        opening = await http2_connect.PROBE.tunnel(link, brief, HOME, brief.token("chain"))
+        assert Answer.FOREIGN is opening.answer
+
+    probe = replace(http2_connect.PROBE, script=lead) if is_chain else http2_connect.PROBE
+    requests = [request for request, _ in written(probe, [failure])]
+
+    assert any(b".invalid" in request for request in requests)
+    assert not any(request.startswith(b"PRI ") for request in requests)

@@ -21,7 +21,7 @@ from relaywatch.script.brief import Brief
 from relaywatch.script.controls import ConnectControl, may_lack_host
 from relaywatch.script.link import Link
 from relaywatch.script.probe import Probe
-from relaywatch.script.tunnels import Answer, Destination, Opening, Way, survey
+from relaywatch.script.tunnels import Answer, Destination, Opening, OpenTunnel, Way, survey
 from relaywatch.wire.http2 import Http2Exchange
 
 _CONNECT = "RW-2003"
@@ -64,11 +64,23 @@ async def script(link: Link, brief: Brief) -> None:
     await survey(link, brief, ways, opener=http2.open_http2_link)
 
 
+async def connect_harmlessly(link: Link, brief: Brief, destination: Destination, token: Token) -> Opening:
+    """CONNECT in a way that leads no server to itself, for chains, which don't know what the script has found out."""
+    ask = await _harmless_way(link, brief)
+    await http2.open_http2_link(link, brief)
+    return await ask(link, brief, destination, token)
+
+
 async def _harmless(link: Link, brief: Brief) -> tuple[Way, ...]:
     """The ways that lead no server to itself."""
+    ask = await _harmless_way(link, brief)
+    return tuple(replace(way, ask=ask) for way in WAYS)
+
+
+async def _harmless_way(link: Link, brief: Brief) -> OpenTunnel:
     if brief.door.transport is Transport.TLS or await may_lack_host(link, brief):
-        return WAYS
-    return tuple(replace(way, ask=connect_by_upgrade) for way in WAYS)
+        return connect
+    return connect_by_upgrade
 
 
 PROBE = Probe(
@@ -82,6 +94,6 @@ PROBE = Probe(
     script=script,
     rank=20,
     services=frozenset({Service.HTTP, Service.TLS}),
-    tunnel=connect,
+    tunnel=connect_harmlessly,
     opener=http2.open_http2_link,
 )

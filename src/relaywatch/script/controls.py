@@ -88,11 +88,16 @@ class ConnectControl:
                 return opening
             if not self.is_asked:
                 self.is_asked, self.page = True, await ask_plainly(link, brief, nobody(brief))
-            if self.page is None or not self.page.is_like(opening.page):
+            if self.page is None or not _is_same(self.page, opening.page):
                 return opening
             return replace(opening, answer=Answer.NO, detail=AS_TO_THE_CONTROL)
 
         return ask
+
+
+def _is_same(control: Page, page: Page) -> bool:
+    """Whether a server says the same to both; one that has a word for one of them alone tells them apart."""
+    return bool(control.body) == bool(page.body) and control.is_like(page)
 
 
 @dataclass(slots=True)
