@@ -8,6 +8,7 @@ from tests.scripted import Partner, play
 from relaywatch.model.errors import ReadTimeoutError
 from relaywatch.model.places import Endpoint, parse_address
 from relaywatch.script import masque, ops, telnet, turn
+from relaywatch.script.tunnels import CanaryKind, Destination
 from relaywatch.wire.stun import MessageClass, Method, encode_message
 
 CANARY = Endpoint(parse_address("203.0.113.25"), 40026)
@@ -93,3 +94,38 @@ OTHER_MESSAGE = encode_message(Method.DATA, MessageClass.REQUEST, bytes(12), ())
 )
 def test_whoever_trickles_is_given_up_soon(read, piece):
     assert 8 <= waited(read, piece) <= 24
+
+
+class Lines(Partner):
+    """Shows a prompt, and then says a line whenever it is heard, which means nothing."""
+
+    is_heard_out = False
+
+    def __init__(self):
+        self.said = [b"> "]
+
+    def connect(self, op):
+        pass
+
+    def send(self, data, channel):
+        self.said = [b"-\n"] * 2000
+
+    def receive(self, channel):
+        if not self.said:
+            raise ReadTimeoutError("silence")
+        return self.said.pop()
+
+
+def test_lines_without_an_end_are_not_read_anew_each_time(monkeypatch):
+    looks = []
+    read_answer = telnet.read_answer
+    monkeypatch.setattr(telnet, "read_answer", lambda *asked: looks.append(asked) or read_answer(*asked))
+    home = Destination(address=CANARY.address, port=25, kind=CanaryKind.SMTP)
+
+    async def script(link, brief):
+        await link.connect()
+        opening = await telnet.ask_by_line(link, brief, home, brief.token("case"), "203.0.113.25:25")
+        assert "-\n" * 100 in opening.reply
+
+    assert ([], None) == play(script, PROXY_BRIEF, Lines())
+    assert 1 < len(looks) < 100

@@ -25,6 +25,8 @@ MAX_TEXT = 4096
 """Octets of a prompt, or of what is said to a line."""
 _MAX_COMMANDS = 256
 """Reads without any text, in a row."""
+_MAX_LOOKS = 50
+"""How often what has come so far is looked at as a whole; a peer may send a line in a thousand pieces."""
 _MAX_REFUSALS = 32
 """Options that are refused; a peer that insists is not spoken to further."""
 _LOGIN = re.compile(
@@ -189,8 +191,10 @@ async def _read_said(stream: TelnetStream, brief: Brief, destination: Destinatio
     within = patience.canary if is_mail else patience.first_words
     quiet = within if is_mail else min(within, _PAUSE)
 
+    looks = iter(range(_MAX_LOOKS))
+
     def is_enough(said: str) -> bool:
-        if not (is_mail and said.endswith("\n")):
+        if not (is_mail and said.endswith("\n")) or next(looks, None) is None:
             return False
         no = read_answer(said, line, str(destination.address)) in {Answer.NO, Answer.FAILED}
         return no or _GREETING.search(said) is not None
