@@ -92,7 +92,7 @@ gates: ## Coverage: every branch of the pure layers, nine tenths of the rest
 	$(COVERAGE) report --fail-under=90
 
 .PHONY: lab
-lab: $(VENV)/dev.stamp $(VENV)/packages.stamp ## Real mail servers in namespaces: prove each one's truth without our probe
+lab: $(VENV)/dev.stamp $(VENV)/packages.stamp ## Real mail servers and proxies in namespaces: prove each one's truth without our probes
 	$(BIN)/python -m tests.interop.lab prove
 
 .PHONY: compare

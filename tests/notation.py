@@ -121,7 +121,7 @@ SETTINGS: dict[str, Callable[[Brief, str], Brief]] = {
     "canary-name": lambda brief, value: _canaries(brief, name=value or None),
     "canary-zone": lambda brief, value: _canaries(brief, zone=value or None),
     "sink-unproved": lambda brief, _value: _canaries(brief, is_proved=False),
-    "second-source": lambda brief, value: _canaries(brief, second_source=next(iter(_addresses(value)), None)),
+    "second-source": lambda brief, value: _canaries(brief, second_sources=_addresses(value)),
 }
 """What stands behind a percent sign; a canary's setting without a value takes the canary away."""
 

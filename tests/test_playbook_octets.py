@@ -8,7 +8,7 @@ from tests.scripted import OctetServer, Partner, play
 from relaywatch.model.canary import canary_words, read_canary_answer
 from relaywatch.model.errors import ConnectRefusedError, NotPermittedError, ReadTimeoutError, UnreachableError
 from relaywatch.model.evidence import Fact, Observation
-from relaywatch.model.places import Endpoint, parse_address
+from relaywatch.model.places import Endpoint, Family, parse_address
 from relaywatch.script import ops
 from relaywatch.script.link import DatagramLink
 
@@ -122,9 +122,9 @@ class TestCanaries:
         assert (None, "z.example", parse_address("198.51.100.77")) == (
             places.name,
             places.zone,
-            places.second_source,
+            places.second_source(Family.IPV4),
         )
-        assert read_conversation("% second-source\n= note", given=PROXY).brief.canaries.second_source is None
+        assert read_conversation("% second-source\n= note", given=PROXY).brief.canaries.second_sources == ()
 
     @pytest.mark.parametrize(
         ("mark", "kind", "came_from"),

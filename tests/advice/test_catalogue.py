@@ -123,6 +123,8 @@ def test_there_is_always_advice_and_only_for_what_was_asked(advisory_id: str, so
         ("socks5 bind", "RW-2009"),
         ("VU#150227", "RW-2001"),
         ("연쇄 릴레이", "RW-2020"),
+        ("proxy abused now", "RW-2034"),
+        ("프록시가 악용", "RW-2034"),
     ],
 )
 def test_search_finds_by_title_first_in_both_languages(text: str, first: str):

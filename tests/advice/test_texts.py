@@ -208,8 +208,11 @@ def test_a_command_is_one_that_a_shell_can_read(command: str):
     assert "" == outcome.stderr
 
 
-def test_emergency_help_goes_from_stopping_to_getting_off_the_lists():
-    incidents = [r for r in CATALOGUE.remedies("RW-1034", "postfix") if r.software == "postfix"]
+@pytest.mark.parametrize(
+    ("advisory", "software"), [("RW-1034", "postfix"), ("RW-2034", "squid"), ("RW-2034", "generic")]
+)
+def test_emergency_help_goes_from_stopping_to_getting_off_the_lists(advisory: str, software: str):
+    incidents = [r for r in CATALOGUE.remedies(advisory, software) if r.software == software]
     assert [list(Phase)] == [list(dict.fromkeys(step.phase for step in r.step)) for r in incidents]
 
 
@@ -231,5 +234,5 @@ def test_the_proxies_of_the_issue_are_there():
 
 
 def test_the_advisories_of_the_issues_are_there():
-    numbers = [*range(1001, 1025), *range(1030, 1035), *range(2001, 2022), 2030, 2031]
+    numbers = [*range(1001, 1025), *range(1030, 1035), *range(2001, 2022), 2030, 2031, 2034]
     assert [f"RW-{number}" for number in numbers] == list(CATALOGUE.advisories)

@@ -139,6 +139,10 @@ def test_scope_faults(tmp_path, arguments, said):
             ["check", "127.0.0.1", "--source-address", "127.0.0.1", "--source-address", "127.0.0.2"],
             "once for each",
         ),
+        (
+            ["check", "127.0.0.1", "--source-address", "127.0.0.2", "--second-source", "127.0.0.2"],
+            "--second-source is another address than --source-address; both are 127.0.0.2",
+        ),
         (["check", "127.0.0.1", "--scope", "missing.toml"], "missing.toml"),
         (["scan"], "name targets"),
         (["scan", "127.0.0.1", "--resume"], "--resume needs --output"),

@@ -1,5 +1,7 @@
 """Which doors of a host are worth a line: of proxies, those that answered; of a relay, every one."""
 
+from dataclasses import replace
+
 import pytest
 from tests.cli.samples import chain_finding, chain_line, door, line, proxy_finding, proxy_line
 
@@ -38,6 +40,22 @@ def test_the_others_take_a_line_for_each_kind():
     ] == list(doors.other_doors(proxy_line(doors=ALL), EN))
     assert ["프록시가 응답하지 않는 포트: 1080"] == list(doors.other_doors(proxy_line(doors=(ABSENT,)), KO))
     assert [] == list(doors.other_doors(proxy_line(), EN))
+
+
+def test_a_door_that_we_meant_to_ask_and_never_heard_is_silent():
+    quic = door(
+        Verdict.INCONCLUSIVE,
+        port=443,
+        transport=Transport.QUIC,
+        reasons=(Reason.INCOMPLETE, Reason.NO_ANSWER),
+        planned=2,
+    )
+    asked = replace(quic, port=444, asked=1)
+    incomplete = replace(quic, port=445, reasons=(Reason.INCOMPLETE,))
+    found = proxy_line(doors=(quic, asked, incomplete))
+
+    assert (asked, incomplete) == doors.telling_doors(found)
+    assert ["Silent, as behind a filter: 443/quic"] == list(doors.other_doors(found, EN))
 
 
 def test_a_port_of_both_families_is_named_once():

@@ -171,3 +171,8 @@ def test_languages(language, said):
     assert ("html", "lang", language) in page.attributes
     assert said in page.words
     assert language == "en" or not re.search(r"\b(We sent|Verdict|How to mend it)\b", page.words)
+
+
+def test_whoever_is_absent_is_not_checked_again_after_a_change():
+    assert "Check again" not in rendered(Entry(line(Verdict.ABSENT))).words
+    assert "Check again" in rendered(Entry(line(Verdict.CLOSED))).words

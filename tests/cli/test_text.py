@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import pytest
 from tests.cli.samples import (
@@ -19,7 +20,7 @@ from relaywatch.cli.reports.entry import Entry
 from relaywatch.cli.reports.layout import console_for
 from relaywatch.cli.reports.phrases import MARKS, PROOFS, REASONS, VERDICTS
 from relaywatch.cli.reports.text import print_text
-from relaywatch.model.evidence import ArrivalKind
+from relaywatch.model.evidence import ArrivalKind, Weakness
 from relaywatch.model.verdicts import Proof, Reason, Vantage, Verdict
 
 
@@ -141,5 +142,24 @@ def test_the_transcript_in_its_notation():
 def test_korean(verdict):
     text = printed(Entry(line(verdict, reasons=(Reason.TARPIT,))), "ko")
 
-    assert "다시 점검" in text
+    assert ("다시 점검" in text) is (verdict is not Verdict.ABSENT)
     assert "Check again" not in text
+
+
+def test_whoever_is_absent_is_not_checked_again_after_a_change():
+    text = printed(Entry(line(Verdict.ABSENT)))
+
+    assert "Check again" not in text
+    assert "fail2ban" not in text
+    assert "Check again" in printed(Entry(line(Verdict.CLOSED)))
+
+
+def test_what_ran_inside_is_told_in_words_that_fit_both_weaknesses():
+    relay = printed(Entry(open_line(vantage=Vantage.INSIDE)))
+    proxy = printed(Entry(replace(open_line(vantage=Vantage.INSIDE), weakness=Weakness.OPEN_PROXY)))
+
+    for text in (relay, proxy):
+        assert "inside the networks that the server trusts, and that it is meant to serve" in " ".join(
+            text.split()
+        )
+    assert "relaying is meant" not in proxy

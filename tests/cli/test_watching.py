@@ -91,3 +91,12 @@ def test_of_many_hosts_those_with_something_are_told():
         "● OPEN  192.0.2.7 (mail.example.org) is an open proxy: our own octets came through it.",
     ] == file.getvalue().splitlines()
     assert 3 == tally.lines
+
+
+@pytest.mark.parametrize("kind", [Watcher, HostLines])
+def test_a_second_source_that_is_none_is_told(kind):
+    event = RunEvent(kind=EventKind.SECOND_SOURCE_UNUSED, detail="203.0.113.6")
+
+    assert "--second-source 203.0.113.6 isn't used: connections come from it anyway.\n" == told(event, kind)
+    assert "203.0.113.6" in told(event, kind, "ko")
+    assert "connections" not in told(event, kind, "ko")

@@ -100,16 +100,16 @@ def nobody(address: str = "127.0.0.1") -> Iterator[Endpoint]:
 
 
 @contextmanager
-def deaf() -> Iterator[Endpoint]:
+def deaf(address: str = "127.0.0.1") -> Iterator[Endpoint]:
     """A listener whose queue is full, so that Linux answers no further SYN."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+    with socket.create_server((address, 0), backlog=0) as listener:
         where = listener.getsockname()
         callers = [socket.socket() for _ in range(4)]
         for caller in callers:
             caller.setblocking(False)
             caller.connect_ex(where)
         try:
-            yield Endpoint(ip_address("127.0.0.1"), where[1])
+            yield Endpoint(ip_address(address), where[1])
         finally:
             for caller in callers:
                 caller.close()

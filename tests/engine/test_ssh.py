@@ -20,7 +20,7 @@ from .conftest import Run, brief_for, probe_of
 from .hostile import nobody, serving, silent
 from .ssh_servers import WORDS, asking, ssh_server
 
-ANSWER = b"relaywatch abcdefgh 192.0.2.7\r\n"
+ANSWER = b"relaywatch abcdefghijklmnop 192.0.2.7\r\n"
 
 
 def canary(connection, over):
@@ -50,6 +50,21 @@ class TestForwarding:
             seen.versions,
         )
         assert "127.0.0.1" == outcome.source
+
+    def test_a_greeting_of_our_mail_server_is_no_answer_yet(self, ask_ssh):
+        greeting = b"220 sink.example ESMTP relaywatch sink. Ask 192.0.2.9\r\n"
+
+        def mail(connection, over):
+            connection.sendall(greeting)
+            connection.recv(100)
+            over.wait(0.2)
+            connection.sendall(b"252 2.0.0 " + ANSWER)
+            over.wait(30)
+
+        with serving(mail) as to, ssh_server() as (endpoint, _):
+            answer, _ = ask_ssh(endpoint, to)
+
+        assert (greeting + b"252 2.0.0 " + ANSWER, "") == (answer.heard, answer.error)
 
     def test_all_of_it_is_on_the_transcript(self, ask_ssh):
         with serving(canary) as to, ssh_server() as (endpoint, _):

@@ -14,7 +14,8 @@ def a_place_for_the_lab():
 def pytest_runtest_makereport(item, call):
     """Let all tests that are left out for want of a place make one line of the summary."""
     report = yield
-    if report.skipped and "a_place_for_the_lab" in item.fixturenames:
+    is_left_out = report.skipped and not hasattr(report, "wasxfail")
+    if is_left_out and "a_place_for_the_lab" in item.fixturenames:
         _, _, reason = report.longrepr
         report.longrepr = (__file__, 1, reason)
     return report

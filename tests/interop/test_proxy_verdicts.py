@@ -9,14 +9,23 @@ from collections.abc import Iterable
 
 import pytest
 from tests.interop.lab import plan
-from tests.interop.lab.cases import chosen, proxy_cases
+from tests.interop.lab.cases import Protocol, Reach, chosen, proxy_cases
 from tests.interop.test_verdicts import relaywatch
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(2400)]
 
 AT_USUAL_PORTS = frozenset({"squid-open", "squid-stock", "dante-open", "microsocks-on-8080", "nginx-static"})
+GIVE_THEMSELVES_AWAY = frozenset(
+    {
+        *("squid", "tinyproxy", "privoxy", "nginx", "apache", "trafficserver", "envoy", "caddy", "nghttpx"),
+        *("mitmproxy", "openssh", "vsftpd", "coturn"),
+    }
+)
+WITHOUT_A_WORD = frozenset({"nginx-sni-open", "nginx-sni-table", "mitmproxy-socks5"})  # none of their own
 AT_ONCE = 40  # hosts; most of the time they are waited for
-OPTIONS = ("--canary-name", plan.CANARY, "--second-source", plan.STRANGER, "--concurrency", str(AT_ONCE))
+OF_THE_SINK = ("--canary-name", plan.CANARY, "--second-source", plan.SINK)
+OPTIONS = (*OF_THE_SINK, "--concurrency", str(AT_ONCE))
+OPENED = 400  # connections that a host makes for us at most; one that asks itself without end makes thousands
 
 PERMISSION = """\
 [[permission]]
@@ -67,8 +76,24 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def lines(lab, folder):
-    return scan(lab, [case for case in lab.cases if case.name not in lab.fallen and case.is_proxy], folder)
+def standing(lab):
+    return [case for case in lab.cases if case.name not in lab.fallen and case.is_proxy]
+
+
+@pytest.fixture(scope="module")
+def opened_before(lab, standing):
+    return {case.name: lab.opened(case) for case in standing}
+
+
+@pytest.fixture(scope="module")
+def lines(lab, standing, opened_before, folder):
+    return scan(lab, standing, folder)
+
+
+@pytest.fixture(scope="module")
+def opened(lab, standing, opened_before, lines):
+    """How many connections each host has made in the scan, by its name."""
+    return {case.name: lab.opened(case) - opened_before[case.name] for case in standing}
 
 
 @pytest.mark.parametrize("case", proxy_cases(), ids=lambda case: case.name)
@@ -84,6 +109,41 @@ def test_the_verdict_of_a_proxy_is_the_one_expected(lab, lines, case):
         assert {found["advisory"] for found in proved} & set(expect.advisories), evidence
         assert {found["probe"] for found in proved} & set(expect.probes), evidence
         assert set(expect.ports) <= _ports(proved), evidence
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in proxy_cases() if case.software != "unknown"], ids=lambda case: case.name
+)
+def test_the_software_is_the_cases_or_not_recognised(lines, case):
+    line = lines[plan.host_name(case), "open-proxy"]
+    told = line["software"]["name"] if line["software"] else None
+    gives_itself_away = case.software in GIVE_THEMSELVES_AWAY and case.name not in WITHOUT_A_WORD
+    assert told in ({case.software} if gives_itself_away else {case.software, None}), json.dumps(
+        line, indent=2
+    )
+
+
+@pytest.mark.parametrize("case", proxy_cases(), ids=lambda case: case.name)
+def test_no_proxy_is_led_to_ask_itself_without_end(opened, case):
+    assert opened[case.name] <= OPENED
+
+
+def strangers(case):
+    """Whether a datagram of a stranger to the session was carried, refused, or never tried."""
+    tried = [request for request in case.truth.requests if request.protocol is Protocol.SOCKS5_UDP_STRANGER]
+    return {request.outcome is Reach.REACHED for request in tried}
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in proxy_cases() if strangers(case)], ids=lambda case: case.name
+)
+def test_a_relay_of_strangers_datagrams_is_told_from_one_of_the_clients_own(lab, case, tmp_path):
+    words = ["check", f"{plan.host_name(case)}:1080", "--probe", "socks5-udp", "--format", "json"]
+    done = relaywatch(lab, [case], tmp_path, *words, *OF_THE_SINK, permission=permission)
+    (line,) = [line for line in map(json.loads, done.stdout.splitlines()) if line["weakness"] == "open-proxy"]
+    proved = {found["advisory"] for found in line["findings"] if found["proof"] == "canary-reached"}
+    assert "RW-2010" in proved, done.stderr
+    assert strangers(case) == {"RW-2011" in proved}, json.dumps(line, indent=2)
 
 
 def _ports(findings: Iterable[dict[str, object]]) -> set[int]:

@@ -9,6 +9,7 @@ from relaywatch.model.canary import (
     canary_answer,
     canary_words,
     find_token_words,
+    holds_answer,
     read_canary_answer,
 )
 from relaywatch.model.places import parse_address
@@ -29,6 +30,12 @@ def test_an_answer_is_read_whatever_stands_around_it(label, address, before, aft
     text = f"{before} {canary_answer(KEY, token, address)} {after}"
 
     assert address == read_canary_answer(KEY, token, text)
+
+
+def test_what_looks_like_an_answer_needs_no_key():
+    assert holds_answer(f"252 2.0.0 {canary_answer(b'another key', TOKEN, HERE)}")
+    assert not holds_answer(canary_words(TOKEN).decode())
+    assert not holds_answer("220 sink.example ESMTP relaywatch sink. 192.0.2.7")
 
 
 @given(label=LABELS, other=LABELS, address=ADDRESSES, elsewhere=ADDRESSES, key=st.binary(min_size=1))

@@ -1,6 +1,7 @@
 """Open proxies: what proves one, what only looks like one, and what silence means among many ports."""
 
 from dataclasses import replace
+from datetime import timedelta
 from ipaddress import ip_address
 
 import pytest
@@ -12,6 +13,7 @@ from relaywatch.model.places import Door, Endpoint, Family, Transport
 from relaywatch.model.verdicts import Proof, Reason, Verdict
 from relaywatch.rules.explain import explain
 from relaywatch.rules.judge import judge
+from relaywatch.rules.silence import families_that_fell_silent, to_ask_again
 
 PROXY = Weakness.OPEN_PROXY
 SQUID = Door(3128, Transport.PLAIN, Family.IPV4)
@@ -55,8 +57,27 @@ def test_a_canary_that_answered_proves_with_every_port_that_was_let_through():
     assert ("RW-2021",) == judgement.advisories
 
 
+def test_ports_that_are_asked_for_since_one_is_let_through_count_as_planned():
+    judgement = judged(proxied(TALKS, planned(2), reached(443), reached(80), reached(6667)))
+
+    assert [(3, 3)] == [(door.asked, door.planned) for door in judgement.doors]
+
+
 def test_an_open_proxy_that_lets_no_mail_through_has_no_word_of_mail():
     assert () == judged(proxied(TALKS, planned(1), reached(443))).advisories
+
+
+@pytest.mark.parametrize("waited_for", ["203.0.113.25", "0.0.0.0", "[2001:db8:113::25]", "[::]"])
+def test_a_proxy_that_waits_for_connections_lets_none_of_our_ports_through(waited_for):
+    bind = {"door": SOCKS, "probe": "socks5-bind"}
+
+    (finding,) = judged(
+        proxied(TALKS, planned(1), reached(0, advisory="RW-2009", destination=waited_for), **bind)
+    ).findings
+    accepting = judged(proxied(TALKS, planned(1), case(Fact.ACCEPTED, 0, destination=waited_for), **bind))
+
+    assert () == finding.destination_ports
+    assert (Reason.NOT_REACHED,) == accepting.reasons
 
 
 def test_each_door_and_each_weakness_of_it_is_a_finding():
@@ -246,6 +267,11 @@ class TestSilence:
         assert Verdict.ABSENT is judged(self.SILENT, mail).verdict
         assert Verdict.CLOSED is judge(RELAY, [self.SILENT, mail], []).verdict
 
+    @pytest.mark.parametrize("status", [AttemptStatus.BUG, AttemptStatus.INTERRUPTED])
+    def test_silence_beside_what_went_wrong_with_us_can_not_be_told(self, status):
+        assert Verdict.INCONCLUSIVE is judged(self.SILENT, attempt(status=status)).verdict
+        assert Verdict.ABSENT is judged(self.SILENT, attempt(TALKS, status=status)).verdict
+
     def test_silence_beside_a_closed_proxy_is_closed(self):
         closed = proxied(TALKS, planned(1), case(Fact.REFUSED, 80))
 
@@ -296,3 +322,121 @@ def test_findings_of_proxies_stand_in_one_order(backwards: bool):
     ]
 
     assert judged(*attempts) == judged(*(reversed(attempts) if backwards else attempts))
+
+
+class TestFallenSilent:
+    """Where a port was heard at one time and is silent at another, we are blocked, and silence says nothing."""
+
+    SILENT = proxied(status=AttemptStatus.NO_ANSWER, probe="recognition", door=SOCKS)
+    HEARD = proxied(seen(Fact.SPEAKS, detail="other"), probe="recognition")
+    LOST = proxied(planned(0), status=AttemptStatus.NO_ANSWER, probe="presence")
+    STILL_THERE = proxied(planned(0), probe="presence")
+    BLOCKED = (Verdict.INCONCLUSIVE, (Reason.CLIENT_BLOCKED,))
+
+    @staticmethod
+    def told(*attempts):
+        judgement = judged(*attempts)
+        return judgement.verdict, judgement.reasons
+
+    def test_silent_doors_are_blocked_ones(self):
+        assert self.BLOCKED == self.told(self.SILENT, self.HEARD, self.LOST)
+        assert self.BLOCKED == self.told(self.LOST, self.SILENT, self.HEARD)
+
+    def test_who_is_heard_again_has_not_blocked_us(self):
+        assert (Verdict.ABSENT, ()) == self.told(self.SILENT, self.HEARD, self.STILL_THERE)
+
+    def test_a_loss_alone_makes_no_silence_of_doors_that_answered(self):
+        assert (Verdict.ABSENT, ()) == self.told(self.HEARD, self.LOST)
+
+    def test_a_door_that_fell_silent_between_its_cases_is_no_absent_one(self):
+        lost = proxied(TALKS, planned(2), case(Fact.REFUSED, 80), status=AttemptStatus.NO_ANSWER)
+
+        assert self.BLOCKED == self.told(lost)
+
+    def test_what_we_meant_to_ask_is_nothing_heard(self):
+        lost = proxied(planned(2), status=AttemptStatus.NO_ANSWER)
+
+        assert (Verdict.INCONCLUSIVE, (Reason.INCOMPLETE, Reason.NO_ANSWER)) == self.told(lost)
+
+    def test_silence_to_a_probe_that_is_tried_unheard_is_as_good_as_nobody(self):
+        quic = proxied(
+            planned(2), status=AttemptStatus.NO_ANSWER, door=replace(SQUID, transport=Transport.QUIC)
+        )
+
+        assert (Verdict.ABSENT, ()) == self.told(quic, self.HEARD)
+
+    def test_an_open_door_is_open(self):
+        reached_one = proxied(TALKS, planned(1), reached(443), door=replace(SQUID, port=8080))
+
+        assert (Verdict.OPEN, ()) == self.told(self.SILENT, self.HEARD, self.LOST, reached_one)
+
+    def test_a_mail_port_that_fell_silent_tells_too(self):
+        mail = attempt(TALKS, planned(1), refused("plain"))
+        lost = attempt(status=AttemptStatus.NO_ANSWER)
+
+        assert self.BLOCKED == self.told(self.SILENT, mail, lost)
+
+    @pytest.mark.parametrize(
+        "elsewhere",
+        [
+            replace(SQUID, transport=Transport.QUIC),
+            replace(SQUID, via="http-connect", through="3128 to 127.0.0.1"),
+        ],
+    )
+    def test_neither_datagrams_nor_what_is_behind_a_proxy_tell_of_us(self, elsewhere):
+        lost = replace(self.LOST, door=elsewhere)
+
+        assert frozenset() == families_that_fell_silent([self.SILENT, self.HEARD, lost])
+        assert {Family.IPV4} == families_that_fell_silent([self.SILENT, self.HEARD, self.LOST])
+
+    def test_families_are_apart(self):
+        silent_6 = replace(self.SILENT, door=replace(SOCKS, family=Family.IPV6))
+
+        assert (Verdict.ABSENT, ()) == self.told(silent_6, self.HEARD, self.LOST)
+
+
+class TestToAskAgain:
+    """One that was heard, if silence came after it."""
+
+    HERE = ip_address("192.0.2.7")
+
+    @staticmethod
+    def at(second, port, status=AttemptStatus.COMPLETED, **more):
+        began = NOON + timedelta(seconds=second)
+        return proxied(door=replace(SQUID, port=port), status=status, **({"began": began} | more))
+
+    def test_the_first_that_was_heard(self):
+        silent = self.at(9, 1080, AttemptStatus.NO_ANSWER)
+        first = self.at(2, 23, AttemptStatus.NO_LISTENER)
+
+        assert first is to_ask_again([silent, self.at(3, 80), first, self.at(4, 443)], self.HERE)
+        assert None is to_ask_again([silent, first], ip_address("192.0.2.8"))
+
+    @pytest.mark.parametrize(
+        "attempts",
+        [
+            [],
+            [at(1, 80)],
+            [at(1, 80, AttemptStatus.UNREACHABLE)],
+            [at(1, 80, AttemptStatus.NO_ANSWER), at(2, 443)],
+            [at(1, 80), at(2, 443, AttemptStatus.INTERRUPTED)],
+            [at(1, 80), at(2, 443, AttemptStatus.NO_ANSWER, began=None)],
+        ],
+    )
+    def test_nobody_where_no_silence_came_after(self, attempts):
+        assert None is to_ask_again(attempts, self.HERE)
+
+
+def test_at_an_open_port_the_software_of_other_ports_says_nothing():
+    ssh = replace(SQUID, port=22)
+    names = [seen(Fact.SOFTWARE, detail="openssh 9.2p1")] * 3
+
+    assert (
+        "squid 5.7"
+        == judged(
+            proxied(TALKS, planned(1), seen(Fact.SOFTWARE, detail="squid 5.7"), reached(443)),
+            proxied(*names, door=ssh),
+        ).software
+    )
+    assert judged(proxied(TALKS, planned(1), reached(443)), proxied(*names, door=ssh)).software is None
+    assert "openssh 9.2p1" == judged(proxied(*names, door=ssh)).software

@@ -218,6 +218,7 @@ class TestFromEvidence:
             (["postfix"], "postfix"),
             (["postfix", "exim 4.96", "postfix"], "postfix"),
             (["sendmail", "exim"], "exim"),
+            (["squid", "squid 5.7", "nginx 1.22.1", "nginx 1.22.1", "squid"], "squid 5.7"),
         ],
     )
     def test_the_software_is_what_most_doors_say(self, said, software):

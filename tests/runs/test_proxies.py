@@ -16,8 +16,10 @@ from tests.runs.checking import (
 
 from relaywatch.demo.population import BEHIND_PROXY
 from relaywatch.model.evidence import Fact, Weakness
+from relaywatch.model.places import Endpoint, Service, Transport
 from relaywatch.model.verdicts import Proof, Reason, Verdict
 from relaywatch.runs.port_plan import proxy_ports, relay_ports, untold_doors
+from relaywatch.runs.proxies import SpeakingDoor
 from relaywatch.runs.settings import LocalSink
 from relaywatch.script.probe import load_probes
 
@@ -102,6 +104,25 @@ class TestWhichWeakness:
         told = check_world(looking(probes=("smtp-relay",)), "web-server")
 
         assert [Weakness.OPEN_RELAY] == [line.weakness for line in told.lines]
+
+    def test_a_proxy_probe_that_was_named_is_tried_at_a_named_port_if_none_fits(self):
+        told = check_world(looking(probes=("socks4", "socks5-connect")), "web-server")
+
+        assert ["recognition", "socks5-connect", "socks4"] == [attempt.probe for attempt in told.attempts]
+        assert Verdict.OPEN is not only_line(told).verdict
+
+    def test_where_one_fits_the_others_that_were_named_are_not_tried(self):
+        told = check_world(looking(probes=("socks4", "http-connect")), "web-server")
+
+        assert ["recognition", "http-connect"] == [attempt.probe for attempt in told.attempts]
+
+    def test_a_port_of_the_plan_gives_no_reason_to_try_a_probe_that_does_not_fit(self):
+        door = SpeakingDoor(endpoint=Endpoint(LOOPBACK, 8080), services=frozenset({Service.HTTP}))
+
+        assert () == door.transports_for(load_probes()["sni-proxy"])
+        assert (Transport.TLS,) == door.transport_asked_for(load_probes()["sni-proxy"])
+        assert (Transport.PLAIN,) == door.transport_asked_for(load_probes()["socks4"])
+        assert () == door.transport_asked_for(load_probes()["http3-connect"])
 
     def test_what_speaks_neither_is_absent(self):
         async def scene():

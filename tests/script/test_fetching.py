@@ -10,6 +10,7 @@ from relaywatch.model.canary import canary_answer
 from relaywatch.model.errors import PeerClosedError, ReadTimeoutError, RemoteProtocolError
 from relaywatch.model.places import Door, Endpoint, Family, Transport, parse_address
 from relaywatch.script import fetching, http
+from relaywatch.script.page import Page
 from relaywatch.script.tunnels import Answer, CanaryKind, Destination
 
 TOKEN = PROXY_BRIEF.token("address-443")
@@ -118,11 +119,13 @@ class TestControls:
         assert f"GET /c/{TOKEN} HTTP/1.1\r\nHost: {nobody}.invalid\r\n".encode() in server.writes[1]
         assert (otherwise, "") == (other.answer, other.detail)
 
-    def test_a_host_of_its_own(self):
-        opening, server = fetch(page("500 Oh"), page("500 Oh"), control="www.example")
+    @pytest.mark.parametrize(
+        ("control", "answer"), [(Page(401, "No"), Answer.NO), (Page(404), Answer.CREDENTIALS)]
+    )
+    def test_what_it_has_said_before(self, control, answer):
+        opening, server = fetch(page("401 Oh", "No"), control=control)
 
-        assert Answer.NO is opening.answer
-        assert f"GET /c/{TOKEN} HTTP/1.1\r\nHost: www.example\r\n".encode() in server.writes[1]
+        assert (answer, 1) == (opening.answer, len(server.writes))
 
     @pytest.mark.parametrize("answer", [None, b"", b"220 mail\r\n\r\n"])
     def test_no_answer_to_that(self, answer):

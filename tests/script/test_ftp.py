@@ -112,11 +112,14 @@ class TestOutside:
         [
             (None, (None, False)),
             ("198.51.100.10", (parse_address("198.51.100.10"), True)),
+            ("2001:db8::10", (None, False)),  # of no use at a door of IPv4
             ("203.0.113.25", (None, True)),  # the sink's own: the usual one is another, then
         ],
     )
     def test_the_source(self, second, expected):
         source = second and parse_address(second)
-        brief = replace(PROXY_BRIEF, canaries=replace(PROXY_BRIEF.canaries, second_source=source))
+        brief = replace(
+            PROXY_BRIEF, canaries=replace(PROXY_BRIEF.canaries, second_sources=(source,) if source else ())
+        )
 
         assert expected == bounce.outside_source(brief)

@@ -21,6 +21,7 @@ from relaywatch.script.http import (
     read_head,
     read_tunnel,
 )
+from relaywatch.script.page import Page
 from relaywatch.script.tunnels import Answer
 from relaywatch.wire.http1 import Exchange, ResponseHead
 
@@ -101,13 +102,13 @@ class TestHeads:
         assert "HTTP/1.1 200 OK" == str(head)
         assert [connect_exchange(V4, PROXY_BRIEF).request] == writes
 
-    def test_what_stands_before_and_behind_the_request(self):
+    def test_what_stands_behind_the_request(self):
         def ask(link, brief):
-            return exchange_with(link, connect_exchange(V4, brief), brief, before=b"\r\n", after=b"!")
+            return exchange_with(link, connect_exchange(V4, brief), brief, after=b"!")
 
         _, writes = run(ask, [b"HTTP/1.1 200 OK\r\n\r\n"])
 
-        assert [b"\r\n" + connect_exchange(V4, PROXY_BRIEF).request + b"!"] == writes
+        assert [connect_exchange(V4, PROXY_BRIEF).request + b"!"] == writes
 
     @pytest.mark.parametrize(
         ("said", "error"),
@@ -223,7 +224,7 @@ class TestTunnels:
         async def script(link, brief):
             exchange = connect_exchange(V4, brief)
             head = await exchange_with(link, exchange, brief)
-            opening = read_tunnel(link, exchange, head, "CONNECT")
+            opening = await read_tunnel(link, exchange, brief, head, "CONNECT")
             return opening, opening.stream is link, link.taken()
 
         return run(script, [said])[0]
@@ -246,4 +247,10 @@ class TestTunnels:
     def test_a_no_is_none(self):
         opening, _, _ = self.ask(b"HTTP/1.1 403 No\r\nContent-Length: 5\r\n\r\n")
 
-        assert (Answer.NO, None) == (opening.answer, opening.stream)
+        assert (Answer.NO, None, None) == (opening.answer, opening.stream, opening.page)
+
+    @pytest.mark.parametrize("body", [b"Content-Length: 5\r\n\r\n<b>No", b"\r\n<b>No"])
+    def test_what_failed_has_its_page_however_that_breaks_off(self, body):
+        opening, _, _ = self.ask(b"HTTP/1.1 502 Bad Gateway\r\n" + body)
+
+        assert (Answer.FAILED, Page(502, "<b>No")) == (opening.answer, opening.page)

@@ -233,6 +233,22 @@ class TestStreams:
 
         assert ([b"bye", b""], None) == (heard, error)
 
+    @pytest.mark.parametrize(
+        "pieces", [(HELLO + YES, frame(SETTINGS, b"x")), (HELLO + YES + frame(SETTINGS, b"x"),)]
+    )
+    def test_what_breaks_behind_a_yes_leaves_it_a_yes(self, pieces):
+        async def dialogue(link, brief):
+            opening = await ask(link, brief)
+            assert Answer.YES is opening.answer
+            with pytest.raises(PeerClosedError):
+                await opening.stream.read_some(within=1.0)
+            with pytest.raises(PeerClosedError):
+                await opening.stream.read_some(within=1.0)
+            await opening.stream.send(b"words")
+
+        with pytest.raises(PeerClosedError, match="ended the stream"):
+            talk(dialogue, saying(*pieces))
+
     def test_a_stream_that_ended_before_we_spoke(self):
         end = frame(DATA, b"", flags=END_STREAM, stream=1)
 
@@ -258,7 +274,7 @@ class TestStreams:
 class TestUpgrades:
     @staticmethod
     def upgrading(link, brief):
-        return http2.upgrade(link, brief, FIELDS)
+        return http2.upgrade(link, brief, CANARY, FIELDS)
 
     def test_a_server_that_switches(self):
         peers = []
@@ -267,6 +283,7 @@ class TestUpgrades:
             if data.startswith(b"HEAD / HTTP/1.1\r\n"):
                 fields = dict(line.split(b": ", 1) for line in data.split(b"\r\n")[1:-2])
                 assert (b"h2c", b"Upgrade, HTTP2-Settings") == (fields[b"Upgrade"], fields[b"Connection"])
+                assert b"203.0.113.25:443" == fields[b"Host"]
                 peers.append(
                     Http2Peer(
                         lambda peer, stream, _fields: peer.respond(stream, 403, ends=True),

@@ -18,6 +18,7 @@ from relaywatch.model.errors import ConnectRefusedError, ConnectTimeoutError, Re
 from relaywatch.model.evidence import Fact
 from relaywatch.model.places import Door, Endpoint, Family, Transport, parse_address
 from relaywatch.probes.http3_connect import PROBE
+from relaywatch.script.http3 import Http3Tunnel
 
 EXIT = parse_address("192.0.2.7")
 BRIEF = replace(
@@ -466,3 +467,29 @@ def test_rubbish_within_http3_raises_only_ours(before, after, stream, dropped):
 
     assert error is None or isinstance(error, RelaywatchError)
     assert Fact.CANARY_REACHED not in {seen.fact for seen in observations}
+
+
+class _Beside(Http3Tunnel):
+    """A tunnel on which this comes, one after the other."""
+
+    def __init__(self, news):
+        self.news = list(news)
+
+    async def read_more(self, *, within):
+        assert within > 0
+        return self.news.pop(0)
+
+    def read(self, times):
+        heard = []
+
+        async def script(_link, _brief):
+            heard.extend([await self.read_some(within=1.0) for _ in range(times)])
+
+        play(script, BRIEF, Partner())
+        return heard
+
+
+def test_datagrams_beside_a_tunnel_of_octets_are_passed_over():
+    connection = _Beside([(b"", [b"stray"]), (b"", [b"stray", b"again"]), (b"words", []), (b"", [])])
+
+    assert ([b"words", b""], []) == (connection.read(2), connection.news)

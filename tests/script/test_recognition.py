@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 from tests.playbook import PROXY_BRIEF
 from tests.scripted import OctetServer, Partner, play, tls_session
 
-from relaywatch.model.errors import PeerClosedError, ReadTimeoutError, TLSFailedError
+from relaywatch.model.canary import canary_words
+from relaywatch.model.errors import ConnectTimeoutError, PeerClosedError, ReadTimeoutError, TLSFailedError
 from relaywatch.model.evidence import Fact
 from relaywatch.model.places import Service
-from relaywatch.script.recognition import RECOGNITION, classify_greeting, recognise
+from relaywatch.script.recognition import PRESENCE, RECOGNITION, classify_greeting, look_again, recognise
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_whoever_breaks_off_is_mute():
     assert partner.connections == 3
 
 
-def test_at_most_three_connections_and_no_more_words_than_a_page_request_and_a_greeting():
+def test_no_more_words_than_a_page_request_a_greeting_and_our_canarys():
     server = OctetServer(lambda _op: lambda _said: b"")
     play(recognise, PROXY_BRIEF, server)
 
@@ -87,6 +88,7 @@ def test_at_most_three_connections_and_no_more_words_than_a_page_request_and_a_g
     assert [
         b"GET / HTTP/1.1\r\nHost: " + nobody + b"\r\nConnection: close\r\n\r\n",
         b"\x05\x01\x00",
+        canary_words(PROXY_BRIEF.token("hello")) + b"\r\n",
     ] == server.writes
 
 
@@ -126,3 +128,26 @@ def test_words_without_an_end_are_cut(octet):
 def test_it_is_no_probe_of_a_weakness():
     assert RECOGNITION.default_doors == ()
     assert RECOGNITION.script is recognise
+
+
+class Calling(Partner):
+    """Takes one connection, or none, and hears every operation."""
+
+    def __init__(self, failure=None):
+        self.connections, self.failure = 0, failure
+
+    def connect(self, op):
+        self.connections += 1
+        if self.failure:
+            raise self.failure
+
+
+@pytest.mark.parametrize("failure", [None, ConnectTimeoutError("nothing answered")])
+def test_to_look_again_is_one_connection_and_no_question(failure):
+    partner = Calling(failure)
+
+    observations, error = play(look_again, PROXY_BRIEF, partner)
+
+    assert (1, failure) == (partner.connections, error)
+    assert [(Fact.PLANNED, 0)] == [(seen.fact, seen.count) for seen in observations]
+    assert PRESENCE.default_doors == ()

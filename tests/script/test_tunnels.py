@@ -311,6 +311,15 @@ class TestYes:
         assert [True] == result
         assert (Fact.REFUSED, "other-443") in facts(observations)
 
+    @pytest.mark.parametrize(("depth", "count"), [(Depth.STANDARD, 1), (Depth.EXHAUSTIVE, 3)])
+    def test_as_many_ports_are_planned_as_are_asked_of_a_door_that_says_no(self, depth, count):
+        places = replace(ALONE.canaries, ports=(443, 80, 23))
+        brief = replace(ALONE, depth=depth, canaries=places)
+        observations, _, _, _ = perform(way(ports=1), brief=brief)
+
+        assert [count] == [seen.count for seen in observations if seen.fact is Fact.PLANNED]
+        assert count == sum(seen.fact is Fact.REFUSED for seen in observations)
+
     def test_the_dead_canary_is_asked_for_and_after_a_yes_to_that_nothing_is_waited_for(self):
         observations, _, _, waited = perform(way(self.heard("")))
 

@@ -1,3 +1,4 @@
+import time
 from itertools import pairwise
 
 import pytest
@@ -270,7 +271,11 @@ def test_what_a_proxy_garbles_has_come_all_the_same(said):
         (request(f"GET /c/{STRANGE.decode()} HTTP/1.1"), Page(404)),
         (request(f"GET /{token()} HTTP/1.1"), Page(404)),
         (request(f"CONNECT /c/{token()} HTTP/1.1"), Page(405)),
+        (request("CONNECT sink.test:25 HTTP/1.1"), Page(405)),
         (request(f"TRACE /c/{token()} HTTP/1.1"), Page(405)),
+        (request("OPTIONS * HTTP/1.1"), Page(405)),
+        (request("M-SEARCH * HTTP/1.1"), Page(501)),
+        (request(f"get /c/{token()} HTTP/1.1"), Page(501)),  # methods are case-sensitive
         (request("GET /x HTTP/1.1", body=WORDS), Page(404)),  # only POST and PUT carry words
         (request("GET / HTTP/1.1", host=None), Page(400)),
         (request("GET / HTTP/1.1", f"X: {'y' * 20_000}").rstrip(), Page(431)),  # it goes on and on
@@ -306,3 +311,15 @@ def test_however_a_request_is_cut_it_is_one(cuts):
     (step,) = play(*(said[begin:end] for begin, end in pairwise(ends)))
 
     assert token() == step.token
+
+
+def test_who_trickles_commands_costs_little():
+    """Each octet was searched for anew from every command before it: a minute for one connection."""
+    dialogue = CanaryDialogue(find, "Run by the tests.")
+    began = time.process_time()
+
+    for _ in range(HEARD // 2):
+        dialogue.feed(b"\xff\xfa")
+        assert dialogue.step() is None
+
+    assert time.process_time() - began < 5

@@ -58,6 +58,71 @@ def test_a_remote_sink_goes_on_where_it_was_left(run, tmp_path):
     assert [token(1), token(2)] == [arrival.token for arrival in told]
 
 
+def test_whoever_catches_up_is_told_of_all_that_has_arrived(run, tmp_path):
+    told = []
+
+    async def scene():
+        async with (
+            make_sink(journal=tmp_path) as sink,
+            poll_server(sink) as server,
+            RemoteSink(url(server), KEYS, on_arrival=told.append) as remote,
+        ):
+            await remote.catch_up()
+            assert [] == told
+            for number in range(3):
+                await arrive(sink, number)
+            await remote.catch_up()
+            assert 3 == len(told)
+            assert "" == remote.trouble
+
+    run(scene())
+
+
+def test_who_catches_up_with_a_sink_that_is_back_does_not_wait_for_the_next_poll(run, tmp_path):
+    told = []
+
+    async def scene():
+        async with make_sink(journal=tmp_path) as sink, poll_server(sink) as server:
+            address = server.addresses[0]
+            remote = RemoteSink(url(server), KEYS, on_arrival=told.append)
+            await remote.__aenter__()
+        await until(lambda: remote.trouble)
+        # The next poll is two seconds away by then.
+        await asyncio.sleep(1.5)
+        await remote.catch_up()
+        assert "connect" in remote.trouble
+        async with make_sink(journal=tmp_path) as sink, poll_server(sink, listen=(address,)):
+            await arrive(sink, 1)
+            async with asyncio.timeout(1):
+                await remote.catch_up()
+            assert [token(1)] == [arrival.token for arrival in told]
+            await remote.__aexit__(None, None, None)
+
+    run(scene())
+
+
+def test_what_can_not_be_read_in_time_is_trouble(run, tmp_path, monkeypatch):
+    ask = RemoteSink._ask
+
+    async def slowly(self, *, after, limit, wait):
+        await asyncio.sleep(5 if wait else 0)
+        return await ask(self, after=after, limit=limit, wait=wait)
+
+    monkeypatch.setattr(RemoteSink, "_ask", slowly)
+
+    async def scene():
+        async with (
+            make_sink(journal=tmp_path) as sink,
+            poll_server(sink) as server,
+            RemoteSink(url(server), KEYS) as remote,
+        ):
+            await arrive(sink, 0)
+            await remote.catch_up(within=0.2)
+            assert "can't be read within 0.2 s" in remote.trouble
+
+    run(scene())
+
+
 def test_a_remote_sink_survives_a_restart(run, tmp_path, hasty):
     told = []
 

@@ -8,7 +8,13 @@ from tests.sink.loopback import IPV4, IPV6
 
 from relaywatch.model.places import Endpoint
 from relaywatch.sink.errors import ListenError
-from relaywatch.sink.listening import endpoints, listen, listen_where_possible
+from relaywatch.sink.listening import (
+    datagram_endpoints,
+    endpoints,
+    listen,
+    listen_where_possible,
+    take_both_where_possible,
+)
 
 ANY_IPV6 = Endpoint(ip_address("::"), 0)
 
@@ -101,3 +107,52 @@ def test_any_ipv6_address_is_no_failure_where_there_is_no_ipv6(run, no_ipv6):
 
     assert (1, [], []) == (opened, failures, nothing)
     assert "no such address family" in failure
+
+
+def test_a_port_of_the_kernels_choice_is_free_for_datagrams_and_connections_alike(run, monkeypatch):
+    """The kernel chooses by datagrams alone; whoever has the number over TCP makes it choose again."""
+    real, refused = socket.create_server, []
+
+    def create_server(address, **options):
+        if len(refused) < 3:
+            refused.append(address[1])
+            raise OSError(errno.EADDRINUSE, "Address already in use")
+        return real(address, **options)
+
+    monkeypatch.setattr(socket, "create_server", create_server)
+
+    async def scene():
+        ports, servers, failures = await take_both_where_possible(
+            [IPV4], asyncio.DatagramProtocol, asyncio.Protocol
+        )
+        places = endpoints(servers), datagram_endpoints(ports)
+        for one in (*ports, *servers):
+            one.close()
+        return places, failures
+
+    (connections, datagrams), failures = run(scene())
+
+    assert [] == failures
+    assert 1 == len(connections)
+    assert connections == datagrams
+    assert 3 == len(refused)
+
+
+def test_a_port_that_is_never_free_for_connections_takes_datagrams_alone(run, monkeypatch):
+    def create_server(*_arguments, **_options):
+        raise OSError(errno.EADDRINUSE, "Address already in use")
+
+    monkeypatch.setattr(socket, "create_server", create_server)
+
+    async def scene():
+        ports, servers, failures = await take_both_where_possible(
+            [IPV4], asyncio.DatagramProtocol, asyncio.Protocol
+        )
+        for port in ports:
+            port.close()
+        return len(ports), servers, failures
+
+    taken, servers, (failure,) = run(scene())
+
+    assert (1, []) == (taken, servers)
+    assert "another program listens there" in str(failure)

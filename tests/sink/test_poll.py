@@ -3,6 +3,7 @@ import json
 
 import aiohttp
 import pytest
+from tests.sink.canaries import talk
 from tests.sink.loopback import IPV4, IPV6, KEY, make_sink, token, until
 from tests.sink.polling import CERTIFICATE, KEYS, arrive, poll_server
 
@@ -184,3 +185,18 @@ def test_where_the_canaries_are_is_told_to_checkers_alone(run, tmp_path, key):
 
     assert (401, 404) == (status, hidden)
     assert "ports" not in body
+
+
+@pytest.mark.parametrize(
+    "asked", ["CONNECT sink.test:25", "CONNECT /", "OPTIONS *", "DELETE /", "POST /none"]
+)
+def test_nothing_but_reading_is_allowed_and_a_tunnel_least_of_all(run, asked):
+    async def scene():
+        async with make_sink() as sink, poll_server(sink, poll_key=None, certificate=None) as server:
+            request = f"{asked} HTTP/1.1\r\nHost: sink.test\r\nConnection: close\r\n\r\n"
+            return await talk(server.addresses[0], request.encode())
+
+    said = run(scene()).decode()
+
+    assert said.startswith("HTTP/1.1 405 ")
+    assert "\r\nAllow: GET,HEAD\r\n" in said

@@ -230,6 +230,17 @@ class TestSending:
 
         assert 0 == exchange.send(b"hello")
 
+    @pytest.mark.parametrize(
+        "broken", [frame(SETTINGS, b"x"), frame(DATA, b"nobody's"), frame(SETTINGS, length=16385)]
+    )
+    def test_nothing_after_the_peer_has_broken_the_protocol(self, broken):
+        exchange = answered(frame(HEADERS, OK, flags=END_HEADERS, stream=1))
+        for _ in range(2):
+            with pytest.raises(RemoteProtocolError):
+                exchange.feed(broken)
+
+        assert (0, True, False) == (exchange.send(b"hello"), exchange.is_broken, exchange.is_ended)
+
     def test_what_comes_is_acknowledged(self):
         peer = Http2Peer(lambda peer, stream, _fields: peer.respond(stream, 200))
         exchange = Http2Exchange(CONNECT)
@@ -329,7 +340,8 @@ def test_whatever_comes_raises_only_ours(frames, is_upgraded):
             exchange.send(b"words")
             exchange.outgoing()
     except RelaywatchError:
-        pass
+        exchange.send(b"more words")
+        exchange.outgoing()
 
 
 @given(status=st.sampled_from([b"\x88", b"\x8d", b"\x08\x03403"]), rest=st.lists(FRAMES, max_size=10))

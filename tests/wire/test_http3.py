@@ -278,3 +278,14 @@ def test_a_peers_faults_are_no_warnings_of_ours(caplog):
 
 def test_capsules_of_the_tests_are_written_apart():
     assert b"\x01\x02ab" == capsule(1, b"ab")
+
+
+def test_what_the_library_stumbles_over_when_time_passes_is_the_peers_fault(monkeypatch):
+    def stumble(_now):
+        raise AssertionError("an invariant")
+
+    client = Http3Client(SERVER, None, 0.0)
+    monkeypatch.setattr(client._quic, "handle_timer", stumble)
+
+    with pytest.raises(RemoteProtocolError, match="QUIC: AssertionError an invariant"):
+        client.pass_time(1.0)

@@ -1,12 +1,13 @@
 """Telnet's commands among the text."""
 
 import re
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relaywatch.wire.telnet import Parted, part
+from relaywatch.wire.telnet import Parted, part, skip
 
 PIECES = st.lists(
     st.one_of(
@@ -61,6 +62,35 @@ def test_chopping_changes_nothing(pieces, cuts):
         start, number = start + size, number + 1
 
     assert part(data) == Parted(text, refusals, rest)
+
+
+@pytest.mark.parametrize("piece", [b"\xff\xfa", b"\xff\xfa\x01", b"\xff", b"\xff\xfa\xff", b"\xff\xfb"])
+def test_a_hostile_piece_takes_no_time(piece):
+    """Searching anew from each command took a quarter of a minute for it, in which no other target was heard."""
+    began = time.process_time()
+
+    part(piece * (65_536 // len(piece)))
+    skip(piece * (65_536 // len(piece)), b"")
+
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("data", "begins"),
+    [
+        (b"", 0),
+        (b"words", 0),
+        (b" \r\n words", 4),
+        (b"\xff\xfb\x01 \xff\xfa\x18\x00x\xff\xf0\xff\xf1words", 13),
+        (b"\xff\xff words", 3),
+        (b" \xff\x41", 1),
+        (b" \xff", 1),
+        (b" \xff\xfa\x18", 1),
+        (b"\xff\xf1 ", 3),
+    ],
+)
+def test_what_stands_before_the_text(data, begins):
+    assert begins == skip(data, b"\r\n ")
 
 
 @given(data=st.binary(max_size=200))

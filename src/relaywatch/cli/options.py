@@ -140,6 +140,9 @@ def check_choices(choices: Choices) -> Choices:
     families = [address.version for address in choices.source_addresses]
     if len(set(families)) != len(families):
         raise UsageError("--source-address may be given once for each address family")
+    if same := set(choices.second_sources).intersection(choices.source_addresses):
+        shown = ", ".join(sorted(map(str, same)))
+        raise UsageError(f"--second-source is another address than --source-address; both are {shown}")
     return choices
 
 

@@ -21,7 +21,7 @@ from relaywatch.model.evidence import Fact
 from relaywatch.model.results import ResultLine
 from relaywatch.model.verdicts import Verdict
 from relaywatch.runs.reporting import EventKind, RunEvent
-from relaywatch.script.recognition import RECOGNITION
+from relaywatch.script.recognition import PRESENCE, RECOGNITION
 from relaywatch.targets.lists import BadTarget, Entry
 
 from .exit_codes import Tally
@@ -36,6 +36,9 @@ _WORDINGS = MappingProxyType(
         EventKind.SINK_UNPROVED: N_("Our sink could not be shown to receive: {detail}"),
         EventKind.MAIL_WITHHELD: N_(
             "No test message is handed over, so nothing can be proven: say who checks. Missing: {detail}"
+        ),
+        EventKind.SECOND_SOURCE_UNUSED: N_(
+            "--second-source {detail} isn't used: connections come from it anyway."
         ),
         EventKind.CANARIES_UNPROVED: N_("Proxies can be led to our canaries in part or not at all: {detail}"),
         EventKind.ATTEMPT_BEGAN: N_("{target} {door}: asking"),
@@ -86,7 +89,7 @@ class Watcher:
 
     def _attempt_wording(self, event: RunEvent) -> str:
         """The attempt in words; of the many ports that are only listened at, those that speak."""
-        if event.attempt and event.attempt.probe == RECOGNITION.name:
+        if event.attempt and event.attempt.probe in {RECOGNITION.name, PRESENCE.name}:
             spoken = [o.detail for o in event.attempt.observations if o.fact is Fact.SPEAKS]
             if not spoken:
                 return ""

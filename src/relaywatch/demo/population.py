@@ -107,7 +107,7 @@ _CLOSED = {
     "sendmail-like": policy("spruce", phrases=SENDMAIL, own_literals_are_local=True),
     "refuses-at-data": policy("tamarind", relay_check=RelayCheck.AT_DATA, offers_chunking=True),
     "catch-all": policy("umbu", unknown_user=UnknownUser.KEEP),
-    "slow-greeting": policy("viburnum", phrases=POSTFIX, conduct=Conduct(greeting_seconds=2.0)),
+    "slow-greeting": policy("viburnum", phrases=POSTFIX, conduct=Conduct(greeting_seconds=1.0)),
     "drops-after-errors": policy("willow", conduct=Conduct(drops_after_errors=3)),
     "tls-required": policy("yucca", offers_starttls=True, requires_tls=True),
 }
@@ -121,7 +121,7 @@ _DECEIVING = {
     "auth-required": policy("fig", requires_auth=True),
     "blocks-client": policy("guava", conduct=Conduct(blocks_client=True)),
     "too-many-connections": policy("holly", conduct=Conduct(connections_served=0)),
-    "tarpit": policy("ivy", conduct=Conduct(reply_seconds=6.0)),
+    "tarpit": policy("ivy", conduct=Conduct(reply_seconds=3.0)),
 }
 
 _ODDITIES = {

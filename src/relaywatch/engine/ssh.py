@@ -13,6 +13,7 @@ from typing import Any
 
 import asyncssh
 
+from relaywatch.model.canary import holds_answer
 from relaywatch.model.errors import ConnectTimeoutError
 from relaywatch.model.evidence import Direction
 from relaywatch.model.places import Endpoint
@@ -189,9 +190,9 @@ class Forwarding:
             self._owner.record(Direction.SERVER, data)
 
     def _is_answered(self) -> bool:
-        """Whether a whole line has come that isn't our own, echoed."""
+        """Whether an answer has come, in a whole line; mail canaries greet before they answer."""
         *lines, _unfinished = self._heard.split(b"\n")
-        return any(b"relaywatch " in line and self._op.words not in line for line in lines)
+        return any(holds_answer(line.decode("latin-1")) for line in lines)
 
     def _identify(self) -> None:
         *lines, _unfinished = self._head.split(b"\n")

@@ -45,6 +45,11 @@ def read_canary_answer(key: bytes, token: Token, text: str) -> Address | None:
     return None
 
 
+def holds_answer(text: str) -> bool:
+    """Whether an answer as of a canary stands in the text, whoever made it and to whatever token."""
+    return _ANSWER.search(text) is not None
+
+
 def find_token_words(text: str) -> str | None:
     """What may be a token among the words that were said to a canary; whether it is ours, its key tells."""
     found = re.search(rf"relaywatch ({TOKEN_PATTERN.pattern})", text, re.IGNORECASE | re.ASCII)

@@ -94,7 +94,10 @@ class Observation:
     command: str = ""
     """What was asked, as sent: the envelope, the request line, for a report."""
     destination: str = ""
-    """Where a proxy was asked to lead: ``address:port`` or ``name:port`` of our canary."""
+    """Where a proxy was asked to lead: ``address:port`` or ``name:port`` of our canary.
+
+    Of one that was asked to wait (BIND): the address that it waits for, without a port.
+    """
     exit_address: str = ""
     """The address from which our canary was reached, as its answer says, which nobody else can make."""
 

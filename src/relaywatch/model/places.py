@@ -45,6 +45,10 @@ class Transport(StrEnum):
     QUIC = "quic"
 
 
+DATAGRAMS = frozenset({Transport.UDP, Transport.QUIC})
+"""Transports without a connection that the engine could open beforehand: who asks there opens a channel."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Door:
     """One way into a target: port × transport × family; of a chain, the way through an open proxy."""

@@ -11,35 +11,32 @@ from relaywatch.model.places import Family, Service, Transport
 from relaywatch.model.tokens import Token
 from relaywatch.script import masque
 from relaywatch.script.brief import Brief
+from relaywatch.script.controls import OwnName
 from relaywatch.script.link import Link
 from relaywatch.script.probe import Probe
-from relaywatch.script.tunnels import CanaryKind, Destination, Opening, OpenTunnel, Way, survey
+from relaywatch.script.tunnels import CanaryKind, Destination, Opening, Way, survey
 
 _ADVISORY = "RW-2019"
 
 
-def _ask(*, flow: bool) -> OpenTunnel:
-    """Ask for packets to anywhere or, as a flow, to the destination alone."""
+def _ways(own: OwnName) -> tuple[Way, ...]:
+    def way(name: str, *, flow: bool = False, to: Family | None = None) -> Way:
+        async def ask(link: Link, brief: Brief, destination: Destination, _token: Token) -> Opening:
+            return await masque.proxy_ip(link, brief, destination, own, flow=flow)
 
-    async def ask(link: Link, brief: Brief, destination: Destination, _token: Token) -> Opening:
-        return await masque.proxy_ip(link, brief, destination, flow=flow)
+        return Way(name=name, advisory=_ADVISORY, ask=ask, kind=CanaryKind.DATAGRAMS, to=to)
 
-    return ask
-
-
-_flow, _tunnel = _ask(flow=True), _ask(flow=False)
-
-WAYS = (
-    Way(name="flow", advisory=_ADVISORY, ask=_flow, kind=CanaryKind.DATAGRAMS),
-    Way(name="tunnel", advisory=_ADVISORY, ask=_tunnel, kind=CanaryKind.DATAGRAMS),
-    Way(name="tunnel-ipv4", advisory=_ADVISORY, ask=_tunnel, kind=CanaryKind.DATAGRAMS, to=Family.IPV4),
-    Way(name="tunnel-ipv6", advisory=_ADVISORY, ask=_tunnel, kind=CanaryKind.DATAGRAMS, to=Family.IPV6),
-)
+    return (
+        way("flow", flow=True),
+        way("tunnel"),
+        way("tunnel-ipv4", to=Family.IPV4),
+        way("tunnel-ipv6", to=Family.IPV6),
+    )
 
 
 async def script(link: Link, brief: Brief) -> None:
     """Ask for packets in every way, until one leads to our canary."""
-    await survey(link, brief, WAYS)
+    await survey(link, brief, _ways(OwnName()))
 
 
 PROBE = Probe(

@@ -10,6 +10,7 @@ from relaywatch.model.places import Family, Service, Transport
 from relaywatch.model.tokens import Token
 from relaywatch.script import masque
 from relaywatch.script.brief import Brief
+from relaywatch.script.controls import OwnName
 from relaywatch.script.link import Link
 from relaywatch.script.probe import Probe
 from relaywatch.script.tunnels import CanaryKind, Destination, Opening, Way, survey
@@ -17,22 +18,24 @@ from relaywatch.script.tunnels import CanaryKind, Destination, Opening, Way, sur
 _ADVISORY = "RW-2018"
 
 
-async def ask(link: Link, brief: Brief, destination: Destination, _token: Token) -> Opening:
-    """Ask for UDP to the destination by the default template."""
-    return await masque.proxy_udp(link, brief, destination)
+def _ways(own: OwnName) -> tuple[Way, ...]:
+    async def ask(link: Link, brief: Brief, destination: Destination, _token: Token) -> Opening:
+        return await masque.proxy_udp(link, brief, destination, own)
 
+    def way(name: str, *, by_name: bool = False, to: Family | None = None) -> Way:
+        return Way(name=name, advisory=_ADVISORY, ask=ask, kind=CanaryKind.DATAGRAMS, by_name=by_name, to=to)
 
-WAYS = (
-    Way(name="address", advisory=_ADVISORY, ask=ask, kind=CanaryKind.DATAGRAMS),
-    Way(name="name", advisory=_ADVISORY, ask=ask, kind=CanaryKind.DATAGRAMS, by_name=True),
-    Way(name="address-ipv4", advisory=_ADVISORY, ask=ask, kind=CanaryKind.DATAGRAMS, to=Family.IPV4),
-    Way(name="address-ipv6", advisory=_ADVISORY, ask=ask, kind=CanaryKind.DATAGRAMS, to=Family.IPV6),
-)
+    return (
+        way("address"),
+        way("name", by_name=True),
+        way("address-ipv4", to=Family.IPV4),
+        way("address-ipv6", to=Family.IPV6),
+    )
 
 
 async def script(link: Link, brief: Brief) -> None:
     """Ask for datagrams in every way, until one leads to our canary."""
-    await survey(link, brief, WAYS)
+    await survey(link, brief, _ways(OwnName()))
 
 
 PROBE = Probe(

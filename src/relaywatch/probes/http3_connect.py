@@ -37,4 +37,5 @@ PROBE = Probe(
     references=("RFC 9114 section 4.4", "RFC 9000"),
     script=script,
     services=frozenset({Service.QUIC}),
+    tunnel=connect,
 )

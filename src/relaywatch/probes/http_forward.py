@@ -7,6 +7,8 @@ have been made to send mail.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from relaywatch.model.canary import CANARY_PATH
 from relaywatch.model.errors import ReadTimeoutError
 from relaywatch.model.evidence import Weakness
@@ -14,6 +16,7 @@ from relaywatch.model.places import Family, Service, Transport
 from relaywatch.model.tokens import Token
 from relaywatch.script import fetching
 from relaywatch.script.brief import Brief
+from relaywatch.script.controls import AS_TO_THE_CONTROL, ask_plainly
 from relaywatch.script.link import Link
 from relaywatch.script.ops import OpenPort
 from relaywatch.script.probe import Probe
@@ -29,6 +32,8 @@ from relaywatch.script.tunnels import (
 )
 
 _FORWARD = "RW-2005"
+_NO_SCHEME = "x-relaywatch"
+"""A URI's scheme that nobody knows."""
 
 
 def _ask(method: str, scheme: str = "http") -> OpenTunnel:
@@ -53,6 +58,11 @@ async def _ask_by_ftp(link: Link, brief: Brief, destination: Destination, token:
     So to whoever tries, a port of the token's own is named, where it is enough to come.
     """
     opening = await _fetch_by_ftp(link, brief, str(destination), token)
+    if opening.answer is Answer.FAILED and opening.page is not None:
+        # Who says so of every scheme that it doesn't know, doesn't know this one.
+        unknown = await ask_plainly(link, brief, str(destination), f"{_NO_SCHEME}://{destination}/")
+        if unknown is not None and unknown.status_code == opening.page.status_code:
+            return replace(opening, answer=Answer.NO, detail=AS_TO_THE_CONTROL)
     port = await OpenPort(token) if opening.answer is Answer.FAILED else None
     if port is None:
         return opening

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from relaywatch.model.errors import NetworkError
 from relaywatch.model.evidence import Weakness
 from relaywatch.model.places import Service, Transport
 from relaywatch.model.tokens import Token
 from relaywatch.script import fetching, http, http2
 from relaywatch.script.brief import Brief
+from relaywatch.script.controls import OwnName
 from relaywatch.script.link import Link
 from relaywatch.script.probe import Probe
 from relaywatch.script.tunnels import Answer, Destination, Opening, OpenTunnel, Way, survey
@@ -21,23 +23,36 @@ _MISROUTING = "RW-2006"
 _NO = {Answer.PAGE: "page", Answer.FOREIGN: "no HTTP/2"}
 
 
-def _ask(*, target: str = "{path}", host: str = "{own}", field: tuple[str, str] | None = None) -> OpenTunnel:
-    """Ask for a page of the target's, naming our canary wherever ``{canary}`` stands."""
+def _ask(
+    own: OwnName, *, target: str = "{path}", host: str = "{own}", field: tuple[str, str] | None = None
+) -> OpenTunnel:
+    """Ask for a page of the target's, naming our canary wherever ``{canary}`` stands.
+
+    Where ``{own}`` stands, the target is named, or our canary if the target may fetch from there.
+    """
 
     async def ask(link: Link, brief: Brief, destination: Destination, token: Token) -> Opening:
         canary = f"{fetching.labelled(destination, brief, token)}:{destination.port}"
-        path, own = fetching.canary_path(token), http.own_authority(brief)
+        path = fetching.canary_path(token)
+        shown = http.own_authority(brief) if own.is_harmless else canary
 
         def fill(text: str) -> str:
-            return text.format(canary=canary, path=path, own=own)
+            return text.format(canary=canary, path=path, own=shown)
 
         fields = [(field[0], fill(field[1]))] if field else []
         exchange = fetching.request(brief, "GET", fill(target), host=fill(host), fields=fields)
-        shown = "; ".join(f"{name}: {value}" for name, value in fields or [("Host", fill(host))])
-        command = f"GET {fill(target)} HTTP/1.1; {shown}"
-        control = own if host == "{own}" else None
-        question = fetching.Question(token=token, command=command, control=control)
-        return _plain_no(await fetching.fetch(link, brief, exchange, question))
+        named = "; ".join(f"{name}: {value}" for name, value in fields or [("Host", fill(host))])
+        control = own.page if host == "{own}" and own.is_harmless else None
+        question = fetching.Question(
+            token=token, command=f"GET {fill(target)} HTTP/1.1; {named}", control=control
+        )
+        try:
+            opening = await fetching.fetch(link, brief, exchange, question)
+        except NetworkError:
+            own.is_harmless = False
+            raise
+        await own.note(link, brief, opening)
+        return _plain_no(opening)
 
     return ask
 
@@ -63,21 +78,26 @@ def _way(name: str, ask: OpenTunnel, *, by_name: bool = False, ports: int = 1) -
     return Way(name=name, advisory=_MISROUTING, ask=ask, by_name=by_name, ports=ports, takes_smtp=False)
 
 
-WAYS = (
-    _way("host", _ask(host="{canary}"), ports=2),
-    _way("host-name", _ask(host="{canary}"), by_name=True),
-    _way("absolute-uri", _ask(target="http://{own}{path}", host="{canary}")),
-    _way("x-forwarded-host", _ask(field=("X-Forwarded-Host", "{canary}"))),
-    _way("x-host", _ask(field=("X-Host", "{canary}"))),
-    _way("forwarded", _ask(field=("Forwarded", 'host="{canary}"'))),
-    _way("at-sign", _ask(target="@{canary}{path}")),  # CVE-2011-3368
-)
-TLS_WAYS = (*WAYS, _way("authority", _ask_by_authority))
+def _ways(own: OwnName) -> tuple[Way, ...]:
+    """In this order: whether it may be shown its own name, its answers to our canary's tell."""
+    return (
+        _way("host", _ask(own, host="{canary}"), ports=2),
+        _way("host-name", _ask(own, host="{canary}"), by_name=True),
+        _way("absolute-uri", _ask(own, target="http://{own}{path}", host="{canary}")),
+        _way("x-forwarded-host", _ask(own, field=("X-Forwarded-Host", "{canary}"))),
+        _way("x-host", _ask(own, field=("X-Host", "{canary}"))),
+        _way("forwarded", _ask(own, field=("Forwarded", 'host="{canary}"'))),
+        _way("at-sign", _ask(own, target="@{canary}{path}")),  # CVE-2011-3368
+    )
+
+
+_TLS_WAYS = (_way("authority", _ask_by_authority),)
 
 
 async def script(link: Link, brief: Brief) -> None:
     """Name our canary in every place where a host is named, until its answer comes back."""
-    await survey(link, brief, TLS_WAYS if brief.door.transport is Transport.TLS else WAYS)
+    ways = _ways(OwnName())
+    await survey(link, brief, (*ways, *_TLS_WAYS) if brief.door.transport is Transport.TLS else ways)
 
 
 PROBE = Probe(

@@ -14,6 +14,7 @@ from relaywatch.model.places import Service, Transport
 from relaywatch.model.tokens import Token
 from relaywatch.script import fetching
 from relaywatch.script.brief import Brief
+from relaywatch.script.hello import hello_names
 from relaywatch.script.link import Link
 from relaywatch.script.probe import Probe
 from relaywatch.script.tunnels import Answer, Destination, Opening, Way, survey
@@ -41,13 +42,15 @@ async def ask(link: Link, brief: Brief, destination: Destination, token: Token) 
 
 
 async def _speaks_tls(link: Link, brief: Brief) -> bool:
-    """Whether it speaks TLS to whoever asks for the target itself."""
-    try:
-        await _connect(link, brief)
-        await link.start_tls(next(iter(brief.target_names), None))
-    except NetworkError:
-        return False
-    return True
+    """Whether it speaks TLS to whoever asks for the target itself; not known where asking so may do harm."""
+    for name in hello_names(brief)[1:]:
+        try:
+            await _connect(link, brief)
+            await link.start_tls(name)
+        except NetworkError:
+            return False
+        return True
+    return False
 
 
 async def _connect(link: Link, brief: Brief) -> None:

@@ -19,11 +19,11 @@ from relaywatch.script.tunnels import Way, destinations, survey
 
 _FORWARDS = "RW-2014"
 
-ADDRESS = Way(name="address", advisory=_FORWARDS, ask=ssh.open_channel, takes_smtp=False)
+ADDRESS = Way(name="address", advisory=_FORWARDS, ask=ssh.open_channel, ports=3)
 
 
 async def script(link: Link, brief: Brief) -> None:
-    """Come without credentials; if that is enough, ask for channels to our canary, to two ports of it."""
+    """Come without credentials; if that is enough, ask for channels to our canary, to two ports and to mail's."""
     brief = replace(brief, canaries=replace(brief.canaries, ports=brief.canaries.ports[:2]))
     for destination in destinations(brief, ADDRESS)[:1]:
         seen = await ssh.forward(brief, destination, brief.token("entry"))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from relaywatch.model.evidence import Attempt, AttemptStatus, Fact, Weakness
-from relaywatch.model.places import SUBMISSION_PORTS, Door, Transport
+from relaywatch.model.places import SUBMISSION_PORTS, Door, Family, Transport
 from relaywatch.model.verdicts import DoorJudgement, Reason, Verdict
 
 from .cases import CaseJudgement, CaseState
@@ -53,7 +53,8 @@ def judge_door(door: Door, attempts: Sequence[Attempt], cases: Sequence[CaseJudg
         if not answered and all(map(_could_ask_nothing, share)):
             continue
         parts.append(_judge_share(door, share, answered))
-        planned += _planned(share)
+        # A proxy that lets one port through is asked for the others too, which nobody planned.
+        planned += max(_planned(share), len(answered))
     verdict, reasons = _put_together(parts)
     notes = {seen.detail for a in attempts for seen in a.observations if seen.fact is Fact.NOTE}
     return DoorJudgement(
@@ -151,20 +152,31 @@ def judge_target(doors: Sequence[DoorJudgement]) -> tuple[Verdict, set[Reason]]:
     )
 
 
-def judge_proxies(doors: Sequence[DoorJudgement], *, is_alive: bool) -> tuple[Verdict, set[Reason]]:
+def judge_proxies(
+    doors: Sequence[DoorJudgement], *, is_alive: bool, blocked: Collection[Family] = ()
+) -> tuple[Verdict, set[Reason]]:
     """Put the doors' verdicts together where proxies are looked for, on many ports that most hosts haven't got.
 
     A silent one among them is as good as none, at a host that is heard elsewhere (docs/adr/0012): no provider
-    closes these ports to us as some close port 25.
+    closes these ports to us as some close port 25. But where a port that was heard has fallen silent, the host
+    has closed itself to us, and over that family silence says nothing.
     """
-    return _put_together(
-        (Verdict.ABSENT, set()) if is_alive and _is_silent(door) else (door.verdict, set(door.reasons))
-        for door in doors
-    )
+    return _put_together(_weigh(door, is_alive=is_alive, blocked=blocked) for door in doors)
+
+
+def _weigh(door: DoorJudgement, *, is_alive: bool, blocked: Collection[Family]) -> _Part:
+    reasons = set(door.reasons)
+    if door.door.family in blocked and door.verdict is Verdict.INCONCLUSIVE and reasons & _SILENCE:
+        return Verdict.INCONCLUSIVE, {Reason.CLIENT_BLOCKED}
+    if is_alive and _is_silent(door):
+        return Verdict.ABSENT, set()
+    return door.verdict, reasons
 
 
 def _is_silent(door: DoorJudgement) -> bool:
-    return door.verdict is Verdict.INCONCLUSIVE and set(door.reasons) <= _SILENCE
+    """Whether nothing has come from there at all, whatever we meant to ask."""
+    is_mute = not set(door.reasons) - {Reason.INCOMPLETE} - _SILENCE and set(door.reasons) & _SILENCE
+    return door.verdict is Verdict.INCONCLUSIVE and bool(is_mute) and not door.asked
 
 
 def _may_be_overlooked(door: DoorJudgement, closed: Sequence[Door]) -> bool:

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from ipaddress import ip_network
 
-from relaywatch.model.evidence import Arrival, Attempt, AttemptStatus, Fact, Weakness
+from relaywatch.model.evidence import Arrival, Attempt, Fact, Weakness
 from relaywatch.model.places import SUBMISSION_PORTS, Address, Door, Family, Transport, parse_address
 from relaywatch.model.verdicts import Finding, Judgement, Proof, Reason
 
 from .cases import CaseJudgement, CaseState, judge_cases
 from .doors import judge_door, judge_proxies, judge_target
+from .silence import families_that_fell_silent, was_heard
 
 PLAIN_RELAY = "RW-1001"
 STARTTLS_ONLY = "RW-1020"
@@ -28,7 +29,6 @@ LETS_MAIL_THROUGH = "RW-2021"
 DECEPTIVE = "RW-2030"
 
 _MAIL_PORTS = frozenset({25, 587})
-_SILENT = frozenset({AttemptStatus.NO_ANSWER, AttemptStatus.UNREACHABLE, AttemptStatus.INTERRUPTED})
 
 _ADDRESS_IN_RECEIVED = re.compile(r"\[(?:IPv6:)?([0-9a-fA-F:.]+)\]|\((?:[\w.-]+ )?([0-9]+(?:\.[0-9]+){3})\)")
 
@@ -65,8 +65,9 @@ def judge(weakness: Weakness, attempts: Iterable[Attempt], arrivals: Iterable[Ar
         for door in sorted({attempt.door for attempt in gathered})
     )
     if weakness is Weakness.OPEN_PROXY:
-        is_alive = any(attempt.status not in _SILENT for attempt in of_target)
-        verdict, reasons = judge_proxies(doors, is_alive=is_alive)
+        is_alive = any(map(was_heard, of_target))
+        blocked = families_that_fell_silent(of_target)
+        verdict, reasons = judge_proxies(doors, is_alive=is_alive, blocked=blocked)
         findings = proxy_findings(cases)
     else:
         verdict, reasons = judge_target(doors)
@@ -77,7 +78,7 @@ def judge(weakness: Weakness, attempts: Iterable[Attempt], arrivals: Iterable[Ar
         reasons=tuple(sorted(reasons)),
         findings=findings,
         doors=doors,
-        software=_software(gathered),
+        software=_software(_telling(gathered, findings)),
         advisories=_side_advisories(gathered, cases),
     )
 
@@ -187,10 +188,27 @@ def _is_inner(address: Address) -> bool:
     return any(address in network for network in _INNER_NETWORKS if network.version == address.version)
 
 
+def _telling(attempts: Iterable[Attempt], findings: Sequence[Finding]) -> list[Attempt]:
+    """The attempts that tell which software is at fault: at an open proxy's port, others have nothing to say."""
+    ports = {finding.door.port for finding in findings}
+    return [
+        attempt
+        for attempt in attempts
+        if not ports or attempt.weakness is not Weakness.OPEN_PROXY or attempt.door.port in ports
+    ]
+
+
 def _software(attempts: Iterable[Attempt]) -> str | None:
-    """The software that most doors give away."""
+    """The software that most attempts give away, with its version where one is told."""
     said = Counter(seen.detail for a in attempts for seen in a.observations if seen.fact is Fact.SOFTWARE)
-    return min(said, key=lambda name: (-said[name], name)) if said else None
+    names: Counter[str] = Counter()
+    for detail, count in said.items():
+        names[detail.partition(" ")[0]] += count
+    if not said:
+        return None
+    most = min(names, key=lambda name: (-names[name], name))
+    of_it = (detail for detail in said if detail.partition(" ")[0] == most)
+    return min(of_it, key=lambda detail: (detail == most, -said[detail], detail))
 
 
 def _side_advisories(attempts: Iterable[Attempt], cases: Sequence[CaseJudgement]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 from relaywatch.model.evidence import Arrival
@@ -24,6 +24,8 @@ HIGH_PORT = 40025
 """Where a canary listens that needs no privilege, unless another program does; then wherever the system lets it."""
 SUBMISSION_PORT = 587
 _LOCALHOST = frozenset({parse_address("127.0.0.1"), parse_address("::1")})
+_SPARE = (parse_address("127.0.0.2"), parse_address("127.0.0.3"))
+"""What we may come from beside, to a target on our own loopback."""
 
 AwaitToken = Callable[[Token], Awaitable[Arrival]]
 
@@ -108,9 +110,16 @@ async def remote_canaries(remote: RemoteSink) -> OpenedCanaries:
 
 
 def facing(
-    places: CanaryPlaces, targets: tuple[Address, ...], second_sources: Iterable[Address]
+    places: CanaryPlaces,
+    targets: tuple[Address, ...],
+    second_sources: Iterable[Address],
+    sources: Collection[Address | None] = (),
 ) -> CanaryPlaces:
-    """The canaries as these addresses of one target see them: those that mean our host there."""
+    """The canaries as these addresses of one target see them: those that mean our host there.
+
+    ``sources`` are those that we come from anyway: none of them is a second one.
+    """
+    others = tuple(address for address in (*_SPARE, *second_sources) if address not in {*targets, *sources})
     addresses = tuple(address for address in places.addresses if can_reach(targets, address))
     name = places.name if len(addresses) == len(places.addresses) else None
     return replace(
@@ -118,7 +127,7 @@ def facing(
         addresses=addresses,
         name=name,
         seen_from=places.seen_from if _is_far(targets) else (),
-        second_source=_second_source(targets, second_sources),
+        second_sources=_second_sources(targets, others),
     )
 
 
@@ -127,13 +136,14 @@ def _is_far(targets: tuple[Address, ...]) -> bool:
     return min(map(reach_of, targets)) is Reach.EVERYWHERE
 
 
-def _second_source(targets: tuple[Address, ...], second_sources: Iterable[Address]) -> Address | None:
-    """Another address of ours of the target's family: on loopback there is always one."""
-    target = targets[0]
-    if target.is_loopback:
-        spare = (parse_address("127.0.0.2"), parse_address("127.0.0.3")) if target.version == 4 else ()
-        return next((address for address in spare if address not in targets), None)
-    return next((address for address in second_sources if address.version == target.version), None)
+def _second_sources(targets: tuple[Address, ...], others: tuple[Address, ...]) -> tuple[Address, ...]:
+    """Another address of ours for each of the target's families: on loopback of IPv4 there is always one."""
+    of_families: dict[int, Address] = {}
+    for target in targets:
+        fitting = (a for a in others if (a.version, a in _SPARE) == (target.version, target.is_loopback))
+        if (address := next(fitting, None)) is not None:
+            of_families.setdefault(target.version, address)
+    return tuple(of_families.values())
 
 
 def ported(

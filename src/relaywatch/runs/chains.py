@@ -2,99 +2,175 @@
 
 The talk's classic: the server is closed to everybody, and open to the proxy beside it. It is tried only
 where the permission gives leave, and leads nowhere but to the target's own loopback, its own address, and
-mail servers that the same permission covers.
+mail servers that the same permission covers. A proxy that leads to none of our canaries may lead home all
+the same: it is asked for the target's own loopback and address alone (docs/adr/0014).
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relaywatch.engine.resolve import ResolveError, Resolver
-from relaywatch.model.evidence import Attempt, AttemptStatus
+from relaywatch.model.evidence import ArrivalKind, Attempt, AttemptStatus, Fact
 from relaywatch.model.places import Address, Door, Endpoint, Family, Transport, parse_address
-from relaywatch.script.brief import Brief, Depth
-from relaywatch.script.chains import ChainedLink
+from relaywatch.script.brief import Depth
+from relaywatch.script.chains import CALLS_ITSELF, OUR_SINK, ChainedLink, meet, past_our_sink
 from relaywatch.script.probe import Probe
-from relaywatch.script.tunnels import CanaryKind, Destination, OpenTunnel
+from relaywatch.script.tunnels import CanaryKind, Destination
 from relaywatch.targets.scope import LOOPBACK
 
-from .proxies import is_reached, proven_cases
+from .proxies import is_reached
 from .target import TargetRun
+from .tunnel_doors import TunnelDoor, closed_tunnels, open_tunnels
 
 _MAX_TARGETS = 16
 """Mail servers that one target's chains lead to, at most."""
+_MAX_NAMES = 2
+"""Names of a mail server that are looked up."""
 _LOOPBACK = {Family.IPV4: parse_address("127.0.0.1"), Family.IPV6: parse_address("::1")}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenTunnelDoor:
-    """An open proxy that carries octets: how it was found, and how a tunnel through it is opened."""
-
-    probe: str
-    tunnel: OpenTunnel
-    brief: Brief
-    exits: frozenset[Address]
-    """The addresses from which it reached our canary."""
+_UNHEARD = frozenset(
+    {
+        *(AttemptStatus.NO_LISTENER, AttemptStatus.NO_ANSWER, AttemptStatus.UNREACHABLE),
+        *(AttemptStatus.TIMEOUT, AttemptStatus.CUT_SHORT),
+    }
+)
+"""How an attempt ends in which nobody said a word."""
 
 
 async def check_chains(
     target: TargetRun, relay_probes: Iterable[Probe], proxy_probes: Iterable[Probe], resolver: Resolver
 ) -> None:
-    """Ask the mail servers behind each open proxy of the target, as far as there is leave."""
-    relays = tuple(relay_probes)
-    for proxy in open_tunnels(target, proxy_probes):
-        async for address in _places(target, proxy, resolver):
+    """Ask the mail servers behind each proxy of the target, as far as there is leave."""
+    relays, proxies = tuple(relay_probes), tuple(proxy_probes)
+    for proxy in (*open_tunnels(target, proxies), *closed_tunnels(target, proxies)):
+        chains = _Chains(target, relays, proxy, resolver)
+        async for address in chains.places():
             for port in target.settings.chain_ports:
-                for relay in relays:
-                    if target.is_interrupted or _is_proven(target):
-                        return
-                    place = Endpoint(address, port)
-                    if place not in target.own_places:  # what our sink takes is no relaying
-                        await _ask(target, relay, proxy, place)
+                if target.is_interrupted or _is_proven(target):
+                    return
+                place = Endpoint(address, port)
+                if place not in target.own_places:  # what our sink takes is no relaying
+                    await chains.ask(place)
 
 
-def open_tunnels(target: TargetRun, probes: Iterable[Probe]) -> tuple[OpenTunnelDoor, ...]:
-    """The target's open proxies through which a chain can lead, one for each door."""
-    tunnels = {probe.name: probe.tunnel for probe in probes if probe.tunnel is not None}
-    found: dict[Door, OpenTunnelDoor] = {}
-    for attempt in tuple(target.attempts):
-        tunnel = tunnels.get(attempt.probe)
-        if tunnel is None or attempt.door in found:
-            continue
-        cases = proven_cases(target, attempt)
-        if cases:
-            exits = frozenset(parse_address(case.exit_address) for case in cases if case.exit_address)
-            brief = target.briefs[id(attempt)]
-            found[attempt.door] = OpenTunnelDoor(probe=attempt.probe, tunnel=tunnel, brief=brief, exits=exits)
-    return tuple(found.values())
+def heard_behind(target: TargetRun) -> bool:
+    """Whether anybody who may speak mail was heard behind a proxy of the target's."""
+    return any(attempt.door.via and _was_heard(attempt) for attempt in target.attempts)
 
 
-async def _places(target: TargetRun, proxy: OpenTunnelDoor, resolver: Resolver) -> AsyncIterator[Address]:
-    """Where chains may lead, each once: the host's own loopback and addresses, and the permission's mail servers."""
-    permission = target.permission
-    given: set[Address] = set()
-    if permission is LOOPBACK or permission.loopback_chains:
-        for address in target.host.addresses:
-            loopback = (_LOOPBACK[Endpoint(address, 0).family],) if _ends_at_home(target, proxy) else ()
-            for own in (*loopback, address):
-                if own not in given:
-                    given.add(own)
-                    yield own
-    for host in permission.chain_targets[:_MAX_TARGETS]:
-        for address in await _addresses(host, resolver):
-            if address not in given and target.permits(address):
-                given.add(address)
-                yield address
+def _was_heard(attempt: Attempt) -> bool:
+    facts = {seen.fact for seen in attempt.observations} - {Fact.NOTE}
+    return bool(facts - {Fact.NOT_THIS_PROTOCOL}) or (not facts and attempt.status not in _UNHEARD)
 
 
-def _ends_at_home(target: TargetRun, proxy: OpenTunnelDoor) -> bool:
-    """Whether 127.0.0.1 behind the proxy is surely of a host that the permission covers.
+@dataclass(frozen=True, slots=True)
+class _Chains:
+    """All that is led through one proxy."""
 
-    A proxy that leaves by another host's address may end its tunnels there, and that loopback is a stranger's.
-    On loopback we may come out at any address of this machine.
-    """
-    return target.permission is LOOPBACK or (bool(proxy.exits) and all(map(target.permits, proxy.exits)))
+    target: TargetRun
+    relays: tuple[Probe, ...]
+    proxy: TunnelDoor
+    resolver: Resolver
+
+    async def places(self) -> AsyncIterator[Address]:
+        """Where they may lead, each once: the host's own loopback and addresses, and the permission's mail servers."""
+        permission = self.target.permission
+        given: set[Address] = set()
+        if permission is LOOPBACK or permission.loopback_chains:
+            for address in self.target.host.addresses:
+                for own in self._at_home(address):
+                    if own not in given:
+                        given.add(own)
+                        yield own
+        for host in permission.chain_targets[:_MAX_TARGETS] if self.proxy.is_open else ():
+            for address in await _addresses(host, self.resolver):
+                if address not in given and self.target.permits(address):
+                    given.add(address)
+                    yield address
+
+    def _at_home(self, address: Address) -> tuple[Address, ...]:
+        loopback = _LOOPBACK[Endpoint(address, 0).family]
+        if self._ends_at_home():
+            return (loopback, address)
+        is_elsewhere = self.proxy.is_open and self.target.permission is not LOOPBACK
+        return (address,) if is_elsewhere else (address, loopback)
+
+    def _ends_at_home(self) -> bool:
+        """Whether 127.0.0.1 behind the proxy is surely of a host that the permission covers.
+
+        A proxy that leaves by another host's address may end its tunnels there, and that loopback is a stranger's.
+        """
+        return bool(self.proxy.exits) and all(map(self.target.permits, self.proxy.exits))
+
+    async def ask(self, place: Endpoint) -> None:
+        """Run the relay probes behind the proxy, at one mail server, unless it may be a stranger's, or is ours."""
+        if place.address.is_loopback and not self._ends_at_home() and not await self._is_home(place):
+            return
+        for relay in self.relays:
+            attempt = await self._attempt(relay, place)
+            self.target.share.ended(in_good_order=attempt.status is AttemptStatus.COMPLETED)
+            is_vain = not self.proxy.is_open and not _was_heard(attempt)
+            if not is_vain and not self._led_to_ourselves(attempt):
+                self.target.attempts.append(attempt)
+
+    def _led_to_ourselves(self, attempt: Attempt) -> bool:
+        """Whether our own sink was there: it said so, or it took a message from nobody but ourselves.
+
+        Whoever relays says a name of its own, and adds a Received field (RFC 5321 section 4.4). So a sink that
+        was too busy to answer our first question is found out after all.
+        """
+        if any(seen.detail == OUR_SINK for seen in attempt.observations):
+            return True
+        tokens = [seen.token for seen in attempt.observations if seen.token]
+        return any(
+            arrival.kind is ArrivalKind.MAIL
+            and not arrival.received
+            and arrival.helo.lower() == self.target.identity.ehlo_name.lower()
+            for arrival in self.target.board.arrivals(tokens)
+        )
+
+    async def _is_home(self, place: Endpoint) -> bool:
+        """Whether the mail server on that loopback is one of a permitted host, by what it calls itself.
+
+        Whose loopback it is depends on who ends the tunnel, which a proxy may leave to another host's proxy. Our
+        own loopback has the same server if we go there ourselves; any other's name leads to permitted addresses alone.
+        """
+        names = await self._meet(place, self._link(place))
+        if self.target.permission is LOOPBACK:
+            return bool(names) and not set(names).isdisjoint(await self._meet(place, None))
+        for name in names[:_MAX_NAMES]:
+            addresses = await _addresses(name, self.resolver)
+            if addresses and all(map(self.target.permits, addresses)):
+                return True
+        return False
+
+    async def _meet(self, place: Endpoint, link: ChainedLink | None) -> tuple[str, ...]:
+        """What whoever is there calls itself: behind the proxy, or on our own loopback."""
+        door = self._door(place) if link else Door(place.port, Transport.PLAIN, place.family)
+        endpoint = self.proxy.brief.endpoint if link else place
+        probe = replace(self.relays[0], script=meet)
+        met = await self.target.attempt(probe, door, endpoint, Depth.CORE, link=link)
+        if met.status is AttemptStatus.INTERRUPTED:
+            self.target.attempts.append(met)
+            return ()
+        return tuple(dict.fromkeys(seen.reply for seen in met.observations if seen.detail == CALLS_ITSELF))
+
+    async def _attempt(self, relay: Probe, place: Endpoint) -> Attempt:
+        probe = replace(relay, script=past_our_sink(relay.script))
+        endpoint = self.proxy.brief.endpoint
+        return await self.target.attempt(
+            probe, self._door(place), endpoint, Depth.CORE, link=self._link(place)
+        )
+
+    def _door(self, place: Endpoint) -> Door:
+        through = f"{self.proxy.brief.endpoint.port} to {place.address}"
+        return Door(place.port, Transport.PLAIN, place.family, via=self.proxy.probe.name, through=through)
+
+    def _link(self, place: Endpoint) -> ChainedLink:
+        proxy = self.proxy
+        destination = Destination(address=place.address, port=place.port, kind=CanaryKind.SMTP)
+        return ChainedLink(proxy.tunnel, proxy.brief, destination, opener=proxy.probe.opener)
 
 
 async def _addresses(host: str, resolver: Resolver) -> tuple[Address, ...]:
@@ -106,18 +182,6 @@ async def _addresses(host: str, resolver: Resolver) -> tuple[Address, ...]:
         return tuple(await resolver.addresses(host))
     except ResolveError:
         return ()
-
-
-async def _ask(target: TargetRun, relay: Probe, proxy: OpenTunnelDoor, place: Endpoint) -> Attempt:
-    """Run the relay probe behind the proxy, at one mail server."""
-    through = f"{proxy.brief.endpoint.port} to {place.address}"
-    door = Door(place.port, Transport.PLAIN, place.family, via=proxy.probe, through=through)
-    destination = Destination(address=place.address, port=place.port, kind=CanaryKind.SMTP)
-    link = ChainedLink(proxy.tunnel, proxy.brief, destination)
-    attempt = await target.attempt(relay, door, proxy.brief.endpoint, Depth.CORE, link=link)
-    target.share.ended(in_good_order=attempt.status is AttemptStatus.COMPLETED)
-    target.attempts.append(attempt)
-    return attempt
 
 
 def _is_proven(target: TargetRun) -> bool:

@@ -9,7 +9,7 @@ from relaywatch.model.evidence import Attempt, Fact, Weakness
 from relaywatch.model.places import Service
 from relaywatch.script.probe import Probe
 
-from .chains import check_chains
+from .chains import check_chains, heard_behind
 from .port_plan import proxy_ports, relay_ports, untold_doors
 from .proxies import ProxyDoors, SpeakingDoor
 from .relays import RelayDoors
@@ -39,6 +39,8 @@ async def check_target(
         asked |= await course.usual(beside=named)
     if named:
         asked |= await course.named(named)
+    if Weakness.OPEN_PROXY in asked:
+        await course.look_again()
     if relays and proxies and await course.chains(resolver):
         asked.add(Weakness.OPEN_RELAY)
     return tuple(weakness for weakness in weaknesses_of(probes) if weakness in asked)
@@ -82,11 +84,22 @@ class _Course:
             asked |= await self._ask_others(others)
         return asked
 
+    async def look_again(self) -> None:
+        """See whether the silence of some ports may be meant for us alone."""
+        with self._target.faults_of(Weakness.OPEN_PROXY):
+            await self._doors.look_again()
+
     async def chains(self, resolver: Resolver) -> bool:
-        """Lead through open proxies to mail servers; whether any was asked."""
+        """Lead through proxies to mail servers; whether there is anything to tell of them.
+
+        Of mail servers that aren't there, only whoever has asked for that probe wants to hear.
+        """
         with self._target.faults_of(Weakness.OPEN_RELAY):
             await check_chains(self._target, self._relays, self._proxies, resolver)
-        return any(attempt.door.via for attempt in self._target.attempts)
+        wanted = self._target.settings.probes
+        if any(probe.name in wanted for probe in self._relays):
+            return any(attempt.door.via for attempt in self._target.attempts)
+        return heard_behind(self._target)
 
     async def _ask_others(self, ports: Sequence[int]) -> set[Weakness]:
         """Find out what the ports speak, and ask accordingly."""
@@ -97,7 +110,7 @@ class _Course:
             if not asked or any(map(self._doors.has_probe_for, doors)):
                 asked.add(Weakness.OPEN_PROXY)
                 await self._doors.check_untold(ports)
-                await self._doors.check(doors)
+                await self._doors.check(doors, are_named=True)
         return asked
 
     async def _ask_relays(self, ports: Sequence[int]) -> set[Weakness]:

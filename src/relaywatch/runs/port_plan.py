@@ -9,12 +9,11 @@ from importlib.resources import files
 
 import msgspec
 
-from relaywatch.model.places import Service, Transport
+from relaywatch.model.places import DATAGRAMS, Service, Transport
 from relaywatch.script.probe import Probe
 
 _UNTOLD = frozenset({Service.QUIC, Service.TURN})
 """Services that only the probe itself can tell."""
-DATAGRAMS = frozenset({Transport.UDP, Transport.QUIC})
 
 
 class PlannedPort(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from relaywatch.model.evidence import Attempt, AttemptStatus, Fact
-from relaywatch.model.places import Door, Endpoint, Service, Transport
+from relaywatch.model.evidence import Attempt, AttemptStatus, Fact, Weakness
+from relaywatch.model.places import DATAGRAMS, Door, Endpoint, Service, Transport
+from relaywatch.model.verdicts import Verdict
 from relaywatch.rules.cases import CaseJudgement, CaseState, judge_cases
+from relaywatch.rules.judge import judge
+from relaywatch.rules.silence import SILENT, to_ask_again
 from relaywatch.script.brief import Depth
 from relaywatch.script.probe import Probe
-from relaywatch.script.recognition import RECOGNITION
+from relaywatch.script.recognition import PRESENCE, RECOGNITION
 
-from .port_plan import DATAGRAMS, untold_doors
+from .port_plan import untold_doors
 from .target import TargetRun
 
-_NOBODY = frozenset({AttemptStatus.NO_LISTENER, AttemptStatus.NO_ANSWER, AttemptStatus.UNREACHABLE})
+_NOBODY = SILENT | {AttemptStatus.NO_LISTENER}
 DOORS_AT_ONCE = 4
 """Doors of one target that are recognised at a time, where its permission doesn't say."""
 
@@ -35,6 +38,12 @@ class SpeakingDoor:
             return (Transport.TLS,)  # it may talk to those alone who name a host that it knows
         plain = (Transport.PLAIN,) if common - {Service.TLS} else ()
         return (*plain, *((Transport.TLS,) if Service.TLS in common else ()))
+
+    def transport_asked_for(self, probe: Probe) -> tuple[Transport, ...]:
+        """How the probe is to be tried where nothing but the user's word speaks for it."""
+        usual = sorted({transport for _, transport in probe.default_doors} - DATAGRAMS)
+        found = Transport.TLS if Service.TLS in self.services else Transport.PLAIN
+        return (found,) if found in usual else tuple(usual[:1])
 
 
 class ProxyDoors:
@@ -57,20 +66,48 @@ class ProxyDoors:
         """Whether a probe is worth its while there."""
         return any(door.transports_for(probe) for probe in self._probes)
 
-    async def check(self, doors: Sequence[SpeakingDoor]) -> None:
-        """Try the probes at each door that speaks, one after the other, at each until one is proven."""
+    async def check(self, doors: Sequence[SpeakingDoor], *, are_named: bool = False) -> None:
+        """Try the probes at each door that speaks, one after the other, at each until one is proven.
+
+        Where the user named both the port and the probes, and none of these fits, they are tried all the same.
+        """
         for door in doors:
             if door.services == {Service.MUTE} and self._has_talked_at(door.endpoint):
                 continue  # to a probe whose service recognition can't tell
-            for probe in self._probes:
-                for transport in door.transports_for(probe):
-                    if self._target.is_interrupted:
-                        return
-                    if await self._is_open(probe, door.endpoint, transport):
-                        break
-                else:
-                    continue
-                break
+            is_meant = are_named and bool(self._target.settings.probes) and not self.has_probe_for(door)
+            await self._check_door(door, door.transport_asked_for if is_meant else door.transports_for)
+
+    async def _check_door(
+        self, door: SpeakingDoor, transports_for: Callable[[Probe], tuple[Transport, ...]]
+    ) -> None:
+        """Try the probes there until one is proven, or nobody takes our connections any more."""
+        tries = [(probe, transport) for probe in self._probes for transport in transports_for(probe)]
+        for probe, transport in tries:
+            if self._target.is_interrupted or await self._is_open(probe, door.endpoint, transport):
+                return
+            if self._target.attempts[-1].status in SILENT:
+                return
+
+    async def look_again(self) -> None:
+        """Ask a port that was heard once more, if silence elsewhere would pass for a filter's: we may be blocked.
+
+        One connection for an address, and none where something is open or the silence is accounted for already.
+        """
+        target = self._target
+        for address in target.host.addresses:
+            if target.is_interrupted or not self._would_pass():
+                return
+            known = [one for one in target.attempts if one.endpoint not in target.own_places]
+            heard = to_ask_again(known, address)
+            if heard is not None:
+                # Of the same weakness and door: what was heard there may be no proxy's door, but mail's.
+                probe = replace(PRESENCE, weakness=heard.weakness)
+                again = await target.attempt(probe, heard.door, heard.endpoint, Depth.STANDARD)
+                target.attempts.append(again)
+
+    def _would_pass(self) -> bool:
+        judgement = judge(Weakness.OPEN_PROXY, self._target.attempts, self._target.arrivals())
+        return judgement.verdict in {Verdict.CLOSED, Verdict.ABSENT}
 
     def _has_talked_at(self, endpoint: Endpoint) -> bool:
         return any(

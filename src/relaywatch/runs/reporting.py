@@ -30,6 +30,8 @@ class EventKind(StrEnum):
     """Proxies can't be led to our canaries, or not everywhere: ``detail`` says why."""
     MAIL_WITHHELD = "mail-withheld"
     """Messages stop before DATA until the options are given that ``detail`` names."""
+    SECOND_SOURCE_UNUSED = "second-source-unused"
+    """The address in ``detail`` isn't a second one: connections come from it anyway."""
     TARGET_BEGAN = "target-began"
     ATTEMPT_BEGAN = "attempt-began"
     OBSERVED = "observed"

@@ -37,6 +37,10 @@ def _no_trouble() -> str:
     return ""
 
 
+async def _told_at_once() -> None:
+    """A sink in this process tells of an arrival as soon as it is there."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedSink:
     """A sink that is there for the run: how mail names it, its key, whether it is proven, and why not."""
@@ -51,6 +55,8 @@ class OpenedSink:
     """Whether the target would find it by its name: to another one that may mean another host."""
     trouble: Callable[[], str] = _no_trouble
     """Says what keeps us from hearing of arrivals just now, if anything does."""
+    catch_up: Callable[[], Awaitable[None]] = _told_at_once
+    """Waits until all is told that has arrived by now; ``trouble`` says if that can't be."""
     canaries: OpenedCanaries = field(default_factory=OpenedCanaries)
     """Where proxies are led to, of a run that looks for any."""
     mail_ports: tuple[int, ...] = ()
@@ -213,7 +219,12 @@ class Sinks:
         proved = await self._proved(names, keys.canary_key, 25)
         canaries = await self._remote_canaries(remote, choice.domain, keys.canary_key)
         return replace(
-            proved, known_at=known_at, trouble=lambda: remote.trouble, canaries=canaries, mail_ports=(25,)
+            proved,
+            known_at=known_at,
+            trouble=lambda: remote.trouble,
+            catch_up=remote.catch_up,
+            canaries=canaries,
+            mail_ports=(25,),
         )
 
     async def _remote_canaries(self, remote: RemoteSink, domain: str, key: bytes) -> OpenedCanaries:

@@ -21,7 +21,7 @@ from relaywatch.model.places import Address, Door, Endpoint, Family
 from relaywatch.model.tokens import Mint, Token
 from relaywatch.model.verdicts import Verdict
 from relaywatch.rules.judge import judge
-from relaywatch.script.brief import Brief, CanaryPlaces, Depth, Identity, Leave, SinkNames
+from relaywatch.script.brief import Brief, CanaryPlaces, Depth, Identity, Leave, Patience, SinkNames
 from relaywatch.script.link import Link
 from relaywatch.script.probe import Probe
 from relaywatch.targets.permissions import Permission
@@ -34,6 +34,8 @@ from .reporting import EventKind, RunEvent
 from .settings import RunSettings
 
 _log = logging.getLogger(__name__)
+_HURRY = 1.0
+"""Seconds for words at a door that says yes to everything."""
 
 
 class Ports(Protocol):
@@ -72,8 +74,8 @@ class TargetRun:
     """Of the messages that the run may hand over."""
     ports: Ports
     attempts: list[Attempt] = field(default_factory=list)
-    briefs: dict[int, Brief] = field(default_factory=dict)
-    """The brief of each attempt, by the attempt's identity: what leads back through an open proxy."""
+    briefs: dict[tuple[str, Door], Brief] = field(default_factory=dict)
+    """The latest brief of each probe at each door: what leads back through an open proxy."""
     tokens: list[Token] = field(default_factory=list)
     learned: list[str] = field(default_factory=list)
     """Names that the target gave itself at an earlier door."""
@@ -105,7 +107,7 @@ class TargetRun:
         self.tell(RunEvent(kind=EventKind.ATTEMPT_BEGAN, target=target, door=door))
         brief = self.brief(door, endpoint, depth)
         attempt = await self.engine.attempt(probe, brief, _Surroundings(self, door), link=link)
-        self.briefs[id(attempt)] = brief
+        self.briefs[probe.name, door] = brief
         self._learn(attempt)
         self.tell(RunEvent(kind=EventKind.ATTEMPT_ENDED, target=target, door=door, attempt=attempt))
         return attempt
@@ -120,13 +122,22 @@ class TargetRun:
             canaries=self.canaries,
             identity=self.identity,
             leave=self.leave,
-            patience=self.settings.patience,
+            patience=self._patience(endpoint),
             depth=depth,
             target_names=tuple(dict.fromkeys((*self.lore.names, *self.learned))),
             local_domains=self._local_domains(),
             software=self.software,
             now=datetime.now(UTC),
         )
+
+    def _patience(self, endpoint: Endpoint) -> Patience:
+        """Less where a probe has found that every yes is worth nothing: there hardly anything is to be waited for."""
+        patience = self.settings.patience
+        seen = (o for one in self.attempts if one.endpoint == endpoint for o in one.observations)
+        if not any(observation.fact is Fact.DECEPTIVE for observation in seen):
+            return patience
+        hurry = min(_HURRY, patience.first_words)
+        return replace(patience, first_words=hurry, canary=min(patience.canary, hurry))
 
     def is_proven(self, weakness: Weakness) -> bool:
         """Whether the target is known to be open by now."""

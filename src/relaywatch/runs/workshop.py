@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -18,7 +19,7 @@ from relaywatch.model.evidence import Arrival, Attempt, Fact, Observation, Weakn
 from relaywatch.model.places import Address
 from relaywatch.model.verdicts import Judgement, Reason, Verdict
 from relaywatch.rules.judge import judge
-from relaywatch.script.brief import Identity, Leave, SinkNames
+from relaywatch.script.brief import CanaryPlaces, Identity, Leave, SinkNames
 from relaywatch.script.probe import Probe
 from relaywatch.targets.permissions import Permission
 from relaywatch.targets.scope import LOOPBACK
@@ -59,6 +60,8 @@ class Workshop:
     turns: Turns = field(default_factory=Turns)
     withheld: list[tuple[str, ...]] = field(default_factory=list)
     """What was missing for mail to be handed over, once that was told."""
+    unused: set[Address | None] = field(default_factory=set)
+    """Second addresses of ours that were told to be none."""
 
     async def check(self, host: Host, permission: Permission) -> list[TargetReport]:
         """Check one host with every probe, a report for each weakness.
@@ -96,6 +99,8 @@ class Workshop:
         target = self.target_run(host, permission, lore, sink)
         try:
             asked = await check_target(target, self.probes, self.resolver)
+            with contextlib.suppress(InterruptedRunError):
+                await self.interruption.within(sink.catch_up())
             arrivals = target.arrivals()
         finally:
             target.forget()
@@ -156,7 +161,7 @@ class Workshop:
                 sink_unproved_ok=settings.sink_unproved_ok and sink.is_reachable,
             ),
             sink=sink.names,
-            canaries=facing(sink.canaries.places, host.addresses, settings.second_sources),
+            canaries=self._canaries(host, sink),
             own_places=sink.own_places(),
             key=sink.key,
             board=self.board,
@@ -166,6 +171,14 @@ class Workshop:
             share=self.allowance.share(host.places),
             ports=self.sinks,
         )
+
+    def _canaries(self, host: Host, sink: OpenedSink) -> CanaryPlaces:
+        """The canaries as the target sees them, and a word on second addresses that are none to it."""
+        sources = {self._source(address) for address in host.addresses}
+        for address in sources.intersection(self.settings.second_sources).difference(self.unused):
+            self.unused.add(address)
+            self.tell(RunEvent(kind=EventKind.SECOND_SOURCE_UNUSED, detail=str(address)))
+        return facing(sink.canaries.places, host.addresses, self.settings.second_sources, sources)
 
     def _is_introduced(self, host: Host) -> bool:
         """Whether the message would tell who checks; on this machine nobody asks."""
@@ -196,7 +209,8 @@ def unheard(attempts: Iterable[Attempt]) -> tuple[Attempt, ...]:
 
 
 def _unheard(seen: Observation) -> Observation:
-    if seen.fact not in {Fact.QUEUED, Fact.HANDED_OVER}:
+    is_proxys_yes = seen.fact is Fact.ACCEPTED and bool(seen.destination)
+    if seen.fact not in {Fact.QUEUED, Fact.HANDED_OVER} and not is_proxys_yes:
         return seen
     return replace(seen, detail=f"{Reason.SINK_UNPROVED}: our sink can't be asked what has arrived")
 

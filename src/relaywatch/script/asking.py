@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from relaywatch.model import errors
-from relaywatch.model.canary import MAX_ANSWER, canary_words, read_canary_answer
+from relaywatch.model.canary import CANARY_PATH, MAX_ANSWER, canary_words, read_canary_answer
 from relaywatch.model.places import Address
 from relaywatch.model.tokens import Token
 
@@ -57,9 +57,12 @@ def noted_name(destination: Destination, places: CanaryPlaces, token: Token) -> 
 
 
 async def ask_canary(
-    stream: Stream, brief: Brief, destination: Destination, token: Token
+    stream: Stream, brief: Brief, destination: Destination, token: Token, *, by_http: bool = False
 ) -> tuple[Address | None, bytes]:
-    """Say the token through an open tunnel: from where our canary was reached, if it was, and what was heard."""
+    """Say the token through an open tunnel: from where our canary was reached, if it was, and what was heard.
+
+    ``by_http`` says it as a request, to canaries that take words: for proxies that look into what they carry.
+    """
     if destination.kind is CanaryKind.DATAGRAMS:
         return await _ask_by_datagrams(stream, brief, token)
     if destination.kind is CanaryKind.SMTP:
@@ -67,6 +70,9 @@ async def ask_canary(
         if not heard.startswith(b"220"):
             return None, heard
         await stream.send(b"VRFY " + token.encode() + b"\r\n")
+    elif by_http:
+        request = f"GET {CANARY_PATH}{token} HTTP/1.1\r\nHost: {destination}\r\nConnection: close\r\n\r\n"
+        await stream.send(request.encode())
     else:
         await stream.send(canary_words(token) + b"\r\n")
 

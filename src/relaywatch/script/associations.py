@@ -86,7 +86,7 @@ async def ask_as_stranger(link: Link, brief: Brief, way: Way) -> None:
     serve: that is no more than a note.
     """
     destination, *_ = destinations(brief, way)  # there is one: another way has reached it
-    source = brief.canaries.second_source
+    source = brief.canaries.second_source(brief.door.family)
     case = f"{way.name}-{destination.port}"
     about = Observation(
         fact=Fact.UNANSWERED,
@@ -122,6 +122,6 @@ async def _hear_stranger(link: Link, brief: Brief, destination: Destination, cas
     reached_from, _ = await ask_canary(relay, brief, destination, brief.token(f"{case} client"))
     if reached_from is None:
         return None
-    await relay.bring_stranger(brief.canaries.second_source)
+    await relay.bring_stranger(brief.canaries.second_source(brief.door.family))
     reached_from, _ = await ask_canary(relay, brief, destination, brief.token(case))
     return reached_from

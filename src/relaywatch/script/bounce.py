@@ -43,7 +43,7 @@ class Form:
 
 def outside_source(brief: Brief) -> tuple[Address | None, bool]:
     """The address to come from, nothing for the usual one; and whether that is surely another than our sink's."""
-    second = brief.canaries.second_source
+    second = brief.canaries.second_source(brief.door.family)
     sink = brief.canaries.address_of(brief.door.family)
     if second is None:
         return None, False

@@ -56,13 +56,18 @@ class CanaryPlaces:
     """Whether we could show that they can be reached by that address."""
     seen_from: tuple[Address, ...] = ()
     """From which addresses they were reached when we did so ourselves, at any port and by any protocol."""
-    second_source: Address | None = None
-    """Another address of ours, of the target's family, from which a stranger to a session may speak."""
+    second_sources: tuple[Address, ...] = ()
+    """Other addresses of ours, at most one a family, from which a stranger to a session may speak."""
 
     def address_of(self, family: Family) -> Address | None:
         """The address of that family, if there is one."""
         version = 6 if family is Family.IPV6 else 4
         return next((address for address in self.addresses if address.version == version), None)
+
+    def second_source(self, family: Family) -> Address | None:
+        """Our other address of that family, if there is one: what is of another can't reach such a door."""
+        version = 6 if family is Family.IPV6 else 4
+        return next((address for address in self.second_sources if address.version == version), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

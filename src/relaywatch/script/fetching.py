@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from relaywatch.model.canary import CANARY_PATH, canary_words, read_canary_answer
-from relaywatch.model.errors import NetworkError, PeerClosedError, ReadTimeoutError, RemoteProtocolError
 from relaywatch.model.tokens import Token
 from relaywatch.wire.http1 import Exchange, ResponseHead
 
 from . import http
 from .asking import noted_name
 from .brief import Brief
+from .controls import AS_TO_THE_CONTROL, ask_plainly, nobody
 from .link import Link
-from .tunnels import Answer, CanaryKind, Destination, Opening, as_text, open_link
+from .page import Page
+from .software import recognise_answer
+from .tunnels import Answer, CanaryKind, Destination, Opening
 
+_OWN_STATUS_CODES = frozenset({407, 502, 503, 504})
+"""Whoever answers so speaks for itself; any other answer may be what was fetched (RFC 9110 section 15)."""
 ANSWER_FIELD = "X-Relaywatch-Answer"
 """Where our canary answers HEAD, which has no body."""
 
@@ -25,13 +28,13 @@ ANSWER_FIELD = "X-Relaywatch-Answer"
 class Question:
     """What is asked for: our token, and the request as a report shows it.
 
-    ``control`` is the host of the control, where that isn't one that can't exist: what the same server says to a
-    plain request for it is what it says whatever else stands in the request.
+    ``control`` is what the same server has said to a plain request for the same host; without, a host that can't
+    exist is asked for after an answer that has to be compared.
     """
 
     token: Token
     command: str
-    control: str | None = None
+    control: Page | None = None
 
 
 def canary_path(token: Token) -> str:
@@ -74,40 +77,35 @@ async def fetch(link: Link, brief: Brief, exchange: Exchange, question: Question
     :raises RemoteProtocolError: if the answer is no HTTP.
     """
     head = await http.exchange_with(link, exchange, brief)
-    # A body comes with its head or right after; what has come by the time it breaks off is looked at all the same.
-    with suppress(ReadTimeoutError, PeerClosedError, RemoteProtocolError):
-        await http.read_body(link, exchange, within=min(brief.patience.canary, brief.patience.first_words))
-    body = as_text(exchange.body[: http.MAX_BODY])
+    body = await http.read_rest(link, exchange, brief)
     return await read_answer(link, brief, head, body, question)
 
 
 async def read_answer(link: Link, brief: Brief, head: ResponseHead, body: str, question: Question) -> Opening:
     """Tell what an answer says. Redirections are nobody's business but the browser's: they are a no."""
     heard = f"{head.field(ANSWER_FIELD) or ''}\n{body}"
-    opening = Opening(answer=http.classify(head), reply=str(head), command=question.command, heard=heard)
+    page = Page(head.status_code, body)
+    opening = Opening(
+        answer=http.classify(head),
+        reply=str(head),
+        command=question.command,
+        heard=heard,
+        page=page,
+        software=recognise_answer(head.fields, body, is_own=head.status_code in _OWN_STATUS_CODES),
+    )
     if read_canary_answer(brief.mint.key, question.token, heard) is not None:
         return replace(opening, answer=Answer.YES)
     if opening.answer is Answer.YES:
         return replace(opening, answer=Answer.PAGE)
-    if _may_be_its_own(head) and await _status_of_control(link, brief, question) == head.status_code:
-        return replace(opening, answer=Answer.NO, detail="as to the control")
+    if _may_be_its_own(head):
+        control = question.control or await ask_plainly(
+            link, brief, nobody(brief), canary_path(question.token)
+        )
+        if control is not None and control.is_like(page):
+            return replace(opening, answer=Answer.NO, detail=AS_TO_THE_CONTROL)
     return opening
 
 
 def _may_be_its_own(head: ResponseHead) -> bool:
     """Whether a web server too may say so; 407 is a proxy's alone."""
     return http.classify(head) is Answer.FAILED or head.status_code == 401
-
-
-async def _status_of_control(link: Link, brief: Brief, question: Question) -> int | None:
-    """The control: what it says to a plain request, for a host that can't exist (RFC 6761 section 6.4) if for none.
-
-    A proxy that tried to reach us in vain, and refuses such a request or serves a page of its own, differs.
-    """
-    host = question.control or f"{brief.mint.random_local_part('nobody')}.invalid"
-    exchange = request(brief, "GET", canary_path(question.token), host=host)
-    try:
-        await open_link(link, brief)
-        return (await http.exchange_with(link, exchange, brief)).status_code
-    except (NetworkError, RemoteProtocolError):
-        return None

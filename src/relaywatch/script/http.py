@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from relaywatch.model.errors import PeerClosedError
+from contextlib import suppress
+
+from relaywatch.model.errors import PeerClosedError, ReadTimeoutError, RemoteProtocolError
 from relaywatch.model.places import Transport
 from relaywatch.wire.http1 import Exchange, ResponseHead
 
 from .brief import Brief
 from .link import Deadline, Link
-from .tunnels import Answer, Destination, Opening
+from .page import Page
+from .software import recognise_answer
+from .tunnels import Answer, Destination, Opening, as_text
 
 MAX_BODY = 8192
 """Octets of a body that are read; our canary's answer is shorter."""
@@ -67,27 +71,38 @@ async def read_body(link: Link, exchange: Exchange, *, within: float) -> str:
     return exchange.body[:MAX_BODY].decode("utf-8", "surrogateescape")
 
 
-async def exchange_with(
-    link: Link, exchange: Exchange, brief: Brief, *, before: bytes = b"", after: bytes = b""
-) -> ResponseHead:
-    """Send a request, with octets that don't belong there before or after it, and read the answer's head."""
-    await link.send(before + exchange.request + after)
+async def read_rest(link: Link, exchange: Exchange, brief: Brief) -> str:
+    """Read the body behind a head: it comes with that or right after, and counts however it breaks off."""
+    with suppress(ReadTimeoutError, PeerClosedError, RemoteProtocolError):
+        await read_body(link, exchange, within=min(brief.patience.canary, brief.patience.first_words))
+    return as_text(exchange.body[:MAX_BODY])
+
+
+async def exchange_with(link: Link, exchange: Exchange, brief: Brief, *, after: bytes = b"") -> ResponseHead:
+    """Send a request, with octets that don't belong there after it, and read the answer's head."""
+    await link.send(exchange.request + after)
     return await read_head(link, exchange, within=brief.patience.tunnel)
 
 
-def read_tunnel(link: Link, exchange: Exchange, head: ResponseHead, command: str) -> Opening:
+async def read_tunnel(
+    link: Link, exchange: Exchange, brief: Brief, head: ResponseHead, command: str
+) -> Opening:
     """What the answer to CONNECT says; with a yes, the link is the tunnel.
 
     A 2xx that announces content is a page, unless our canary says otherwise: an answer to CONNECT has none, and
     what it says of any must be ignored (RFC 9110 section 9.3.6).
     """
     answer = classify(head)
-    if answer is not Answer.YES:
-        return Opening(answer=answer, reply=str(head), command=command)
-    link.unread(exchange.rest())
-    if has_content(head):
-        answer = Answer.PAGE
-    return Opening(answer=answer, reply=str(head), command=command, stream=link)
+    if answer is Answer.YES:
+        link.unread(exchange.rest())
+        answer = Answer.PAGE if has_content(head) else Answer.YES
+        told = recognise_answer(head.fields, "", is_own=True)
+        return Opening(answer=answer, reply=str(head), command=command, stream=link, software=told)
+    page = None
+    if answer is Answer.FAILED:  # which may be what it says to everything
+        page = Page(head.status_code, await read_rest(link, exchange, brief))
+    told = recognise_answer(head.fields, page.body if page else "", is_own=True)
+    return Opening(answer=answer, reply=str(head), command=command, page=page, software=told)
 
 
 def classify(head: ResponseHead) -> Answer:

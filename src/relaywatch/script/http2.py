@@ -15,6 +15,8 @@ from .asking import listen
 from .brief import Brief
 from .fetching import Question
 from .link import Deadline, Link
+from .page import Page
+from .software import recognise_answer
 from .tunnels import Answer, Destination, Opening, as_text, open_link
 
 ALPN = ("h2", "http/1.1")
@@ -41,15 +43,18 @@ def connect_fields(destination: Destination, brief: Brief) -> list[tuple[str, st
     return [(":method", "CONNECT"), (":authority", str(destination)), *own_fields(brief)]
 
 
-async def upgrade(link: Link, brief: Brief, fields: Iterable[tuple[str, str]]) -> Http2Exchange | None:
+async def upgrade(
+    link: Link, brief: Brief, destination: Destination, fields: Iterable[tuple[str, str]]
+) -> Http2Exchange | None:
     """Ask in HTTP/1.1 for HTTP/2 on this connection, and make the request there; nothing if it says no.
 
-    It was taken out of the standard by RFC 9113; RFC 7540 section 3.2 has it, and so have servers.
+    It was taken out of the standard by RFC 9113; RFC 7540 section 3.2 has it, and so have servers. The host is our
+    canary's there too: a server that fetches from whatever host it is shown would ask itself for its own.
 
     :raises RemoteProtocolError: if it answers in no HTTP at all.
     """
     offer = [
-        ("Host", http.own_authority(brief)),
+        ("Host", str(destination)),
         ("Connection", "Upgrade, HTTP2-Settings"),
         ("Upgrade", "h2c"),
         ("HTTP2-Settings", upgrade_settings()),
@@ -66,6 +71,8 @@ async def upgrade(link: Link, brief: Brief, fields: Iterable[tuple[str, str]]) -
 async def read_head(link: Link, exchange: Http2Exchange, *, within: float) -> ResponseHead | None:
     """Send the request and read until the answer's head is there; none if the stream was broken off instead.
 
+    What comes behind the head and is no HTTP/2 ends the stream, in the same piece or in a later one.
+
     :raises RemoteProtocolError: if what comes is no HTTP/2.
     :raises PeerClosedError: if the peer closes first.
     :raises ReadTimeoutError: if the peer is silent for so long, or not done in twice that time.
@@ -73,7 +80,12 @@ async def read_head(link: Link, exchange: Http2Exchange, *, within: float) -> Re
     await link.send(exchange.outgoing())
     deadline = await Deadline.after(2 * within)
     while exchange.head is None and not exchange.is_ended:
-        await _feed(link, exchange, min(within, await deadline.rest()))
+        rest = min(within, await deadline.rest())
+        try:
+            await _feed(link, exchange, rest)
+        except RemoteProtocolError:
+            if exchange.head is None:
+                raise
     return exchange.head
 
 
@@ -89,12 +101,17 @@ async def ask_for_tunnel(link: Link, brief: Brief, exchange: Http2Exchange, comm
     if head is None:
         return _broken_off(exchange, command)
     answer = http.classify(head)
+    stream = Http2Stream(link, exchange, patience=brief.patience.tunnel)
     if answer is not Answer.YES:
-        return Opening(answer=answer, reply=str(head), command=command)
+        page = None
+        if answer is Answer.FAILED:  # which may be what it says to everything
+            page = Page(head.status_code, await _read_page(stream, within=brief.patience.first_words))
+        told = recognise_answer(head.fields, page.body if page else "", is_own=True)
+        return Opening(answer=answer, reply=str(head), command=command, page=page, software=told)
     if http.has_content(head) or exchange.is_ended:
         answer = Answer.PAGE
-    stream = Http2Stream(link, exchange, patience=brief.patience.tunnel)
-    return Opening(answer=answer, reply=str(head), command=command, stream=stream)
+    told = recognise_answer(head.fields, "", is_own=True)
+    return Opening(answer=answer, reply=str(head), command=command, stream=stream, software=told)
 
 
 async def fetch(link: Link, brief: Brief, fields: Iterable[tuple[str, str]], question: Question) -> Opening:
@@ -110,8 +127,13 @@ async def fetch(link: Link, brief: Brief, fields: Iterable[tuple[str, str]], que
     if head is None:
         return _broken_off(exchange, question.command)
     stream = Http2Stream(link, exchange, patience=brief.patience.tunnel)
-    body = await listen(stream, lambda _: False, within=brief.patience.canary, limit=http.MAX_BODY)
-    return await fetching.read_answer(link, brief, head, as_text(body[: http.MAX_BODY]), question)
+    body = await _read_page(stream, within=brief.patience.canary)
+    return await fetching.read_answer(link, brief, head, body, question)
+
+
+async def _read_page(stream: Http2Stream, *, within: float) -> str:
+    body = await listen(stream, lambda _: False, within=within, limit=http.MAX_BODY)
+    return as_text(body[: http.MAX_BODY])
 
 
 def own_fields(brief: Brief) -> list[tuple[str, str]]:
@@ -155,7 +177,7 @@ class Http2Stream:
         """
         deadline = await Deadline.after(2 * self._patience)
         while data:
-            if self._exchange.is_ended:
+            if self._exchange.is_ended or self._exchange.is_broken:
                 raise PeerClosedError("the peer has ended the stream")
             sent = self._exchange.send(data)
             data = data[sent:]
@@ -172,6 +194,8 @@ class Http2Stream:
         """
         deadline = await Deadline.after(2 * within)
         while not self._exchange.body and not self._exchange.is_ended:
+            if self._exchange.is_broken:
+                raise PeerClosedError("the peer has broken the protocol")
             await self._go_on(min(within, await deadline.rest()))
         data = bytes(self._exchange.body)
         self._exchange.body.clear()

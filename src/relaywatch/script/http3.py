@@ -20,7 +20,8 @@ from relaywatch.wire.http1 import ResponseHead
 from . import ops
 from .brief import Brief
 from .http import classify, has_content, own_fields
-from .link import DatagramLink
+from .link import DatagramLink, Deadline
+from .software import recognise_answer
 from .tunnels import Answer, Destination, Opening
 
 if TYPE_CHECKING:
@@ -191,9 +192,15 @@ class Http3Tunnel:
         return octets, datagrams
 
     async def read_some(self, *, within: float) -> bytes:
-        """Read octets; none at all once the other side has closed."""
-        octets, _ = await self.read_more(within=within)
-        return octets
+        """Read octets; none at all once the other side has closed. Datagrams beside them are nobody's here.
+
+        :raises ReadTimeoutError: if none come.
+        """
+        deadline = await Deadline.after(2 * within)
+        while True:
+            octets, datagrams = await self.read_more(within=min(within, await deadline.rest()))
+            if octets or not datagrams:
+                return octets
 
 
 async def ask_for_tunnel(
@@ -236,7 +243,8 @@ def _read_answer(tunnel: Http3Tunnel, connection: Http3, command: str) -> Openin
     answer = classify(head)
     if answer is Answer.YES and (has_content(head) or tunnel.is_ended):
         answer = Answer.PAGE
-    return Opening(answer=answer, reply=str(head), command=command, release=release)
+    told = recognise_answer(head.fields, "", is_own=True)
+    return Opening(answer=answer, reply=str(head), command=command, release=release, software=told)
 
 
 def _lower(fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -29,6 +29,11 @@ class Peer:
     at: Endpoint
     source: Address | None = None
 
+    @property
+    def waited_for(self) -> str:
+        """The address as a report shows it: without a port, since BIND lets through to none of ours."""
+        return f"[{self.at.address}]" if self.at.address.version == 6 else str(self.at.address)
+
 
 async def ask(link: Link, brief: Brief, peer: Peer, about: Observation) -> Observation:
     """Have the proxy wait for the peer, be that peer, and tell what came of it."""
@@ -37,7 +42,7 @@ async def ask(link: Link, brief: Brief, peer: Peer, about: Observation) -> Obser
         reply = await socks5.request(link, brief, Command.BIND, peer.at.address, peer.at.port)
     except (NetworkError, RemoteProtocolError) as error:
         return replace(about, fact=Fact.UNANSWERED, detail=str(error))
-    about = replace(about, reply=reply.text, detail=reply.detail)
+    about = replace(about, reply=reply.text, detail=reply.detail, destination=peer.waited_for)
     if reply.bound is None:
         return replace(about, fact=_FACTS.get(reply.answer, Fact.REFUSED))
     return await _come(link, brief, peer, reply.bound, about)
@@ -52,7 +57,7 @@ async def _come(link: Link, brief: Brief, peer: Peer, bound: BoundAddress, about
         return replace(
             about, fact=Fact.ACCEPTED, detail=f"it opened port {bound.port}; dialled by us: {error}"
         )
-    about = replace(about, destination=str(came_to))
+    about = replace(about, detail=f"it opened {came_to}")
     try:
         seen = await _cross(link, beside, brief, about)
     except (NetworkError, RemoteProtocolError) as error:

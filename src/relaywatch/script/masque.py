@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import quote
 
-from relaywatch.model.errors import NetworkError, ProtocolError, ReadTimeoutError, RemoteProtocolError
+from relaywatch.model.errors import NetworkError, ProtocolError, ReadTimeoutError
 from relaywatch.model.places import Address, Endpoint, Transport
 from relaywatch.wire.capsules import (
     ADDRESS_ASSIGN,
@@ -25,9 +25,11 @@ from relaywatch.wire.ip import UDP, UDPPacket, encode_packet, read_packet
 
 from . import http3
 from .brief import Brief
-from .http import classify, exchange_with, own_authority, own_fields
-from .link import Link
-from .tunnels import Answer, Destination, Opening, open_link
+from .controls import AS_TO_THE_CONTROL, OwnName, ask_plainly
+from .http import classify, exchange_with, own_authority, own_fields, read_rest
+from .link import Deadline, Link
+from .page import Page
+from .tunnels import Answer, Destination, Opening
 
 _MAX_CAPSULES = 50
 """Capsules and datagrams that may come before the one that is awaited."""
@@ -87,8 +89,9 @@ class HTTPDatagrams:
 
         :raises ReadTimeoutError: if none comes.
         """
+        deadline = await Deadline.after(2 * within)
         for _ in range(_MAX_CAPSULES):
-            capsule = await self._next(within)
+            capsule = await self._next(min(within, await deadline.rest()))
             if capsule is None:
                 return b""
             if capsule.kind == DATAGRAM and (data := read_datagram(capsule.value)):
@@ -101,8 +104,9 @@ class HTTPDatagrams:
         :raises ReadTimeoutError: if no answer comes.
         """
         await self._carrier.send(encode_address_request(version))
+        deadline = await Deadline.after(2 * within)
         for _ in range(_MAX_CAPSULES):
-            capsule = await self._next(within)
+            capsule = await self._next(min(within, await deadline.rest()))
             if capsule is None:
                 return None
             if capsule.kind == ADDRESS_ASSIGN:
@@ -133,8 +137,9 @@ class _Packets:
         await self._datagrams.send(encode_packet(UDPPacket(self._source, self._destination, data)))
 
     async def read_some(self, *, within: float) -> bytes:
+        deadline = await Deadline.after(2 * within)
         for _ in range(_MAX_CAPSULES):
-            octets = await self._datagrams.read_some(within=within)
+            octets = await self._datagrams.read_some(within=min(within, await deadline.rest()))
             packet = read_packet(octets)
             if not octets or (packet and (packet.source, packet.destination) == self._ends):
                 return packet.data if packet else b""
@@ -145,19 +150,21 @@ class _Packets:
         return self._destination, self._source
 
 
-async def proxy_udp(link: Link, brief: Brief, destination: Destination) -> Opening:
+async def proxy_udp(link: Link, brief: Brief, destination: Destination, own: OwnName) -> Opening:
     """Ask for UDP to the destination (RFC 9298 section 3), by its default template."""
     path = f"/.well-known/masque/udp/{_host(destination)}/{destination.port}/"
-    opening, carrier = await _ask(link, brief, "connect-udp", path)
+    opening, carrier = await _ask(link, brief, _Request("connect-udp", path, destination), own)
     return opening if carrier is None else replace(opening, stream=HTTPDatagrams(carrier))
 
 
-async def proxy_ip(link: Link, brief: Brief, destination: Destination, *, flow: bool) -> Opening:
+async def proxy_ip(
+    link: Link, brief: Brief, destination: Destination, own: OwnName, *, flow: bool
+) -> Opening:
     """Ask for IP packets to anywhere or, as a flow, to the destination alone (RFC 9484 section 4)."""
     path = (
         f"/.well-known/masque/ip/{_host(destination)}/{UDP}/" if flow else "/.well-known/masque/ip/%2A/%2A/"
     )
-    opening, carrier = await _ask(link, brief, "connect-ip", path)
+    opening, carrier = await _ask(link, brief, _Request("connect-ip", path, destination), own)
     if carrier is None:
         return opening
     datagrams = HTTPDatagrams(carrier)
@@ -171,39 +178,48 @@ async def proxy_ip(link: Link, brief: Brief, destination: Destination, *, flow: 
     return replace(opening, stream=_Packets(datagrams, *ends))
 
 
-async def _ask(link: Link, brief: Brief, protocol: str, path: str) -> tuple[Opening, Carrier | None]:
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is asked for, as what, and where that leads."""
+
+    protocol: str
+    path: str
+    destination: Destination
+
+
+async def _ask(link: Link, brief: Brief, asked: _Request, own: OwnName) -> tuple[Opening, Carrier | None]:
     if brief.door.transport is not Transport.QUIC:
-        return await _upgrade(link, brief, protocol, path)
-    fields = [(":method", "CONNECT"), (":protocol", protocol), (":scheme", "https")]
-    fields += [(":authority", own_authority(brief)), (":path", path)]
+        host = await own.shown(link, brief, asked.destination)
+        try:
+            return await _upgrade(link, brief, asked, host)
+        except NetworkError:
+            own.is_harmless = False
+            raise
+    fields = [(":method", "CONNECT"), (":protocol", asked.protocol), (":scheme", "https")]
+    fields += [(":authority", own_authority(brief)), (":path", asked.path)]
     fields.append((_CAPSULES[0].lower(), _CAPSULES[1]))
-    return await http3.ask_for_tunnel(brief, fields, f"CONNECT {protocol} {path} HTTP/3", extended=True)
+    command = f"CONNECT {asked.protocol} {asked.path} HTTP/3"
+    return await http3.ask_for_tunnel(brief, fields, command, extended=True)
 
 
-async def _upgrade(link: Link, brief: Brief, protocol: str, path: str) -> tuple[Opening, Carrier | None]:
+async def _upgrade(link: Link, brief: Brief, asked: _Request, host: str) -> tuple[Opening, Carrier | None]:
     """Ask an HTTP/1.1 server to switch (RFC 9298 section 3.2); who answers otherwise, 200 too, doesn't."""
-    fields = [("Host", own_authority(brief)), ("Connection", "Upgrade"), ("Upgrade", protocol)]
-    exchange = Exchange("GET", path, [*fields, _CAPSULES, *own_fields(brief)])
+    fields = [("Host", host), ("Connection", "Upgrade"), ("Upgrade", asked.protocol)]
+    exchange = Exchange("GET", asked.path, [*fields, _CAPSULES, *own_fields(brief)])
     head = await exchange_with(link, exchange, brief)
-    command = f"GET {path} HTTP/1.1, Upgrade: {protocol}"
-    if head.status_code == 101 and (head.field("upgrade") or "").lower() == protocol:
+    command = f"GET {asked.path} HTTP/1.1, Upgrade: {asked.protocol}"
+    if head.status_code == 101 and (head.field("upgrade") or "").lower() == asked.protocol:
         link.unread(exchange.rest())
         return Opening(answer=Answer.YES, reply=str(head), command=command), _Upgraded(link)
     answer = Answer.NO if head.status_code == 101 or head.is_successful else classify(head)
     opening = Opening(answer=answer, reply=str(head), command=command)
-    if answer is Answer.FAILED and await _status_of_page(link, brief) == head.status_code:
-        opening = replace(opening, answer=Answer.NO, detail="as to the control")
+    if answer is Answer.FAILED:
+        page = Page(head.status_code, await read_rest(link, exchange, brief))
+        # The control: its own page. A web server whose backend is down says 503 to all of it.
+        control = await ask_plainly(link, brief, host)
+        if control is not None and control.is_like(page):
+            opening = replace(opening, answer=Answer.NO, detail=AS_TO_THE_CONTROL)
     return opening, None
-
-
-async def _status_of_page(link: Link, brief: Brief) -> int | None:
-    """The control: what its own page comes to. A web server whose backend is down says 503 to all of it."""
-    exchange = Exchange("GET", "/", [("Host", own_authority(brief)), *own_fields(brief)])
-    try:
-        await open_link(link, brief)
-        return (await exchange_with(link, exchange, brief)).status_code
-    except (NetworkError, RemoteProtocolError):
-        return None
 
 
 def _host(destination: Destination) -> str:

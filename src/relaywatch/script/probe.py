@@ -16,7 +16,7 @@ from relaywatch.model.places import Service, Transport
 from .brief import Brief
 from .link import Link
 from .ops import Op
-from .tunnels import OpenTunnel
+from .tunnels import OpenLink, OpenTunnel, Way, open_link
 
 Script = Callable[[Link, Brief], Coroutine[Op[Any], Any, None]]
 
@@ -28,7 +28,8 @@ class Probe:
     ``default_doors`` are the ports and transports to try where the user names none. ``services`` are what
     a door must speak, wherever it is, for a proxy probe to be worth its while; where they are QUIC or TURN,
     which can't be told without the probe itself, the default doors alone are tried. ``tunnel`` opens a
-    tunnel on a connection that is there, so that chains can lead through.
+    tunnel on a connection that ``opener`` has made, so that chains can lead through; where one of ``ways`` was
+    needed to reach our canary, chains ask in that way.
     """
 
     name: str
@@ -38,6 +39,8 @@ class Probe:
     script: Script
     services: frozenset[Service] = frozenset()
     tunnel: OpenTunnel | None = None
+    opener: OpenLink = open_link
+    ways: tuple[Way, ...] = ()
     rank: int = 50
     """Which of several probes is tried first at a door: the lowest. At each the first that is proven ends it."""
 

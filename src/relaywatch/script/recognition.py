@@ -1,7 +1,8 @@
 """What a door speaks, told by its first words: so that a proxy is found on whatever port it is.
 
-At most three connections, in which nothing is asked of the door but its own page: one that waits for a
-greeting and then says GET, one that greets as a SOCKS5 client, one that says hello as a TLS client.
+At most four connections, in which nothing is asked of the door but a page: one that waits for a greeting and
+then says GET, one that greets as a SOCKS5 client, and two at most that say hello as a TLS client. The first of
+these says our canary's words too, since an SNI proxy has led it there.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from relaywatch.model.places import Service
 
 from .asking import as_text, listen
 from .brief import Brief
+from .hello import hello_names, is_led_away
 from .link import Link
 from .probe import Probe
+from .software import Where, recognise_words
 
 ALPN = ("h2", "http/1.1")
 _SOCKS5_GREETING = b"\x05\x01\x00"
@@ -33,11 +36,19 @@ _TLS_ALERT = b"\x15\x03"
 _TLS_WANTED = re.compile(
     rb"plain http request|speaking plain http|http request to an https|SSL-enabled", re.IGNORECASE
 )
-"""What web servers say on a TLS port to whom talks in the clear; they say it in the clear."""
+"""What web servers say on a TLS port to whom talks in the clear; they say it in the clear, and with a 400."""
+_BAD_REQUEST = re.compile(rb"HTTP/\S+ +400\b", re.IGNORECASE)
 _WHOLE_GREETING = re.compile(rb"SSH-[^\n]*\n|([245][0-9]{2})(?: |-.*?\n\1 )[^\n]*\n", re.DOTALL)
 """Behind these nothing more comes until we speak (RFC 4253 section 4.2, RFC 5321 section 4.2.1)."""
 _PROMPT = re.compile(rb"(?:[>#$%:?]\s*|(?:wingate|telnet).*)\Z", re.IGNORECASE | re.DOTALL)
 """What waits for a host to be named; CCProxy says ``CCProxy Telnet>CCProxy Telnet Service Ready.``"""
+_WORDS_OF = {
+    Service.HTTP: Where.PAGE,
+    Service.SSH: Where.SSH,
+    Service.FTP: Where.FTP,
+    Service.TELNET: Where.TELNET,
+}
+"""Where the software is looked for in what a service says; mail servers are asked by their own probe."""
 _LATE = frozenset({Service.SSH, Service.SMTP, Service.FTP})
 """Those who may take their time before they greet, and greet then whatever we have said meanwhile."""
 
@@ -60,7 +71,7 @@ async def recognise(link: Link, brief: Brief) -> None:
     # A door that talks in the clear is asked for no TLS: most would wait for more of our hello.
     found = page or socks or await _say_hello(link, brief)
     if found is None:
-        # Only alerts: TLS that won't speak for the target's name, as before SNI proxies.
+        # Only alerts, or our canary: an SNI proxy, or TLS that won't speak for the target's name.
         words = next((said for said in answers if said and not said.startswith(_TLS_ALERT)), b"")
         await _report(link, Service.OTHER if words else Service.MUTE, words)
 
@@ -93,6 +104,8 @@ async def _ask_for_page(link: Link, brief: Brief, answers: list[bytes]) -> Servi
     service = _classify_page(answer, brief.door.port)
     if service is not None:
         await _report(link, service, answer)
+    elif answer.upper().startswith(b"HTTP/"):  # it wants TLS, and says by what it is
+        await _report_software(link, Service.HTTP, answer)
     return service
 
 
@@ -100,7 +113,8 @@ def _classify_page(answer: bytes, port: int) -> Service | None:
     if answer.startswith(_TLS_ALERT):
         return None  # the hello will tell
     if answer.upper().startswith(b"HTTP/"):
-        return None if _TLS_WANTED.search(answer) else Service.HTTP
+        wants_tls = _BAD_REQUEST.match(answer) and _TLS_WANTED.search(answer)
+        return None if wants_tls else Service.HTTP
     late = classify_greeting(answer, port)
     return late if late in _LATE else None
 
@@ -128,14 +142,18 @@ def _is_telling(said: bytes) -> bool:
 
 
 async def _say_hello(link: Link, brief: Brief) -> Service | None:
-    try:
-        await link.connect(within=brief.patience.connect)
-        session = await link.start_tls(next(iter(brief.target_names), None), alpn=ALPN)
-    except NetworkError:
-        await link.close()
-        return None
-    await _report(link, Service.TLS, session.alpn.encode())
-    return Service.TLS
+    for name in hello_names(brief):
+        try:
+            await link.connect(within=brief.patience.connect)
+            session = await link.start_tls(name, alpn=ALPN)
+        except NetworkError:
+            await link.close()
+            continue
+        if name == brief.canaries.name and await is_led_away(link, brief, session.certificate):
+            break  # what is there leads away, and says nothing of its own
+        await _report(link, Service.TLS, session.alpn.encode())
+        return Service.TLS
+    return None
 
 
 async def _read(link: Link, within: float) -> bytes:
@@ -153,6 +171,14 @@ async def _read(link: Link, within: float) -> bytes:
 
 async def _report(link: Link, service: Service, words: bytes) -> None:
     await link.report(Observation(fact=Fact.SPEAKS, detail=service, reply=as_text(words[:_SHOWN])))
+    await _report_software(link, service, words)
+
+
+async def _report_software(link: Link, service: Service, words: bytes) -> None:
+    where = _WORDS_OF.get(service)
+    told = recognise_words(where, as_text(words)) if where is not None else None
+    if told is not None:
+        await link.report(Observation(fact=Fact.SOFTWARE, reply=told.words, detail=told.detail))
 
 
 RECOGNITION = Probe(
@@ -163,3 +189,23 @@ RECOGNITION = Probe(
     script=recognise,
 )
 """No probe of a weakness: what it finds decides which of them are tried at the door."""
+
+
+async def look_again(link: Link, brief: Brief) -> None:
+    """Connect, and say nothing: whether the door still takes our connections.
+
+    :raises NetworkError: if there is no connection to be had.
+    """
+    await link.report(Observation(fact=Fact.PLANNED, count=0))  # no question, and so no trait of the door
+    await link.connect(within=brief.patience.connect)
+    await link.close()
+
+
+PRESENCE = Probe(
+    name="presence",
+    weakness=Weakness.OPEN_PROXY,
+    default_doors=(),
+    references=("RFC 9293 section 3.5",),
+    script=look_again,
+)
+"""No probe of a weakness either: whether a door that was heard is silent by now, as others are."""

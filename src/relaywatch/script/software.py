@@ -1,10 +1,14 @@
-"""Recognises mail software by what it says: a hint for the order of cases, and for the remedy; never proof."""
+"""Recognises software by what it says: a hint for the order of cases, and for the remedy; never proof.
+
+A proxy's answer may be another's that it only passed on. So a page counts where nobody else can have written it,
+and the fields of an answer count together: where they name two, they name none.
+"""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -19,6 +23,19 @@ class Where(StrEnum):
     EHLO = "ehlo"
     HELP = "help"
     REPLY = "reply"
+    FIELD = "field"
+    """A field of an HTTP answer, as a line of its own."""
+    PAGE = "page"
+    SSH = "ssh"
+    FTP = "ftp"
+    TELNET = "telnet"
+    TURN = "turn"
+    """STUN's attribute SOFTWARE (RFC 8489 section 14.14)."""
+
+
+_FILES = ("software.toml", "proxy_software.toml")
+_READ = 4096
+"""Characters that are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +69,15 @@ class Recognition:
     where: Where
     words: str
 
+    @property
+    def detail(self) -> str:
+        """The name, and the version if that is known."""
+        return f"{self.software.name} {self.version}" if self.version else self.software.name
+
 
 @cache
 def _catalogue() -> tuple[Mapping[str, Software], tuple[Sign, ...]]:
-    data = tomllib.loads(files(__package__).joinpath("software.toml").read_text("utf-8"))
+    tables = [tomllib.loads(files(__package__).joinpath(name).read_text("utf-8")) for name in _FILES]
     known = {
         row["name"]: Software(
             row["name"],
@@ -63,11 +85,13 @@ def _catalogue() -> tuple[Mapping[str, Software], tuple[Sign, ...]]:
             tuple(row.get("forms", ())),
             tuple((forward, reverse) for forward, reverse in row.get("crossings", ())),
         )
-        for row in data["software"]
+        for table in tables
+        for row in table["software"]
     }
     signs = tuple(
         Sign(row["software"], Where(row["where"]), re.compile(row["pattern"], re.IGNORECASE), row["evidence"])
-        for row in data["sign"]
+        for table in tables
+        for row in table["sign"]
     )
     return known, signs
 
@@ -92,8 +116,37 @@ def find_software(name: str | None) -> Software | None:
 def recognise(where: Where, text: str) -> Recognition | None:
     """Read a server's words for a sign; the first row that fits wins."""
     for sign in all_signs():
-        if sign.where is where and (match := sign.pattern.search(text)):
+        if sign.where is where and (match := sign.pattern.search(text[:_READ])):
             version = match.groupdict().get("version")
             software = all_software().get(sign.software, Software(sign.software))
             return Recognition(software, version, where, match[0].strip())
     return None
+
+
+def recognise_answer(fields: Iterable[tuple[str, str]], body: str, *, is_own: bool) -> Recognition | None:
+    """Tell who gave an HTTP answer, by its fields or else by its page; nothing if the fields name several.
+
+    Of Via the last entry counts, which is the nearest one's (RFC 9110 section 7.6.3). ``is_own`` says that the
+    answer can't be our canary's: else who wrote Server and the page isn't known.
+    """
+    lines = [
+        f"{name.lower()}: {value.rpartition(',')[2].strip() if name.lower() == 'via' else value}"
+        for name, value in fields
+        if is_own or name.lower() != "server"
+    ]
+    seen = [recognition for line in lines if (recognition := recognise(Where.FIELD, line)) is not None]
+    if seen:
+        told = min(seen, key=lambda recognition: recognition.version is None)
+        return told if len({recognition.software.name for recognition in seen}) == 1 else None
+    return recognise(Where.PAGE, body) if is_own else None
+
+
+def recognise_words(where: Where, text: str) -> Recognition | None:
+    """Tell who says these first words at a door; those of a page are its head and body as they came."""
+    if where is not Where.PAGE:
+        return recognise(where, text)
+    head, _, body = text.replace("\r\n", "\n").partition("\n\n")
+    fields = [
+        (name.strip(), value.strip()) for name, _, value in (line.partition(":") for line in head.split("\n"))
+    ]
+    return recognise_answer(fields, body, is_own=True)

@@ -12,7 +12,7 @@ from relaywatch.model.tokens import Token
 from .brief import Brief
 from .link import Link
 from .ops import ForwardBySSH, SSHForwarding
-from .tunnels import Answer, Destination, Opening, as_text
+from .tunnels import Answer, CanaryKind, Destination, Opening, as_text
 
 USERNAME = "anonymous"
 """A request names some user (RFC 4252 section 5): this one, which is nobody's, and method ``none`` alone.
@@ -31,7 +31,9 @@ async def forward(brief: Brief, destination: Destination, token: Token) -> SSHFo
     :raises NetworkError: if there is no connection to be had.
     :raises RemoteProtocolError: if the server and we don't get as far as the question.
     """
-    words, to = canary_words(token), Endpoint(destination.address, destination.port)
+    is_mail = destination.kind is CanaryKind.SMTP  # takes our words early, and greets before it answers
+    words = b"VRFY " + token.encode() if is_mail else canary_words(token)
+    to = Endpoint(destination.address, destination.port)
     within = brief.patience.tunnel + brief.patience.canary
     seen = await ForwardBySSH(username=USERNAME, to=to, words=words, within=within)
     if not seen.identification:

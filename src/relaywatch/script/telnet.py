@@ -6,6 +6,7 @@ Nothing tells where a prompt ends, so that everything is read until the peer has
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import Enum, auto
 
 from relaywatch.model.canary import read_canary_answer
@@ -17,13 +18,15 @@ from relaywatch.wire import telnet as wire
 from .asking import listen
 from .brief import Brief
 from .entry import report_no_entry
-from .link import Link
+from .link import Deadline, Link
 from .tunnels import SHOWN_OCTETS, Answer, CanaryKind, Destination, Opening, as_text, ask_canary, open_link
 
 MAX_TEXT = 4096
 """Octets of a prompt, or of what is said to a line."""
 _MAX_COMMANDS = 256
 """Reads without any text, in a row."""
+_MAX_LOOKS = 50
+"""How often what has come so far is looked at as a whole; a peer may send a line in a thousand pieces."""
 _MAX_REFUSALS = 32
 """Options that are refused; a peer that insists is not spoken to further."""
 _LOGIN = re.compile(
@@ -40,6 +43,9 @@ _FAILED = re.compile(
     r" (?:connect|reach|open)|connect(?:ion)? failed|host is down",
     re.IGNORECASE,
 )
+_GREETING = re.compile(r"^220[ -]", re.MULTILINE)
+_PAUSE = 1.0
+"""Seconds without a word after which we take it that all has been said."""
 _CONNECTED = re.compile(
     r"\b(?:connected|connection (?:opened|established)|open)\b|escape character is", re.IGNORECASE
 )
@@ -78,8 +84,9 @@ class TelnetStream:
         if self._ahead:
             text, self._ahead = self._ahead, b""
             return text
+        deadline = await Deadline.after(2 * within)
         for _ in range(_MAX_COMMANDS):
-            data = await self._link.read_some(within=within)
+            data = await self._link.read_some(within=min(within, await deadline.rest()))
             if not data:
                 break
             parted = wire.part(self._rest + data)
@@ -90,14 +97,20 @@ class TelnetStream:
         self.is_over = True
         return b""
 
-    async def read_until_quiet(self, *, within: float, quiet: float) -> str:
-        """Read all that comes: the first of it within so many seconds, the rest until it is quiet.
+    async def read_until_quiet(
+        self, *, within: float, quiet: float, is_enough: Callable[[str], bool] | None = None
+    ) -> str:
+        """Read all that comes: the first of it within so many seconds, the rest until it is quiet or enough.
 
         :raises ReadTimeoutError: if nothing comes at all.
         """
         text = await self.read_some(within=within)
+
+        def has_said_enough(more: bytes) -> bool:
+            return is_enough is not None and is_enough(as_text(text + more))
+
         if not self.is_over:
-            text += await listen(self, _never, within=quiet, limit=MAX_TEXT - len(text))
+            text += await listen(self, has_said_enough, within=quiet, limit=MAX_TEXT - len(text))
         return as_text(text)
 
     def unread(self, text: str) -> None:
@@ -111,17 +124,13 @@ class TelnetStream:
             await self._link.send(refusals[: 3 * count])
 
 
-def _never(_said: bytes) -> bool:
-    return False
-
-
 async def read_prompt(stream: TelnetStream, brief: Brief) -> tuple[Prompt, str]:
     """What the service shows, and what that is.
 
     :raises ReadTimeoutError: if it shows nothing.
     """
     patience = brief.patience
-    shown = await stream.read_until_quiet(within=patience.reply, quiet=patience.first_words)
+    shown = await stream.read_until_quiet(within=patience.reply, quiet=min(patience.first_words, _PAUSE))
     if _LOGIN.search(shown):
         return Prompt.LOGIN, shown
     return Prompt.COMMAND if _PROMPT.search(shown) and not stream.is_over else Prompt.NONE, shown
@@ -162,7 +171,7 @@ async def ask_by_line(link: Link, brief: Brief, destination: Destination, token:
         no = Answer.CREDENTIALS if prompt is Prompt.LOGIN else Answer.NO
         return Opening(answer=no, reply=shown[:SHOWN_OCTETS], detail="shows no prompt")
     await stream.send(f"{line}\r\n".encode())
-    said = await _read_said(stream, brief, destination)
+    said = await _read_said(stream, brief, destination, line)
     answer = read_answer(said, line, str(destination.address))
     heard = said
     if answer in {Answer.YES, None} and not stream.is_over:
@@ -172,15 +181,29 @@ async def ask_by_line(link: Link, brief: Brief, destination: Destination, token:
     return Opening(answer=answer or Answer.NO, reply=said[:SHOWN_OCTETS], command=line, heard=heard)
 
 
-async def _read_said(stream: TelnetStream, brief: Brief, destination: Destination) -> str:
-    """What it says to the line, without the greeting of our SMTP server, which is left to be read."""
+async def _read_said(stream: TelnetStream, brief: Brief, destination: Destination, line: str) -> str:
+    """What it says to the line, without the greeting of our SMTP server, which is left to be read.
+
+    That greeting may be long in coming, and nothing else tells when it would have; but a clear no is the end.
+    """
+    patience = brief.patience
     is_mail = destination.kind is CanaryKind.SMTP
-    quiet = brief.patience.canary if is_mail else brief.patience.first_words
+    within = patience.canary if is_mail else patience.first_words
+    quiet = within if is_mail else min(within, _PAUSE)
+
+    looks = iter(range(_MAX_LOOKS))
+
+    def is_enough(said: str) -> bool:
+        if not (is_mail and said.endswith("\n")) or next(looks, None) is None:
+            return False
+        no = read_answer(said, line, str(destination.address)) in {Answer.NO, Answer.FAILED}
+        return no or _GREETING.search(said) is not None
+
     try:
-        said = await stream.read_until_quiet(within=quiet, quiet=quiet)
+        said = await stream.read_until_quiet(within=within, quiet=quiet, is_enough=is_enough)
     except (ReadTimeoutError, PeerClosedError):
         return ""
-    greeting = re.search(r"^220[ -]", said, re.MULTILINE) if is_mail else None
+    greeting = _GREETING.search(said) if is_mail else None
     if greeting is None:
         return said
     stream.unread(said[greeting.start() :])

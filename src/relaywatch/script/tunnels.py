@@ -7,20 +7,21 @@ is always a canary of ours (or the dead one). The rest is here, so that every pr
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
 from relaywatch.model import errors
 from relaywatch.model.canary import read_canary_answer
 from relaywatch.model.evidence import Fact, Observation
-from relaywatch.model.places import Address, Family, Transport
+from relaywatch.model.places import DATAGRAMS, Address, Transport
 from relaywatch.model.tokens import Token
 
 from .asking import CanaryKind, Destination, as_text, ask_canary
-from .brief import Brief, CanaryPlaces, Depth
-from .link import Link, Stream
+from .brief import Brief, Depth
+from .link import Link
+from .ways import Answer, Opening, OpenTunnel, Way, dead_destination, destinations
 
 __all__ = [
     "Answer",
@@ -39,116 +40,10 @@ __all__ = [
 
 SHOWN_OCTETS = 300
 """Octets of what came instead of an answer that are worth keeping."""
-_STANDARD_PORTS = 4
-"""Destination ports that are asked of a door that has let none through."""
 _PAGE = (b"http/1.", b"<!doctype html", b"<html")
 """How a web server begins to answer, in lower case."""
-
-
-class Answer(StrEnum):
-    """What the target says to a request for a tunnel."""
-
-    YES = "yes"
-    NO = "no"
-    PAGE = "page"
-    """A page of its own: it takes the request for one to itself."""
-    CREDENTIALS = "credentials"
-    FAILED = "failed"
-    """It tried, and could not connect."""
-    TOO_MANY = "too-many"
-    """It says that we ask too much, and decides nothing."""
-    FOREIGN = "foreign"
-    """It doesn't speak this protocol."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
-    """What came of asking for a tunnel: the peer's words in ``reply``, ours in ``detail``.
-
-    With a yes, ``stream`` is the tunnel; or ``heard`` is all that came back already, where the request
-    itself carried the words to the canary. ``release`` gives back what the target would go on holding for us.
-    """
-
-    answer: Answer
-    reply: str = ""
-    detail: str = ""
-    command: str = ""
-    stream: Stream | None = None
-    heard: str = ""
-    release: Callable[[], Awaitable[None]] | None = None
-
-
-OpenTunnel = Callable[[Link, Brief, Destination, Token], Awaitable[Opening]]
-"""Asks for the tunnel on a link that is connected (and has TLS, if the door has)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
-    """One way to ask: a row of a probe's table. Its cases are called ``NAME-PORT``.
-
-    ``by_name`` asks for our canary's name instead of its address; ``to`` is the family of the destination,
-    that of the door if none and if we have one; ``kind`` is what has to wait there; ``ports`` is how many destination ports
-    are tried at most where none is let through.
-    """
-
-    name: str
-    advisory: str
-    ask: OpenTunnel
-    by_name: bool = False
-    to: Family | None = None
-    kind: CanaryKind = CanaryKind.WORDS
-    ports: int = _STANDARD_PORTS
-    takes_smtp: bool = True
-    """Whether SMTP ports are destinations too."""
-
-
-def destinations(brief: Brief, way: Way) -> tuple[Destination, ...]:
-    """The destinations of a way, likeliest to be let through first; none if our sink has no such canary."""
-    places, address = brief.canaries, _address(brief, way)
-    name = _name(places) if way.by_name else None
-    if address is None or (way.by_name and name is None):
-        return ()
-    if way.kind is CanaryKind.DATAGRAMS:
-        ports = (places.udp_port,) if places.udp_port is not None else ()
-        return tuple(Destination(address=address, port=port, kind=way.kind, name=name) for port in ports)
-    smtp = places.smtp_ports if way.takes_smtp else ()
-    return tuple(
-        Destination(address=address, port=port, kind=kind, name=name)
-        for port, kind in _interleaved(places.ports, smtp)
-    )
-
-
-def _interleaved(ports: Sequence[int], smtp: Sequence[int]) -> Iterable[tuple[int, CanaryKind]]:
-    """The three likeliest, then the first SMTP port, then the others."""
-    words = [(port, CanaryKind.WORDS) for port in ports]
-    mail = [(port, CanaryKind.SMTP) for port in smtp]
-    return (*words[:3], *mail[:1], *mail[1:], *words[3:])
-
-
-def _address(brief: Brief, way: Way) -> Address | None:
-    """Our canary's address of the door's family, or of the one that we have; of another if a way wants that.
-
-    A way that wants what the ways without a wish ask for already has none.
-    """
-    places = brief.canaries
-    usual = places.address_of(brief.door.family) or next(iter(places.addresses), None)
-    if way.to is None:
-        return usual
-    wanted = places.address_of(way.to)
-    return wanted if wanted != usual else None
-
-
-def _name(places: CanaryPlaces) -> str | None:
-    return places.name or places.zone
-
-
-def dead_destination(brief: Brief, way: Way) -> Destination | None:
-    """Where nothing of ours or anybody's can answer, for the negative control; of datagrams nobody could tell."""
-    places, address = brief.canaries, _address(brief, way)
-    if address is None or places.dead_port is None or way.kind is CanaryKind.DATAGRAMS:
-        return None
-    name = f"{brief.mint.random_local_part('dead')}.invalid" if way.by_name else None
-    return Destination(address=address, port=places.dead_port, kind=CanaryKind.NOTHING, name=name)
+_FAULT = re.compile(rb"HTTP/1\.[01] 4[0-9][0-9]\b", re.IGNORECASE)
+"""How whoever waits for requests finds fault with our words."""
 
 
 async def open_link(link: Link, brief: Brief, *, alpn: tuple[str, ...] = ()) -> None:
@@ -156,7 +51,7 @@ async def open_link(link: Link, brief: Brief, *, alpn: tuple[str, ...] = ()) -> 
 
     :raises NetworkError: refused, no answer, unreachable, no TLS.
     """
-    if brief.door.transport in {Transport.UDP, Transport.QUIC}:
+    if brief.door.transport in DATAGRAMS:
         return
     await link.connect(within=brief.patience.connect)
     if brief.door.transport is Transport.TLS:
@@ -174,6 +69,8 @@ class _Course:
     brief: Brief
     open_link: OpenLink
     has_talked: bool = False
+    is_named: bool = False
+    """Whether an answer has given the software away."""
     is_foreign: bool = False
     """What came was no word of this protocol."""
     is_reached: bool = False
@@ -186,6 +83,10 @@ class _Course:
     """Whether it says yes to the dead canary, once it was asked."""
     gave_page: bool = False
     """Whether it has answered with a page of its own, as web servers do."""
+    is_silent: bool = False
+    """Whether nothing at all came back through the tunnel that it granted last."""
+    carries_http: bool | None = None
+    """Whether it carries HTTP where it carried no words, once that was tried."""
 
     def hurried(self, opening: Opening | None = None) -> Brief:
         """The brief, with less patience where little is to be hoped for: after a page, or a yes to nothing."""
@@ -205,7 +106,8 @@ async def survey(link: Link, brief: Brief, ways: Sequence[Way], *, opener: OpenL
     """
     plan = [(way, where) for way in ways if (where := destinations(brief, way))]
     course = _Course(link, brief, opener)
-    planned = sum(len(where[: way.ports]) for way, where in plan)
+    is_exhaustive = brief.depth is Depth.EXHAUSTIVE
+    planned = sum(len(where if is_exhaustive else where[: way.ports]) for way, where in plan)
     await link.report(Observation(fact=Fact.PLANNED, count=planned))
     if not planned:
         await link.report(Observation(fact=Fact.NOTE, detail="no canary of ours that it could be led to"))
@@ -265,10 +167,14 @@ async def _ask(course: _Course, way: Way, destination: Destination) -> bool:
         await link.report(Observation(fact=Fact.TALKS, reply=opening.reply))
         for seen in course.unheard:
             await link.report(seen)
+    await _report_software(course, opening)
     is_open = await _report(course, way, destination, opening, about)
     await _release(opening)
     if course.accepted and course.is_deceptive is None and not course.is_reached:
         course.is_deceptive = await _is_deceptive(course, way)
+    if course.is_silent and _may_carry_http(course, destination, opening):
+        reached_from = await _hear_by_http(course, way, destination, token)
+        is_open = await _report_reached(course, about, reached_from)
     return is_open
 
 
@@ -296,6 +202,14 @@ async def _report_unheard(course: _Course, seen: Observation) -> None:
         await course.link.report(seen)
     else:
         course.unheard.append(seen)
+
+
+async def _report_software(course: _Course, opening: Opening) -> None:
+    """Report the software once, as soon as an answer gives it away."""
+    told = opening.software
+    if told is not None and not course.is_named:
+        course.is_named = True
+        await course.link.report(Observation(fact=Fact.SOFTWARE, reply=told.words, detail=told.detail))
 
 
 async def _release(opening: Opening) -> None:
@@ -338,19 +252,21 @@ async def _try(
     """Say the words through the tunnel, and report whether our canary answered."""
     link, brief = course.link, course.brief
     token = brief.token(about.case)
+    course.is_silent = False
     try:
-        reached_from, heard = await _hear(course.hurried(opening), destination, opening, token)
+        reached_from, heard = await _hear(course, destination, opening, token)
+        course.is_silent = not heard
+        if _FAULT.match(heard) and _may_carry_http(course, destination, opening):
+            reached_from = await _hear_by_http(course, way, destination, token)
     except (errors.NetworkError, errors.RemoteProtocolError):
         reached_from, heard = None, b""
     except errors.RelaywatchError:  # we are told to stop: the yes is kept
         if opening.answer is Answer.YES:
             await link.report(replace(about, fact=Fact.ACCEPTED))
         raise
-    if reached_from is not None:
-        course.is_reached = True
-        await link.report(replace(about, fact=Fact.CANARY_REACHED, exit_address=str(reached_from)))
+    if await _report_reached(course, about, reached_from):
         return True
-    if opening.answer is Answer.PAGE or heard.lstrip().lower().startswith(_PAGE):
+    if opening.answer is Answer.PAGE or _is_page(heard):
         # It gave us a page, or took our words for the next request: no tunnel.
         page = Opening(answer=Answer.PAGE, reply=opening.reply)
         return await _report(course, way, destination, page, about)
@@ -365,13 +281,53 @@ async def _try(
     return False
 
 
+async def _report_reached(course: _Course, about: Observation, reached_from: Address | None) -> bool:
+    if reached_from is None:
+        return False
+    course.is_reached = True
+    await course.link.report(replace(about, fact=Fact.CANARY_REACHED, exit_address=str(reached_from)))
+    return True
+
+
+def _is_page(heard: bytes) -> bool:
+    return heard.lstrip().lower().startswith(_PAGE)
+
+
 async def _hear(
-    brief: Brief, destination: Destination, opening: Opening, token: Token
+    course: _Course, destination: Destination, opening: Opening, token: Token
 ) -> tuple[Address | None, bytes]:
+    brief = course.hurried(opening)
     if opening.stream is None:
         heard = opening.heard
         return read_canary_answer(brief.mint.key, token, heard), heard.encode("utf-8", "surrogateescape")
-    return await ask_canary(opening.stream, brief, destination, token)
+    by_http = course.carries_http is True
+    return await ask_canary(opening.stream, brief, destination, token, by_http=by_http)
+
+
+def _may_carry_http(course: _Course, destination: Destination, opening: Opening) -> bool:
+    """Whether it is worth the question; asked where our words got nothing, or were taken for a broken request."""
+    is_tunnel = opening.answer is Answer.YES and opening.stream is not None
+    may_answer = is_tunnel and destination.kind is CanaryKind.WORDS
+    return may_answer and course.carries_http is None and not course.is_deceptive
+
+
+async def _hear_by_http(course: _Course, way: Way, destination: Destination, token: Token) -> Address | None:
+    """Open the tunnel again, and say the words as a request: once a door, and from then on if that helps.
+
+    Some proxies look into what they carry, and take our words for a request that is broken, or not whole yet.
+    """
+    course.carries_http = False
+    try:
+        await course.open_link(course.link, course.brief)
+        again = await way.ask(course.link, course.brief, destination, token)
+        if again.answer is not Answer.YES or again.stream is None:
+            return None
+        reached_from, _ = await ask_canary(again.stream, course.brief, destination, token, by_http=True)
+        await _release(again)
+    except (errors.NetworkError, errors.RemoteProtocolError):
+        return None
+    course.carries_http = reached_from is not None
+    return reached_from
 
 
 async def _is_deceptive(course: _Course, way: Way) -> bool:

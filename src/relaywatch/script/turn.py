@@ -34,7 +34,8 @@ from relaywatch.wire.stun import (
 )
 
 from .brief import Brief
-from .link import DatagramLink, Link
+from .link import DatagramLink, Deadline, Link
+from .software import Recognition, Where, recognise
 from .tunnels import Answer, Destination, Opening, open_link
 
 _UDP, _TCP = b"\x11\0\0\0", b"\x06\0\0\0"
@@ -153,9 +154,10 @@ class TurnClient:
 
         :raises ReadTimeoutError: if nothing comes.
         """
+        deadline = await Deadline.after(2 * within)
         for _ in range(_MAX_OTHERS):
             if not self._indications:
-                octets = await self._carrier.read(within=within)
+                octets = await self._carrier.read(within=min(within, await deadline.rest()))
                 if octets is None:
                     break
                 self._note(parse_message(octets))
@@ -187,8 +189,9 @@ class TurnClient:
         return transaction, encode_message(method, kind, transaction, written)
 
     async def _read_response(self, transaction: bytes, within: float) -> Message | None:
+        deadline = await Deadline.after(2 * within)
         for _ in range(_MAX_OTHERS):
-            octets = await self._carrier.read(within=within)
+            octets = await self._carrier.read(within=min(within, await deadline.rest()))
             if octets is None:
                 return None
             message = parse_message(octets)
@@ -241,6 +244,7 @@ async def _permit(client: TurnClient, allocated: Message, peer: Endpoint) -> Ope
         reply=_with_software(f"relayed address {relayed}", allocated),
         command=f"Allocate UDP, CreatePermission {peer.address}",
         stream=_Relay(client, peer),
+        software=_software(allocated),
     )
 
 
@@ -277,7 +281,11 @@ async def _connect(client: TurnClient, beside: Link, brief: Brief, peer: Endpoin
         return _refusal("ConnectionBind", bound)
     command = f"Allocate TCP, Connect {peer}, ConnectionBind"
     return Opening(
-        answer=Answer.YES, reply=_with_software("connected", connected), command=command, stream=beside
+        answer=Answer.YES,
+        reply=_with_software("connected", connected),
+        command=command,
+        stream=beside,
+        software=_software(connected),
     )
 
 
@@ -306,7 +314,12 @@ def _wanted(transport: bytes, peer: Endpoint) -> list[tuple[Attribute, bytes]]:
 def _refusal(command: str, response: Message) -> Opening:
     code, reason = response.error()
     reply = _with_software(f"{code} {reason}".rstrip(" \0"), response)
-    return Opening(answer=_ANSWERS.get(code, Answer.NO), reply=reply, command=command)
+    answer = _ANSWERS.get(code, Answer.NO)
+    return Opening(answer=answer, reply=reply, command=command, software=_software(response))
+
+
+def _software(response: Message) -> Recognition | None:
+    return recognise(Where.TURN, response.text(Attribute.SOFTWARE))
 
 
 def _with_software(words: str, response: Message) -> str:

@@ -15,14 +15,14 @@ from itertools import islice
 from relaywatch.model.canary import CANARY_PATH
 from relaywatch.model.evidence import ArrivalKind
 from relaywatch.model.tokens import TOKEN_PATTERN, Token
+from relaywatch.wire import telnet
 
 from .canary_http import Asked, Continue, HTTPRequest, Page
 
 HEARD = 4096
 """Octets that a peer may say before a token of ours is among them."""
-_NOISE = re.compile(rb"(?:[\r\n\t \0]|\xff(?:[\xfb-\xfe].|\xfa.*?\xff\xf0|[\xf0-\xf9\xff]))*", re.DOTALL)
-"""Blank lines, NUL, and telnet commands (RFC 854), which gateways put before what they carry."""
-_TELNET = re.compile(rb"\xff(?:[\xfb-\xfe].|\xfa.*?\xff\xf0|[\xf0-\xf9])", re.DOTALL)
+_BLANKS = b"\r\n\t \0"
+"""Beside telnet commands (RFC 854) what gateways put before what they carry."""
 _PROXY_LINE = re.compile(rb"PROXY [^\r\n]{0,100}\r?\n")
 _PROXY_BLOCK = b"\r\n\r\n\0\r\nQUIT\n"
 """The signature of version 2 of the PROXY protocol; four octets follow, the last two are a length."""
@@ -105,7 +105,7 @@ class CanaryDialogue:
     # --- what comes first ----------------------------------------------------------------------
 
     def _noise(self) -> int:
-        return len(_NOISE.match(bytes(self._buffer))[0])  # type: ignore[index]  # it matches nothing, too
+        return telnet.skip(bytes(self._buffer), _BLANKS)
 
     def _skip_proxy_header(self) -> bool:
         """Drop a PROXY header, of either version; whether there is none, or no more."""
@@ -124,7 +124,8 @@ class CanaryDialogue:
     # --- words and requests --------------------------------------------------------------------
 
     def _words(self) -> Heard | None:
-        said = _TELNET.sub(b"", bytes(self._buffer))
+        parted = telnet.part(bytes(self._buffer))
+        said = parted.text + parted.rest  # our words may stand in a subnegotiation that never ends
         for found in islice(_WORDS.finditer(said), _CANDIDATES):
             if token := self._find(found[1].decode("ascii")):
                 return self._heard(token, ArrivalKind.TCP, self._say)

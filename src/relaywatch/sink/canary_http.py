@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import h11
 
@@ -20,15 +21,17 @@ from .message import bound_fields
 _HEAD = 16_384
 """Octets of a request line with its fields; proxies add to them."""
 _BODY = 4096
-_REQUEST_LINE = re.compile(rb"([A-Z]{3,16}) ([^ \r\n]{1,4096}) HTTP/1\.[01]\r?\n")
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([^ \r\n]{1,4096}) HTTP/1\.[01]\r?\n")
+"""The method is any token (RFC 9110 section 9.1)."""
 _PATH_TOKEN = re.compile(re.escape(CANARY_PATH) + f"({TOKEN_PATTERN.pattern})", re.IGNORECASE)
 _WORDS = re.compile(rf"relaywatch(?: |\+|%20)({TOKEN_PATTERN.pattern})", re.IGNORECASE)
 _WITH_BODY = frozenset({"POST", "PUT"})
 _TAKEN = frozenset({"GET", "HEAD"}) | _WITH_BODY
+_NOT_ALLOWED = frozenset({"CONNECT", "DELETE", "OPTIONS", "PATCH", "TRACE"})
+"""Methods that are well known, and that nothing here takes (RFC 9110 section 15.5.6); any other is none of ours."""
 _NAME = 100
 _VALUE = 1000
 _CANDIDATES = 10
-_REASONS = {200: "OK", 404: "Not Found", 405: "Method Not Allowed"}
 
 Fields = tuple[tuple[str, str], ...]
 
@@ -115,7 +118,7 @@ class HTTPRequest:
         path = _path_of(self._target)
         page = Page(otherwise, is_head=is_head)
         if self._method not in _TAKEN:
-            page = Page(405)
+            page = Page(405 if self._method in _NOT_ALLOWED else 501)
         elif path == "/" and otherwise == 404:
             page = Page(200, is_head=is_head, is_root=True)
         line = [(":method", self._method), (":path", self._target[:_VALUE])]
@@ -175,7 +178,7 @@ def write_response(
         ("Connection", "close"),
     ]
     lines = [
-        f"HTTP/1.1 {status_code} {_REASONS.get(status_code, 'Bad Request')}",
+        f"HTTP/1.1 {status_code} {HTTPStatus(status_code).phrase}",
         *(f"{name}: {value}" for name, value in fields),
         "\r\n",
     ]

@@ -32,6 +32,8 @@ _LONGEST_PAUSE = 30.0
 _SLACK = 15.0
 """Seconds beyond the long poll's own wait before an answer counts as lost."""
 _PAGE = 200
+_CATCH_UP = 5.0
+"""Seconds that it may take to be told of what has arrived already."""
 
 
 class RemoteSink:
@@ -68,6 +70,10 @@ class RemoteSink:
         self.trouble = ""
         self._session: aiohttp.ClientSession | None = None
         self._task: asyncio.Task[None] | None = None
+        self._read = asyncio.Event()
+        """Set, and renewed, whenever a page was read."""
+        self._hurry = asyncio.Event()
+        """Somebody wants to be told at once, whatever trouble there was."""
 
     async def __aenter__(self) -> Self:
         """Make sure that the sink is there and is ours.
@@ -95,6 +101,23 @@ class RemoteSink:
                 await self._task
         if self._session:
             await self._session.close()
+
+    async def catch_up(self, *, within: float = _CATCH_UP) -> None:
+        """Wait until all is told that has arrived by now; while entered.
+
+        Where the sink can't be asked, or not in so many seconds, ``trouble`` says so.
+        """
+        try:
+            async with asyncio.timeout(within):
+                page = await self._ask(after=self.position or 0, limit=0, wait=0)
+                while page.journal != self._journal or (self.position or 0) < page.last:
+                    read = self._read
+                    self._hurry.set()
+                    await read.wait()
+        except SinkError as error:
+            self._note_trouble(str(error))
+        except TimeoutError:
+            self._note_trouble(f"what has arrived can't be read within {within:g} s")
 
     async def everything(self) -> AsyncIterator[Arrival]:
         """All that the sink has kept until now, oldest first; without being entered.
@@ -142,11 +165,19 @@ class RemoteSink:
                 page = await self._ask(after=self.position or 0, limit=_PAGE, wait=self._wait)
             except SinkError as error:
                 self._note_trouble(str(error))
-                await asyncio.sleep(pause)
+                await self._rest(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
                 continue
             pause, self.trouble = _FIRST_PAUSE, ""
             self._take(page)
+            self._read.set()
+            self._read = asyncio.Event()
+
+    async def _rest(self, seconds: float) -> None:
+        """Leave the sink alone for so long, unless somebody is in a hurry."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), seconds)
+        self._hurry.clear()
 
     def _take(self, page: ArrivalsPage) -> None:
         position = self.position or 0

@@ -9,6 +9,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 from relaywatch.model.places import Address, Endpoint, parse_address
 
@@ -62,6 +63,21 @@ async def take_datagrams_where_possible(
     ports, failures = _open_possible(where, socket.SOCK_DGRAM)
     opened = [await loop.create_datagram_endpoint(protocol, sock=port) for port in ports]
     return [transport for transport, _ in opened], failures
+
+
+async def take_both_where_possible(
+    where: Iterable[Endpoint], datagrams: MakeDatagramProtocol, connections: MakeProtocol
+) -> tuple[list[asyncio.DatagramTransport], list[asyncio.Server], list[ListenError]]:
+    """Take datagrams and serve connections at the same ports, as far as they can be had; and why not elsewhere.
+
+    A port that the kernel chooses (number 0) is one that is free for both. One that was named takes datagrams
+    even where another program has the connections.
+    """
+    loop = asyncio.get_running_loop()
+    pairs, failures = _open_possible_pairs(where)
+    opened = [await loop.create_datagram_endpoint(datagrams, sock=port) for port, _ in pairs]
+    servers = [await _serve(listener, connections, None) for _, listener in pairs if listener is not None]
+    return [transport for transport, _ in opened], servers, failures
 
 
 def endpoints(servers: Iterable[asyncio.Server]) -> tuple[Endpoint, ...]:
@@ -150,6 +166,40 @@ def _open_possible(
                 continue
             failures.append(_error(endpoint, error))
     return opened, failures
+
+
+_Pair: TypeAlias = tuple[socket.socket, socket.socket | None]
+
+
+def _open_possible_pairs(where: Iterable[Endpoint]) -> tuple[list[_Pair], list[ListenError]]:
+    pairs: list[_Pair] = []
+    failures: list[ListenError] = []
+    for endpoint in where:
+        try:
+            pairs.append(_open_pair(endpoint, failures))
+        except OSError as error:
+            if not (pairs and _is_dispensable(endpoint, error)):
+                failures.append(_error(endpoint, error))
+    return pairs, failures
+
+
+def _open_pair(endpoint: Endpoint, failures: list[ListenError]) -> _Pair:
+    """Bind for datagrams, and listen at the same port; where it was named and can't be had, that is told.
+
+    The kernel gives a number that is free of datagrams; somebody's connection may have it all the same.
+    """
+    tries = 1 if endpoint.port else _TRIES
+    while True:
+        tries -= 1
+        port = _bind(endpoint, socket.SOCK_DGRAM)
+        alike = Endpoint(endpoint.address, port.getsockname()[1])
+        try:
+            return port, _open(alike)
+        except OSError as error:
+            if not tries:
+                failures.append(_error(alike, error))
+                return port, None
+            port.close()
 
 
 def _error(endpoint: Endpoint, error: OSError) -> ListenError:

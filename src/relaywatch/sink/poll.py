@@ -36,6 +36,7 @@ from .server import Sink
 
 LONGEST_WAIT = 60.0
 LARGEST_PAGE = 500
+_TAKEN = ("GET", "HEAD")
 _CONNECTIONS = 100
 _IDLE = 15.0
 """Seconds that a connection may stay without a complete request."""
@@ -150,7 +151,9 @@ class PollServer:
     # --- requests ------------------------------------------------------------------------------
 
     def _application(self) -> web.Application:
-        application = web.Application(middlewares=[self._watch.middleware], client_max_size=1024)
+        application = web.Application(
+            middlewares=[self._watch.middleware, _take_reading_only], client_max_size=1024
+        )
         application.router.add_get("/", self._explain)
         application.router.add_get("/v1/health", self._health)
         if self._poll_key:
@@ -259,6 +262,14 @@ class _ConnectionWatch:
             if handler.transport is not None:  # none: it never got through the TLS handshake, or has gone
                 handler.transport.abort()
         self.start()
+
+
+@web.middleware
+async def _take_reading_only(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse whatever isn't for reading, CONNECT's authority-form too, which leads to no path (RFC 9110 section 9.3.6)."""
+    if request.method not in _TAKEN:
+        raise web.HTTPMethodNotAllowed(request.method, _TAKEN)
+    return await handler(request)
 
 
 class _HangUp(asyncio.Protocol):

@@ -33,6 +33,7 @@ from .listening import (
     hold_port,
     listen,
     listen_where_possible,
+    take_both_where_possible,
     take_datagrams_where_possible,
 )
 from .mail import MailDesk
@@ -207,13 +208,14 @@ class Sink:
             answerer=self._answerer,
             doorkeeper=self._canary_door,
         )
-        ports = await self._take_datagrams(wanted, server.react)
+        ports, servers, failures = await take_both_where_possible(
+            wanted, self._taking_datagrams(server.react), server.connection
+        )
+        self._leave_out(failures, is_nothing_left=not ports)
         self._name_ports += ports
+        self._name_servers += servers
         self._zone = zone
-        got = datagram_endpoints(ports)
-        with contextlib.suppress(ListenError):  # over UDP it answers all the same
-            self._name_servers += await self._listen(got, server.connection)
-        return got
+        return datagram_endpoints(ports)
 
     def reserve_dead_port(self, *addresses: Address) -> int:
         """Hold a port at which nobody answers at any of these addresses while the sink is up, TCP and UDP.
@@ -301,12 +303,13 @@ class Sink:
     async def _take_datagrams(
         self, where: Iterable[Endpoint], react: React
     ) -> list[asyncio.DatagramTransport]:
-        turnstile = Turnstile(self.settings.limits)
-        ports, failures = await take_datagrams_where_possible(
-            where, lambda: DatagramPort(react, self._canary_door, turnstile)
-        )
+        ports, failures = await take_datagrams_where_possible(where, self._taking_datagrams(react))
         self._leave_out(failures, is_nothing_left=not ports)
         return ports
+
+    def _taking_datagrams(self, react: React) -> Callable[[], DatagramPort]:
+        turnstile = Turnstile(self.settings.limits)
+        return lambda: DatagramPort(react, self._canary_door, turnstile)
 
     async def _listen(self, where: Iterable[Endpoint], protocol: MakeProtocol) -> list[asyncio.Server]:
         servers, failures = await listen_where_possible(where, protocol)

@@ -7,7 +7,7 @@
 ``until``                   the last day on which it holds
 ``rate``                    new connections a second to everything that it covers
 ``per_target``              connections at a time to one target, where a run would open several
-``loopback_chains``         chains through an open proxy to the target's own loopback may be tried
+``loopback_chains``         chains through its proxies to the target's own loopback and address may be tried
 ``chain_targets``           mail servers, covered by this permission, to which chains may lead
 ``local_reverse_paths``     messages may carry a reverse-path of the target's own
 ``local_mailboxes``         a message may go to a mailbox at the target

@@ -53,24 +53,27 @@ class CapsuleReader:
         """
         self._octets += octets
         capsules: list[Capsule] = []
-        while (capsule := self._next()) is not None:
+        position = 0
+        while (found := self._capsule_at(position)) is not None:
+            capsule, position = found
             capsules.append(capsule)
+        del self._octets[:position]
         return capsules
 
-    def _next(self) -> Capsule | None:
-        head = Buffer(data=bytes(self._octets[:_MAX_HEAD]))
+    def _capsule_at(self, position: int) -> tuple[Capsule, int] | None:
+        """The capsule that begins there, and where it ends; nothing if it isn't whole."""
+        head = Buffer(data=bytes(self._octets[position : position + _MAX_HEAD]))
         try:
             kind, length = head.pull_uint_var(), head.pull_uint_var()
         except BufferReadError:
             return None
         if length > MAX_CAPSULE:
-            raise RemoteProtocolError(f"a capsule of {length} octets", bytes(self._octets))
-        start = head.tell()
-        if len(self._octets) < start + length:
+            raise RemoteProtocolError(f"a capsule of {length} octets", bytes(self._octets[position:]))
+        start = position + head.tell()
+        end = start + length
+        if len(self._octets) < end:
             return None
-        value = bytes(self._octets[start : start + length])
-        del self._octets[: start + length]
-        return Capsule(kind, value)
+        return Capsule(kind, bytes(self._octets[start:end])), end
 
 
 def encode_datagram(data: bytes) -> bytes:

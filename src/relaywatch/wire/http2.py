@@ -65,6 +65,8 @@ class Http2Exchange:
         """What came on the stream; whoever reads it empties it."""
         self.is_ended = False
         """Nothing more will come on the stream."""
+        self.is_broken = False
+        """What came was no HTTP/2 any more: nothing more can be read or sent."""
         self.error: ErrorCodes | int | None = None
         """Why the peer broke the stream or the connection off, if it did."""
         try:
@@ -82,7 +84,16 @@ class Http2Exchange:
 
         :raises RemoteProtocolError: if they are no HTTP/2, or too much of it.
         """
+        if self.is_broken:
+            raise RemoteProtocolError("broken HTTP/2", data)
         self._unread += data
+        try:
+            self._feed()
+        except RemoteProtocolError:
+            self.is_broken = True
+            raise
+
+    def _feed(self) -> None:
         while (frame := self._next_frame()) is not None:
             self._frames += 1
             if self._frames > MAX_FRAMES:
@@ -97,9 +108,9 @@ class Http2Exchange:
     def send(self, data: bytes) -> int:
         """Put content on the stream, as far as the peer's windows let it through: so many octets of it.
 
-        None once the stream has ended.
+        None once the stream has ended, or the peer has broken the protocol.
         """
-        if self.is_ended:
+        if self.is_ended or self.is_broken:
             return 0
         window = self._connection.local_flow_control_window(self._stream)
         size = max(0, min(window, self._connection.max_outbound_frame_size, len(data)))

@@ -105,9 +105,15 @@ class Http3Client:
             raise RemoteProtocolError(f"QUIC: {type(error).__name__} {error}", datagram) from error
 
     def pass_time(self, now: float) -> None:
-        """Do what is due: what was lost is sent again."""
-        self._quic.handle_timer(now)
-        self._read_events()
+        """Do what is due: what was lost is sent again.
+
+        :raises RemoteProtocolError: if aioquic stumbles over what came before.
+        """
+        try:
+            self._quic.handle_timer(now)
+            self._read_events()
+        except Exception as error:
+            raise RemoteProtocolError(f"QUIC: {type(error).__name__} {error}") from error
 
     def datagrams_to_send(self, now: float) -> list[bytes]:
         """What is to be sent now, to the server's own address.

@@ -11,6 +11,7 @@ import click
 from . import network, plan, rooms
 from .cases import Case, all_cases, chosen
 from .errors import LabError
+from .proof import Finding
 from .world import World, build, fresh, standing, world
 
 
@@ -73,8 +74,8 @@ def prove(names: tuple[str, ...]) -> None:
     with world(cases, _say) as made:
         _say(f"up after {time.monotonic() - began:.1f} s")
         with made.recorder(), made.witness():
-            for case in made.cases:
-                row, held = _proved(made, case)
+            for case, found in zip(made.cases, made.prove_all(made.cases), strict=True):
+                row, held = _told(case, found)
                 failed += not held
                 click.echo(row)
     click.echo(f"{len(made.cases)} truths, {failed} not proved; {time.monotonic() - began:.1f} s")
@@ -116,16 +117,14 @@ def list_cases() -> None:
         click.echo(f"standing: {made.run_id}: {', '.join(network.runs()[made.run_id])}")
 
 
-def _proved(made: World, case: Case) -> tuple[str, bool]:
+def _told(case: Case, found: list[Finding] | LabError) -> tuple[str, bool]:
     """Return a case's row, with what didn't hold under it, and whether all held."""
     head = f"{case.name:<32} {case.truth.state:<10}"
-    try:
-        findings = made.prove(case)
-    except LabError as error:
-        return f"{head} FAILED  {error}", False
-    wrong = [finding for finding in findings if not finding.holds]
+    if isinstance(found, LabError):
+        return f"{head} FAILED  {found}", False
+    wrong = [finding for finding in found if not finding.holds]
     mark = "WRONG" if wrong else "proved"
-    row = f"{head} {mark:<7} {len(findings) - len(wrong)}/{len(findings)}  {case.summary}"
+    row = f"{head} {mark:<7} {len(found) - len(wrong)}/{len(found)}  {case.summary}"
     return "\n    ".join([row, *map(str, wrong)]), not wrong
 
 

@@ -5,10 +5,12 @@ FTP and of telnet gateways; Envoy asks by HTTP/3 and for UDP by CONNECT-UDP. No 
 through SOCKS 5, or for TCP through TURN to a given peer: a page of Node does each (``*.js``).
 """
 
+import contextlib
 import re
 import shlex
 import string
 import subprocess
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,9 @@ _MAIL_PORTS = (25, 587)
 _MARK = "curl ended"
 _REPORT = rf"\n{_MARK} %{{exitcode}} %{{http_connect}} %{{http_code}} %{{errormsg}}\n"
 _SCRIPTS = Path(__file__).parent
-_SAYS_A_LINE = frozenset({Protocol.SOCKS5_BIND, Protocol.SOCKS5_UDP})
+_ENVOY = threading.Lock()
+"""One Envoy at a time: its ports in the stranger's room are fixed."""
+_SAYS_A_LINE = frozenset({Protocol.SOCKS5_BIND, Protocol.SOCKS5_UDP, Protocol.SOCKS5_UDP_STRANGER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +94,12 @@ def carry(inside: Sequence[str], asked: Errand) -> Answer:
     """Carry the request from the stranger's room and read what the tool says of it."""
     carrier = _CARRIERS[asked.request.protocol]
     command, stdin = carrier.command(asked)
+    turn = _ENVOY if carrier.command is _envoy else contextlib.nullcontext()
     try:
-        done = subprocess.run(
-            [*inside, *command], input=stdin, capture_output=True, timeout=_PATIENCE * 6, check=False
-        )
+        with turn:
+            done = subprocess.run(
+                [*inside, *command], input=stdin, capture_output=True, timeout=_PATIENCE * 6, check=False
+            )
         said = (done.stdout + done.stderr).decode("utf-8", "replace")
     except subprocess.TimeoutExpired as error:
         said = ((error.stdout or b"") + (error.stderr or b"")).decode("utf-8", "replace")
@@ -178,11 +184,11 @@ def _shell(script: str, *arguments: str) -> tuple[list[str], bytes]:
     return ["sh", "-c", script, "sh", *arguments], b""
 
 
-def _node(script: str) -> Callable[[Errand], tuple[list[str], bytes]]:
+def _node(script: str, *further: str) -> Callable[[Errand], tuple[list[str], bytes]]:
     def command(asked: Errand) -> tuple[list[str], bytes]:
         says = f"{asked.token}\n" if asked.request.protocol in _SAYS_A_LINE else asked.words
         where = [asked.request.transport, asked.proxy, str(asked.request.port), asked.to]
-        return ["node", "-", *where, says], (_SCRIPTS / script).read_bytes()
+        return ["node", "-", *where, says, *further], (_SCRIPTS / script).read_bytes()
 
     return command
 
@@ -309,6 +315,7 @@ _CARRIERS = {
     Protocol.SOCKS5_NAME: _Carrier(_socks("--socks5-hostname"), _read_socks),
     Protocol.SOCKS5_BIND: _Carrier(_node("socks5_bind.js"), _read_node),
     Protocol.SOCKS5_UDP: _Carrier(_node("socks5_udp.js"), _read_node),
+    Protocol.SOCKS5_UDP_STRANGER: _Carrier(_node("socks5_udp.js", plan.SINK), _read_node),
     Protocol.TELNET_GATEWAY: _Carrier(_telnet_gateway, _read_gateway),
     Protocol.FTP_BOUNCE: _Carrier(_ftp_bounce, _read_ftp),
     Protocol.SSH_FORWARD: _Carrier(_ssh_forward, _read_ssh),

@@ -59,6 +59,7 @@ class Protocol(StrEnum):
     SOCKS5_NAME = "socks5-name"
     SOCKS5_BIND = "socks5-bind"  # for the destination, which has to be the witness's address
     SOCKS5_UDP = "socks5-udp"
+    SOCKS5_UDP_STRANGER = "socks5-udp-stranger"  # into somebody else's session, from another address
     TELNET_GATEWAY = "telnet-gateway"
     FTP_BOUNCE = "ftp-bounce"
     SSH_FORWARD = "ssh-forward"

@@ -11,7 +11,7 @@ from .cases import Case
 SINK_DOMAIN = "sink.example"
 CANARY = "canary.sink.example"  # the sink's addresses, and every name under it has them too
 SECOND_SINK_DOMAIN = "second-sink.example"  # another of the stranger's, with the same MX
-POINTING_DOMAIN = "pointing.example"  # a stranger's too: the sink is its first MX, every server a second one
+POINTING_DOMAIN = "pointing.example"  # a stranger's: the sink is its first MX, every mail server a second one
 STRANGER = "203.0.113.10"
 STRANGER_6 = "2001:db8:113::10"
 SINK = "203.0.113.25"

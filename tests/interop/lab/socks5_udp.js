@@ -1,9 +1,10 @@
 // One line to a destination by SOCKS 5 UDP ASSOCIATE (RFC 1928, section 7): node - plain PROXY PORT HOST:PORT
-// WORDS. It says "granted" or "refused WHY", then what came back.
+// WORDS [STRANGER]. It says "granted" or "refused WHY", then what came back. Where another address of this machine
+// is named, the words are said from there, after the client has had an answer to words of its own.
 const dgram = require("dgram");
 const net = require("net");
 
-const [, proxy, port, to, words] = process.argv.slice(2);
+const [, proxy, port, to, words, stranger] = process.argv.slice(2);
 const [address, toPort] = to.split(":");
 const chunks = [];
 
@@ -17,13 +18,22 @@ function associated(reply) {
   console.log("granted");
   const named = Array.from(reply.subarray(4, 8)).join(".");
   const relay = named === "0.0.0.0" ? proxy : named;
-  const udp = dgram.createSocket("udp4");
-  udp.on("message", (datagram) => {
+  const head = Buffer.from([0, 0, 0, 1, ...address.split(".").map(Number), toPort >> 8, toPort & 255]);
+  const say = (udp, line) => udp.send(Buffer.concat([head, Buffer.from(line)]), reply.readUInt16BE(8), relay);
+  const client = dgram.createSocket("udp4");
+  let intruder = null;
+  function answered(datagram) {
+    if (stranger && !intruder) {
+      intruder = dgram.createSocket("udp4");
+      intruder.on("message", answered); // or the client hears it
+      intruder.bind(0, stranger, () => say(intruder, words));
+      return;
+    }
     process.stdout.write(datagram.subarray(10));
     process.exit();
-  });
-  const head = Buffer.from([0, 0, 0, 1, ...address.split(".").map(Number), toPort >> 8, toPort & 255]);
-  udp.send(Buffer.concat([head, Buffer.from(words)]), reply.readUInt16BE(8), relay);
+  }
+  client.on("message", answered);
+  say(client, stranger ? "the client itself\n" : words);
 }
 
 const control = net.connect(Number(port), proxy, () => control.write(Buffer.from([5, 1, 0])));

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -47,16 +47,16 @@ _SINK_DOMAIN = "sink.localhost"
 _SMTP = 25
 _FAST = Rates(overall=1000, per_address=1000, per_network=1000, burst=100, overall_burst=1000)
 _PATIENCE = Patience(
-    greeting=8,
-    reply=8,
-    data_reply=8,
+    greeting=5,
+    reply=5,
+    data_reply=5,
     greylist=8,
     after_rate_limit=0.5,
     first_words=0.5,
     tunnel=4,
     canary=2,
 )
-_LIMITS = Limits(connect_seconds=3, receive_seconds=8, tls_seconds=8, attempt_seconds=45)
+_LIMITS = Limits(connect_seconds=3, receive_seconds=5, tls_seconds=5, attempt_seconds=20)
 """The world's servers are slow by seconds, where real ones are by minutes."""
 _WAIT = 4.0
 _RELAY_PROBES = ("smtp-relay",)
@@ -213,28 +213,49 @@ async def _demonstrate(words: Words, only: tuple[str, ...]) -> tuple[tuple[Row, 
 async def _check_groups(
     places: Iterable[Place], port: int, futures: dict[int, asyncio.Future[TargetReport]]
 ) -> None:
-    """A run for those of whom the user says the same, one after the other: they share the sink's port."""
+    """A run for those of whom the user says the same: of mail one after the other, since all of it goes to one port.
+
+    Nothing goes there from the proxies, whose canaries are wherever their own run puts them.
+    """
     known = tuple(places)
     usual = RunSettings(
         probes=_RELAY_PROBES,
-        sink=LocalSink(
-            address=_LOOPBACK, domain=_SINK_DOMAIN, port=port, canary_ports=(), canary_name="localhost"
-        ),
+        sink=_sink(port),
         wait=_WAIT,
         patience=_PATIENCE,
         limits=_LIMITS,
         rates=_FAST,
     )
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_check_mail(known, usual, futures))
+        group.create_task(_check_proxies(known, usual, futures))
+
+
+async def _check_mail(
+    known: Sequence[Place], usual: RunSettings, futures: dict[int, asyncio.Future[TargetReport]]
+) -> None:
     mail = [place for place in known if place.role is Role.MAIL]
     for domains in sorted({place.settings.local_domains for place in mail}, reverse=True):
         group = [place for place in mail if place.settings.local_domains == domains]
         await _Checking(replace(usual, local_domains=domains), Weakness.OPEN_RELAY, futures).run(group)
-    proxies = [place for place in known if place.role is Role.PROXY]
-    await _Checking(replace(usual, probes=_PROXY_PROBES), Weakness.OPEN_PROXY, futures).run(proxies)
     behind = tuple(place.port for place in known if place.name == BEHIND_PROXY)
     chains = [place for place in known if place.role is Role.CHAIN]
     chained = replace(usual, probes=("http-connect", *_RELAY_PROBES), chain_ports=behind)
     await _Checking(chained, Weakness.OPEN_RELAY, futures).run(chains)
+
+
+async def _check_proxies(
+    known: Sequence[Place], usual: RunSettings, futures: dict[int, asyncio.Future[TargetReport]]
+) -> None:
+    proxies = [place for place in known if place.role is Role.PROXY]
+    settings = replace(usual, probes=_PROXY_PROBES, sink=_sink(_free_port()))
+    await _Checking(settings, Weakness.OPEN_PROXY, futures).run(proxies)
+
+
+def _sink(port: int) -> LocalSink:
+    return LocalSink(
+        address=_LOOPBACK, domain=_SINK_DOMAIN, port=port, canary_ports=(), canary_name="localhost"
+    )
 
 
 def _free_port() -> int:

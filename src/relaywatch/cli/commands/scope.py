@@ -49,7 +49,9 @@ def scope() -> None:
 @option("--rate", type=float, help=N_("At most so many new connections a second."))
 @option("--per-target", type=int, help=N_("At most so many connections at a time to one target."))
 @option(
-    "--loopback-chains", is_flag=True, help=N_("Allow chains through an open proxy to the target's loopback.")
+    "--loopback-chains",
+    is_flag=True,
+    help=N_("Allow chains through a proxy of the target's to its own loopback and address."),
 )
 @option(
     "--chain-target",

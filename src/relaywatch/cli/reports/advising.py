@@ -83,8 +83,8 @@ def _step_lines(mark: str, step: Step, words: Words) -> Iterator[Part]:
     yield prose(f"{mark}{step.text(language(words))}")
     if step.file:
         yield Verbatim(f"{step.file}:", style="")
-    yield from (Verbatim(f"+ {line}", style="green") for line in step.lines)
     yield from (Verbatim(f"- {line}", style="red") for line in step.remove)
+    yield from (Verbatim(f"+ {line}", style="green") for line in step.lines)
     yield from (Verbatim(f"$ {command}") for command in step.commands)
 
 

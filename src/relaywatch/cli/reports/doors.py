@@ -59,10 +59,10 @@ def _is_absent(door: DoorLine) -> bool:
 
 
 def _is_silent(door: DoorLine) -> bool:
-    return door.verdict is Verdict.INCONCLUSIVE and set(door.reasons) <= {
-        Reason.NO_ANSWER,
-        Reason.UNREACHABLE,
-    }
+    """Whether nothing came from there at all: of what was meant to be asked nothing could be."""
+    reasons = set(door.reasons) - {Reason.INCOMPLETE}
+    is_mute = bool(reasons) and reasons <= {Reason.NO_ANSWER, Reason.UNREACHABLE}
+    return door.verdict is Verdict.INCONCLUSIVE and is_mute and not door.asked
 
 
 def _ports(doors: list[DoorLine]) -> str:

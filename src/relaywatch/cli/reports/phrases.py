@@ -55,7 +55,7 @@ REASONS = MappingProxyType(
         Reason.TLS_FAILED: N_("The TLS handshake failed, so that nothing could be asked behind it."),
         Reason.AUTH_REQUIRED: N_("It wants credentials before it answers; none are ever tried."),
         Reason.CLIENT_BLOCKED: N_(
-            "It refuses our address whatever is asked: a blocklist or a local block. "
+            "It refuses our address whatever is asked, or fell silent while we asked: a blocklist or a local block. "
             "That says nothing about strangers whom it doesn't block; check from another address."
         ),
         Reason.RATE_LIMITED: N_(
@@ -69,7 +69,9 @@ REASONS = MappingProxyType(
         Reason.UNREACHABLE: N_("The network says that there is no way to it."),
         Reason.CUT_SHORT: N_("It closed the connection before it had answered."),
         Reason.PROTOCOL_ERROR: N_("What it said is not the protocol that it began to speak."),
-        Reason.LIMIT: N_("It sent more than the limit of octets or commands allows."),
+        Reason.LIMIT: N_(
+            "It went beyond a limit of ours: too many octets or commands, or it led us where no permission does."
+        ),
         Reason.INTERRUPTED: N_("The check was stopped before it was done."),
         Reason.INCOMPLETE: N_("Fewer cases were answered than planned."),
         Reason.VOID: N_("Every case that was asked would have been answered alike for its own recipients."),
@@ -131,8 +133,8 @@ _PROXY_FROM_INSIDE = N_("{host} is a proxy for this machine; strangers not teste
 NOBODY_THERE = N_("No proxy answers at: {ports}")
 SILENT_THERE = N_("Silent, as behind a filter: {ports}")
 FROM_OUTSIDE = N_(
-    "This check ran inside the networks that the server trusts, where relaying is meant. To learn what strangers "
-    "may do, run it on a machine that the server does not trust: at another provider, over no VPN of yours, "
+    "This check ran inside the networks that the server trusts, and that it is meant to serve. To learn what "
+    "strangers may do, run it on a machine that the server does not trust: at another provider, over no VPN of yours, "
     "and not in a container on the server."
 )
 

@@ -182,6 +182,8 @@ def _reasons(line: ResultLine, words: Words) -> Iterator[RenderableType]:
 
 
 def _next_steps(line: ResultLine, words: Words) -> Iterator[RenderableType]:
+    if line.verdict is Verdict.ABSENT:
+        return  # nobody is there who could change anything
     yield prose(words("Check again after a change:"))
     yield _command(byhand.recheck_command(line))
     if line.source_address:
