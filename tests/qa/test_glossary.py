@@ -20,6 +20,8 @@ BANNED = re.compile(
 LAWFUL = {
     # relay_mail_from is a FEATURE of sendmail's, and no word of ours.
     re.compile(r"relay_mail_from"),
+    # and mail_from one of its macros, quoted where it is defined.
+    re.compile(r'"mail_from": '),
     # payload and payload_lv are fetch methods of HAProxy's.
     re.compile(r"(?:req\\\.)?payload(?:_lv)?(?=\|)"),
 }
