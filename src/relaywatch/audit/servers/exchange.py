@@ -1,0 +1,183 @@
+"""Exchange 2013 to SE: receive connectors, rights and accepted domains as PowerShell exports them (CSV, JSON)."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import StringIO
+from ipaddress import ip_address
+from typing import Any
+
+from relaywatch.audit.addresses import AddressSet
+from relaywatch.audit.conditions import Way
+from relaywatch.audit.findings import Cause, Gap, GapKind, Position
+from relaywatch.audit.server import Mark, Server, Service
+from relaywatch.audit.setup import Setup
+from relaywatch.audit.text import SourceFile
+from relaywatch.model.evidence import Weakness
+
+_RIGHT = "accept-any-recipient"
+_SPLIT = re.compile(r"[,;{}\s]+")
+_MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One exported object: its properties in lower case, each as words."""
+
+    values: dict[str, tuple[str, ...]]
+    position: Position
+
+    def get(self, name: str) -> str:
+        return " ".join(self.values.get(name, ()))
+
+
+def evaluate(setup: Setup) -> Iterator[Service]:
+    """Every receive connector; the more exact range of two on one port decides whose client it is."""
+    rows = list(_rows(setup))
+    connectors = [row for row in rows if "remoteipranges" in row.values]
+    rights = [row for row in rows if "extendedrights" in row.values]
+    everything = [
+        Way(
+            causes=(
+                Cause(
+                    row.get("domainname") + " " + row.get("domaintype"), row.position, "exc-accepted-domain"
+                ),
+            )
+        )
+        for row in rows
+        if row.get("domainname") == "*" and "relay" in row.get("domaintype").lower()
+    ]
+    for row in connectors:
+        addresses = _addresses(row, setup)
+        for other in connectors:
+            their = _addresses(other, setup)
+            if (
+                other is not row
+                and _ports(other) & _ports(row)
+                and their
+                and not their - addresses
+                and addresses - their
+            ):
+                addresses -= their
+        yield Service(
+            name=row.get("identity"),
+            weakness=Weakness.OPEN_RELAY,
+            position=row.position,
+            passing=(*everything, *_passing(row, addresses, rights, setup)) if _is_on(row) else (),
+        )
+
+
+def _is_on(row: _Row) -> bool:
+    return row.get("enabled").lower() != "false"
+
+
+def _passing(row: _Row, addresses: AddressSet, rights: list[_Row], setup: Setup) -> Iterator[Way]:
+    groups, mechanism = row.get("permissiongroups").lower(), row.get("authmechanism").lower()
+    ways = [way for version in (4, 6) for way in setup.strangers(addresses, version).true]
+    text = f"{row.get('identity')} RemoteIPRanges {row.get('remoteipranges')}"[:200]
+    if "externalauthoritative" in mechanism and "exchangeservers" in groups:
+        yield from (way.because(Cause(text, row.position, "exc-ext-secured")) for way in ways)
+    granted = [one for one in rights if _is_of(one, row) and _RIGHT in one.get("extendedrights").lower()]
+    if any("anonymous" in one.get("user").lower() and one.get("deny").lower() != "true" for one in granted):
+        yield from (way.because(Cause(text, row.position, "exc-anon-relay")) for way in ways)
+    elif not rights and "anonymoususers" in groups:
+        gap = setup.note(Gap(GapKind.MISSING, "Get-ADPermission of the connectors", row.position))
+        yield from (way.joined(Way(gaps=frozenset((gap,)))) for way in ways)
+
+
+def _is_of(right: _Row, row: _Row) -> bool:
+    """Rights name the connector as ``SERVER\\Name`` or by its name alone."""
+    return (
+        right.get("identity").rpartition("\\")[2].lower() == row.get("identity").rpartition("\\")[2].lower()
+    )
+
+
+def _ports(row: _Row) -> set[str]:
+    return {word.rpartition(":")[2] for word in row.values.get("bindings", ())} or {"25"}
+
+
+def _addresses(row: _Row, setup: Setup) -> AddressSet:
+    found = AddressSet()
+    for word in row.values["remoteipranges"]:
+        first, dash, last = word.partition("-")
+        try:
+            begin, end = ip_address(first), ip_address(last if dash else first)
+            found |= AddressSet.span(begin, end) if dash else AddressSet.of([word])
+        except ValueError:
+            try:
+                found |= AddressSet.of([word])
+            except ValueError:
+                setup.note(Gap(GapKind.SYNTAX, word[:80], row.position))
+    return found
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def _rows(setup: Setup) -> Iterator[_Row]:
+    """The main export's, and those of the others beside it."""
+    main = setup.read_main()
+    if main is None:
+        return
+    yield from _parsed(main, setup)
+    for ending in ("csv", "json"):
+        for name in setup.glob(f"{setup.main.parent}/*.{ending}"):
+            source = setup.read(name) if name != str(setup.main) else None
+            if source is not None and ("ExtendedRights" in source.text or "DomainType" in source.text):
+                yield from _parsed(source, setup)
+
+
+def _parsed(source: SourceFile, setup: Setup) -> Iterator[_Row]:
+    text = source.text.lstrip()
+    try:
+        if text[:1] in {"[", "{"}:
+            found = json.loads(text)
+            objects = found if isinstance(found, list) else [found]
+            for one in objects[:_MOST]:
+                yield _Row(_properties(one), source.at(_line_of(source, one)))
+            return
+        lines = [line for line in source.lines if not line.startswith("#TYPE")]
+        offset = len(source.lines) - len(lines)
+        reader = csv.DictReader(StringIO("\n".join(lines)))
+        for one in reader:
+            yield _Row(_properties(one), source.at(offset + reader.line_num))
+    except (ValueError, csv.Error, RecursionError) as error:
+        setup.note(Gap(GapKind.SYNTAX, str(error)[:80], source.at(1)))
+
+
+def _properties(one: Any) -> dict[str, tuple[str, ...]]:
+    if not isinstance(one, dict):
+        return {}
+    return {str(name).lower(): _words(str(name).lower(), value) for name, value in one.items()}
+
+
+def _words(name: str, value: Any) -> tuple[str, ...]:
+    """An export has lists as lists, as objects with a name or an expression, or as text between commas."""
+    if isinstance(value, list):
+        return tuple(word for part in value for word in _words(name, part))
+    if isinstance(value, dict):
+        return _words(name, value.get("Expression") or value.get("value") or value.get("Name") or "")
+    if name in {"remoteipranges", "bindings"}:
+        return tuple(word for word in _SPLIT.split(str(value)) if word)
+    return (str(value),)
+
+
+def _line_of(source: SourceFile, one: Any) -> int:
+    name = str(one.get("Identity", "")) if isinstance(one, dict) else ""
+    quoted = json.dumps(name) if name else ""
+    return next((number for number, line in enumerate(source.lines, 1) if quoted and quoted in line), 1)
+
+
+SERVER = Server(
+    name="exchange",
+    home="/exchange",
+    marks=(
+        Mark(name="*.csv", holds=re.compile(r"RemoteIPRanges")),
+        Mark(name="*.json", holds=re.compile(r'"RemoteIPRanges"')),
+    ),
+    evaluate=evaluate,
+)
