@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 
 from relaywatch.audit.findings import Position
 from relaywatch.audit.proxies import host_and_port
@@ -108,9 +109,21 @@ def ports_to_ask_for(said: Iterable[Directive]) -> tuple[int, ...]:
 
 
 def methods_to_ask_by(said: Iterable[Directive]) -> tuple[str, ...]:
-    """CONNECT and GET, and what an acl sets apart."""
+    """CONNECT and GET, what an acl sets apart, and then one that none of them names."""
     methods = dict.fromkeys(("CONNECT", "GET"))
     for directive in said:
         if directive.name == "acl" and directive.words[1:2] == ("method",):
             methods.update(dict.fromkeys(word.upper() for word in directive.words[2:]))
-    return tuple(methods)[:8]
+    named = list(methods)[:7]
+    others = (method for method in ("POST", "PUT", "OPTIONS") if method not in methods)
+    return (*named, *islice(others, 1 if _names_method(said, "GET") else 0))
+
+
+def _names_method(said: Iterable[Directive], method: str) -> bool:
+    """Whether an acl of methods holds this one: then it doesn't stand for all others."""
+    return any(
+        directive.name == "acl"
+        and directive.words[1:2] == ("method",)
+        and method in map(str.upper, directive.words[2:])
+        for directive in said
+    )

@@ -1,0 +1,1 @@
+"""One module a server: from which settings its configurations are put together, and how it is started."""
