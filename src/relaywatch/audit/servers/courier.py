@@ -14,7 +14,7 @@ from relaywatch.audit.server import Edit, Mark, Server, Service
 from relaywatch.audit.setup import Setup
 from relaywatch.model.evidence import Weakness
 
-_DOMAINS = ("../esmtpacceptmailfor", "../hosteddomains")
+_DOMAINS = ("esmtpacceptmailfor", "hosteddomains")
 
 
 def evaluate(setup: Setup) -> Iterator[Service]:
@@ -30,7 +30,7 @@ def evaluate(setup: Setup) -> Iterator[Service]:
 
 
 def _access(setup: Setup) -> Iterator[Prefixed]:
-    for name in setup.glob(f"{setup.main.parent}/*"):
+    for name in setup.glob(f"{setup.home}/*"):
         source = setup.read(name)
         for number, line in enumerate(source.lines if source else (), 1):
             if source is None or not line.strip() or line.startswith("#"):
@@ -48,7 +48,10 @@ def _access(setup: Setup) -> Iterator[Prefixed]:
 
 
 def _domains(setup: Setup) -> Iterator[Way]:
-    folders = [one for name in _DOMAINS for one in (name, *setup.glob(f"{setup.main.parent}/{name}.dir/*"))]
+    is_whole = str(setup.main.parent).endswith(str(setup.home))
+    above = setup.home.parent if is_whole else setup.main.parent.parent
+    named = [f"{above}/{name}" for name in _DOMAINS]
+    folders = [one for name in named for one in (name, *setup.glob(f"{name}.dir/*"))]
     for name in folders:
         source = setup.read(name) if setup.has(name) else None
         for number, line in enumerate(source.lines if source else (), 1):

@@ -90,7 +90,7 @@ def _passing(row: _Row, addresses: AddressSet, rights: list[_Row], setup: Setup)
 
 
 def _is_of(right: _Row, row: _Row) -> bool:
-    """Rights name the connector as ``SERVER\\Name`` or by its name alone."""
+    """Rights name the connector with its server before a backslash, or by its name alone."""
     return (
         right.get("identity").rpartition("\\")[2].lower() == row.get("identity").rpartition("\\")[2].lower()
     )

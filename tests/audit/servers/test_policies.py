@@ -1,0 +1,103 @@
+"""chasquid, KumoMTA, Stalwart and Zimbra: the one setting of each that decides."""
+
+from __future__ import annotations
+
+import pytest
+from tests.audit.auditing import audited, mending, seen
+
+from relaywatch.audit.findings import AuditVerdict
+from relaywatch.audit.servers import chasquid, kumomta, stalwart, zimbra
+
+LUA = "local kumo = require 'kumo'; kumo.start_esmtp_listener {\n  listen = '0.0.0.0:25',\n"
+TOML = "[server.listener.smtp]\nbind = '[::]:25'\n[session.rcpt]\n"
+
+
+def test_chasquid_relays_for_its_users_only():
+    text = 'hostname: "mail.example.org"\n# comment\nsmtp_address: ":25"\nsubmission_address: "127.0.0.1:587"\nmax_data_size_mb: 50\n'
+    told = audited(chasquid.SERVER, text)
+    assert [(one.name, one.verdict.value) for one in told.services] == [
+        (":25", "closed"),
+        ("127.0.0.1:587", "closed"),
+    ]
+    assert audited(chasquid.SERVER, 'smtp {\nsmtp_address: ":25"\n').verdict is AuditVerdict.UNKNOWN
+    assert audited(chasquid.SERVER, 'hostname: "x"\n').verdict is AuditVerdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"{LUA}}}\n", []),
+        (f"{LUA}  -- relay_hosts = {{ '0.0.0.0/0' }},\n}}\n", []),
+        (f"{LUA}  relay_hosts = {{ '127.0.0.1', \"192.0.2.0/24\" }},\n}}\n", []),
+        (f"{LUA}  relay_hosts = {{ '0.0.0.0/0' }},\n}}\n", [("open", "km-relay-hosts", 3)]),
+        (f"{LUA}  relay_hosts = {{ '203.0.0.0/8' }},\n}}\n", [("open-if", "km-relay-hosts", 3)]),
+        (f"{LUA}  relay_hosts = HOSTS,\n}}\n", [("unknown", "not-evaluated", 0)]),
+        (f"{LUA}  relay_hosts = {{ HOSTS[1] }},\n}}\n", [("unknown", "not-evaluated", 0)]),
+        (f"{LUA}  relay_hosts = {{ 'somewhere' }},\n}}\n", [("unknown", "not-evaluated", 0)]),
+        (f"kumo.on('get_listener_domain', f)\n{LUA}}}\n", [("unknown", "not-evaluated", 0)]),
+    ],
+)
+def test_kumomta(text, expected):
+    assert seen(audited(kumomta.SERVER, text)) == expected
+
+
+def test_kumomta_is_mended_on_one_line():
+    text = f"{LUA}  relay_hosts = {{ '0.0.0.0/0' }},\n}}\n"
+    outcome = mending(kumomta.SERVER, text, allowed=["198.51.100.0/24"])
+    assert outcome.report.verdict is AuditVerdict.CLOSED
+    assert (
+        "relay_hosts = { '127.0.0.1', '::1', '198.51.100.0/24' }," in next(iter(outcome.after.values())).text
+    )
+    assert mending(kumomta.SERVER, f"{LUA}  relay_hosts = {{\n '0.0.0.0/0' }},\n}}\n").after == {}
+    assert audited(kumomta.SERVER, "print()\n").verdict is AuditVerdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("", []),
+        ("relay = false", []),
+        ("relay = '!is_empty(authenticated_as)'", []),
+        ("relay = [ { if = '!is_empty(authenticated_as)', then = true }, { else = false } ]", []),
+        (
+            "relay = [ { if = '!is_empty(authenticated_as)', then = true }, { else = true } ]",
+            [("open", "st-relay", 4)],
+        ),
+        ("relay = true", [("open", "st-relay", 4)]),
+        ("relay = 'true'", [("open", "st-relay", 4)]),
+        (
+            "relay = [ { if = 'remote_ip = 10', then = true }, { else = false } ]",
+            [("unknown", "not-evaluated", 0)],
+        ),
+        ("relay = [ { else = 'x' } ]", [("unknown", "not-evaluated", 0)]),
+        ("relay = [ 1 ]", [("unknown", "not-evaluated", 0)]),
+        ("relay = [ { if = 'x', then = false } ]", [("unknown", "not-evaluated", 0)]),
+        ("relay = = 1", [("unknown", "not-evaluated", 0)]),
+    ],
+)
+def test_stalwart(line, expected):
+    assert seen(audited(stalwart.SERVER, f"{TOML}{line}\n")) == expected
+
+
+def test_stalwart_is_mended():
+    outcome = mending(stalwart.SERVER, f"{TOML}relay = true\n")
+    assert outcome.report.verdict is AuditVerdict.CLOSED
+    assert mending(stalwart.SERVER, "[session]\nrcpt = { relay = true }\n").after == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("zimbraMtaMyNetworks: 127.0.0.0/8 [::1]/128 192.0.2.0/24\n", []),
+        ("cn: x\nzimbraMtaMyNetworks: 0.0.0.0/0\n", [("open", "zm-net", 2)]),
+        (
+            "zimbraMtaMyNetworks: 127.0.0.0/8\nzimbraMtaMyNetworks: 203.0.0.0/8, 10.0.0.0/8\n",
+            [("open-if", "zm-net", 1)],
+        ),
+        ("zimbraMtaMyNetworks: 203.0.0.0/8 !203.0.0.0/8\n", []),
+        ("zimbraMtaMyNetworks: hash:/etc/x\n", [("unknown", "not-evaluated", 0)]),
+        ("cn: x\n", [("unknown", "not-evaluated", 0)]),
+    ],
+)
+def test_zimbra(text, expected):
+    assert seen(audited(zimbra.SERVER, {"/opt/zimbra/zmprov-gs.txt": text})) == expected
