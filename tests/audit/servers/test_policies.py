@@ -6,7 +6,7 @@ import pytest
 from tests.audit.auditing import audited, mending, seen
 
 from relaywatch.audit.findings import AuditVerdict
-from relaywatch.audit.servers import chasquid, kumomta, stalwart, zimbra
+from relaywatch.audit.servers import chasquid, hmailserver, iis_smtp, kumomta, stalwart, zimbra
 
 LUA = "local kumo = require 'kumo'; kumo.start_esmtp_listener {\n  listen = '0.0.0.0:25',\n"
 TOML = "[server.listener.smtp]\nbind = '[::]:25'\n[session.rcpt]\n"
@@ -101,3 +101,33 @@ def test_stalwart_is_mended():
 )
 def test_zimbra(text, expected):
     assert seen(audited(zimbra.SERVER, {"/opt/zimbra/zmprov-gs.txt": text})) == expected
+
+
+def span(options: int, low: str = "0.0.0.0", high: str = "255.255.255.255", priority: int = 10) -> str:
+    return f'<SecurityRange Name="Internet" LowerIP="{low}" UpperIP="{high}" Priority="{priority}" Options="{options}"/>\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (span(1 | 128 | 256 | 16384), []),
+        (span(512), []),
+        (span(1 | 512), [("open", "hm-ext-to-ext", 2)]),
+        (span(1 | 512 | 65536), []),
+        (span(1 | 128), [("open-if", "hm-local-to-ext", 2)]),
+        (span(1 | 512, priority=1) + span(1, priority=2), []),
+        (span(1 | 512, "203.0.0.0", "203.255.255.255", 20) + span(1), [("open-if", "hm-ext-to-ext", 2)]),
+        (span(1).replace('Options="1"', 'Options="x"'), [("unknown", "not-evaluated", 0)]),
+        ("", [("unknown", "not-evaluated", 0)]),
+    ],
+)
+def test_hmailserver(text, expected):
+    assert seen(audited(hmailserver.SERVER, f"<Backup>\n{text}</Backup>\n")) == expected
+
+
+def test_iis_is_recognised_and_unknown():
+    text = '<MBProperty>\n<IIsSmtpServer Location ="/LM/SmtpSvc/1"\n RelayIpList="18000080">\n</IIsSmtpServer>\n</MBProperty>\n'
+    told = audited(iis_smtp.SERVER, text)
+    assert seen(told) == [("unknown", "iis-relay-list", 2)]
+    assert told.services[0].name == "/LM/SmtpSvc/1"
+    assert audited(iis_smtp.SERVER, "<MBProperty/>\n").verdict is AuditVerdict.UNKNOWN

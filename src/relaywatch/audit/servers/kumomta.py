@@ -22,7 +22,8 @@ _LISTENER = re.compile(r"start_esmtp_listener\s*[({]")
 _HOSTS = re.compile(r"\brelay_hosts\s*=\s*(\{[^}]*\})?")
 _LITERAL = re.compile(r"""(['"])([^'"]*)\1""")
 _PROGRAM = re.compile(
-    r"get_listener_domain|listener_domains|smtp_server_\w+|make_listener_domain|shaping|dofile|require"
+    r"get_listener_domain|listener_domains|smtp_server_\w+|make_listener_domain|shaping|dofile"
+    r"|require(?!\s*\(?\s*['\"]kumo['\"])"
 )
 _COMMENT = re.compile(r"--[^\n]*")
 
