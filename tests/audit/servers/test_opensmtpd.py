@@ -14,7 +14,7 @@ from relaywatch.audit.setup import FrontEnd
 
 HEAD = """table aliases file:/etc/aliases
 table own { "192.0.2.0/24", 2001:db8:1::/48 }
-table wide { 203.0.0.0/8,
+table wide { 203.0.0.0/8, \\
   10.0.0.0/8 }
 table mapped { "@hosted.example" = "x" }
 listen on 0.0.0.0
@@ -146,6 +146,7 @@ def test_files_and_gaps():
     told = audited(SERVER, conf("accept from any for any relay"))
     assert (told.verdict, told.gaps[0].kind) == (AuditVerdict.UNKNOWN, GapKind.SYNTAX)
     assert audited(SERVER, conf("whatever this is")).verdict is AuditVerdict.UNKNOWN
+    assert audited(SERVER, conf("table broken { a,\n b }")).verdict is AuditVerdict.UNKNOWN
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from relaywatch.audit.findings import Cause, Gap, GapKind, Position
 from relaywatch.audit.setup import Setup
@@ -105,6 +106,9 @@ def read_into(smtpd: Smtpd, source: SourceFile, within: tuple[str, ...]) -> None
         ) from None
     for words in _lines(found):
         first = words[0]
+        broken = _broken(words, source)
+        if broken is not None:  # 6.8 refuses to start, and joins nothing
+            smtpd.setup.note(Gap(GapKind.SYNTAX, "a list over several lines without a backslash", broken))
         statement = Statement(tuple(_expanded(smtpd, words)), source.at(first.line), words[-1].line)
         if len(words) > 2 and words[1].text == "=" and words[1].is_mark:
             smtpd.macros[first.text] = words[2].text
@@ -135,6 +139,14 @@ def _lines(found: Iterable[Token]) -> Iterator[list[Token]]:
         if token.is_mark:
             depth += {"{": 1, "}": -1}.get(token.text, 0)
         words.append(token)
+
+
+def _broken(words: Sequence[Token], source: SourceFile) -> Position | None:
+    """Where a list goes on in another line although no backslash says so."""
+    for token, following in pairwise(words):
+        if token.line < following.line and not source.lines[token.line - 1].rstrip().endswith("\\"):
+            return source.at(token.line)
+    return None
 
 
 def _expanded(smtpd: Smtpd, words: Iterable[Token]) -> Iterator[Token]:
