@@ -1,4 +1,4 @@
-"""Haraka (docs of the plugins relay, rcpt_to.in_host_list; 3.1): the plug-ins that let a connection relay."""
+"""Haraka (docs of the modules relay, rcpt_to.in_host_list; 3.1): the modules that let a connection relay."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _ON = frozenset({"true", "yes", "on", "1", "enabled", "ok"})
 
 
 def evaluate(setup: Setup) -> Iterator[Service]:
-    """One service: what its plug-ins let through."""
+    """One service: what its modules let through."""
     source = setup.read_main()
     if source is None:
         return
     said = [(line.split("#")[0].strip(), source.at(number)) for number, line in enumerate(source.lines, 1)]
-    plugins = {name.removeprefix("haraka-plugin-"): position for name, position in said if name}
-    passing = [*_relay(setup, plugins), *_host_list(setup, plugins)]
-    for name, position in plugins.items():
+    modules = {name.removeprefix("haraka-plugin-"): position for name, position in said if name}
+    passing = [*_relay(setup, modules), *_host_list(setup, modules)]
+    for name, position in modules.items():
         if not _HARMLESS.match(name):
-            gap = setup.note(Gap(GapKind.EXTERNAL, f"plug-in {name}", position))
+            gap = setup.note(Gap(GapKind.EXTERNAL, f"module {name}", position))
             passing.append(Way(gaps=frozenset((gap,))))
     listen = _settings(setup, "smtp.ini").get("listen", ("[::0]:25", None))
     yield Service(name=listen[0], weakness=Weakness.OPEN_RELAY, position=listen[1], passing=tuple(passing))
@@ -53,16 +53,16 @@ def _settings(setup: Setup, name: str) -> dict[str, tuple[str, Position | None]]
     return found
 
 
-def _relay(setup: Setup, plugins: dict[str, Position]) -> Iterator[Way]:
-    if "relay_all" in plugins:
-        yield Way(causes=(Cause("relay_all", plugins["relay_all"], "hk-all"),))
+def _relay(setup: Setup, modules: dict[str, Position]) -> Iterator[Way]:
+    if "relay_all" in modules:
+        yield Way(causes=(Cause("relay_all", modules["relay_all"], "hk-all"),))
     told = _settings(setup, "relay.ini")
     is_on = {name: value[0].lower() in _ON for name, value in told.items()}
-    if "relay" in plugins and is_on.get("all"):
+    if "relay" in modules and is_on.get("all"):
         yield Way(causes=(Cause(f"all={told['all'][0]}", told["all"][1], "hk-all"),))
-    if "relay_acl" in plugins or ("relay" in plugins and is_on.get("acl")):
+    if "relay_acl" in modules or ("relay" in modules and is_on.get("acl")):
         yield from _listed(setup)
-    if "relay_dest_domains" in plugins or ("relay" in plugins and is_on.get("dest_domains")):
+    if "relay_dest_domains" in modules or ("relay" in modules and is_on.get("dest_domains")):
         for name in ("relay_dest_domains.ini",):
             if setup.has(name):
                 setup.set_aside(Gap(GapKind.NOT_EVALUATED, f"{name}: domains that the owner names"))
@@ -90,10 +90,10 @@ def _listed(setup: Setup) -> Iterator[Way]:
                 yield from setup.strangers(wanted, version).because(cause).true
 
 
-def _host_list(setup: Setup, plugins: dict[str, Position]) -> Iterator[Way]:
-    """The expressions of ``host_list_regex`` are anchored by the plug-in."""
+def _host_list(setup: Setup, modules: dict[str, Position]) -> Iterator[Way]:
+    """The expressions of ``host_list_regex`` are anchored by the module."""
     source = setup.read("host_list_regex") if setup.has("host_list_regex") else None
-    if source is None or "rcpt_to.in_host_list" not in plugins:
+    if source is None or "rcpt_to.in_host_list" not in modules:
         return
     for number, line in enumerate(source.lines, 1):
         text = line.split("#")[0].strip()
