@@ -19,6 +19,9 @@ from .findings import AuditFinding, Cause, Position
 from .setup import Setup
 from .text import SourceFile
 
+_NOT_IN_NAMES = re.compile(r"[-.]|^(?=\d)")
+"""What modules' names can't have: ``3proxy`` is in ``_3proxy``."""
+
 
 @lru_cache(maxsize=1024)
 def _last_part(name: str) -> re.Pattern[str]:
@@ -89,7 +92,7 @@ class Server:
     """
 
     name: str
-    """As in the advice: ``postfix``; its module is called the same, ``-`` as ``_``."""
+    """As in the advice: ``postfix``; its module is called the same, ``-`` as ``_``, and a digit stands behind one."""
     home: str
     """The folder in which its main file usually is."""
     marks: tuple[Mark, ...]
@@ -113,7 +116,7 @@ def load_servers(package: str = "relaywatch.audit.servers") -> MappingProxyType[
         server: Server | None = getattr(module, "SERVER", None)
         if server is None:
             continue
-        if server.name.replace("-", "_").replace(".", "_") != found.name:
+        if _NOT_IN_NAMES.sub("_", server.name) != found.name:
             raise LookupError(f"server {server.name!r} in module {found.name!r}")
         servers[server.name] = server
     return MappingProxyType(servers)
