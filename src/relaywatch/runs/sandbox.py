@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -157,7 +158,7 @@ class Room:
         """What the server said on its output and in its log, the end of it."""
         output = self.folder / "output"
         said = _end_of(output) if output.exists() else ""
-        log = Path(f"/proc/{self._first()}/root/var/log/relaywatch-room")
+        log = Path(f"/proc/{self.first()}/root/var/log/relaywatch-room")
         with contextlib.suppress(OSError):
             said += _end_of(log)
         return said[-_LAST_WORDS:].strip()
@@ -195,7 +196,7 @@ class Room:
                     if row[3] in _WAITING:
                         yield _place(row[1])
 
-    def _first(self) -> int:
+    def first(self) -> int:
         """The process inside that is its first one, as it is numbered here."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
         with contextlib.suppress(OSError, ValueError, IndexError):
@@ -212,27 +213,37 @@ async def opened(furniture: Furniture) -> AsyncIterator[Room]:
     with tempfile.TemporaryDirectory(prefix="relaywatch-room-") as name:
         folder = Path(name)
         _lay_out(furniture, folder)
-        holder = subprocess.Popen(  # noqa: S603, ASYNC220 -- our own lines; ends with this thread
-            ["setpriv", "--pdeathsig", "KILL", *_UNSHARE, "sh", "-c", _ENTER],  # noqa: S607 -- as PATH has it
-            env=_environment(furniture, folder),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=(folder / "output").open("ab"),
-            start_new_session=True,  # Ctrl-C is for us, and we end the room in order
-        )
+        with (folder / "output").open("ab") as output:
+            holder = subprocess.Popen(  # noqa: S603, ASYNC220 -- our own lines; ends with this thread
+                ["setpriv", "--pdeathsig", "KILL", *_UNSHARE, "sh", "-c", _ENTER],  # noqa: S607 -- as PATH has it
+                env=_environment(furniture, folder),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C is for us, and we end the room in order
+            )
         try:
             room = Room(holder, folder)
             await asyncio.wait_for(asyncio.to_thread(_entered, room), TOOL_SECONDS)
             yield room
         finally:
-            holder.kill()  # and the kernel whatever is in its process namespace
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                holder.wait(TOOL_SECONDS)
+            _end(Room(holder, folder))
             for pipe in (holder.stdin, holder.stdout):
                 if pipe is not None:
                     pipe.close()
             with contextlib.suppress(SandboxError):
                 tool("ip", "link", "delete", "room")
+
+
+def _end(room: Room) -> None:
+    """End the room's first process, and with it all that are in there: its holder ends when they are gone."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(room.first(), signal.SIGKILL)
+    try:
+        room.holder.wait(TOOL_SECONDS)
+    except subprocess.TimeoutExpired:
+        room.holder.kill()
+        room.holder.wait(TOOL_SECONDS)
 
 
 _UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc")

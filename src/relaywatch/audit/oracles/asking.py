@@ -15,6 +15,8 @@ from relaywatch.audit.setup import Setup
 SECONDS = 20.0
 MOST_SAID = 4 * 1024 * 1024
 _MOST_DETAIL = 300
+_NOT_RUN = frozenset({126, 127})
+"""What a wrapper ends with that doesn't find its program."""
 _PLACES = "/usr/local/sbin:/usr/sbin:/sbin"
 """Where servers keep their tools, which aren't in everybody's PATH."""
 
@@ -82,6 +84,8 @@ def ask(*words: str, stdin: str = "") -> Said:
     except (OSError, subprocess.TimeoutExpired) as error:
         why = f"nothing within {SECONDS:g} s" if isinstance(error, subprocess.TimeoutExpired) else str(error)
         raise SilentError(why) from None
+    if done.returncode in _NOT_RUN:
+        raise SilentError("it can't be run")
     command = " ".join([program.rsplit("/", 1)[-1], *arguments])
     return Said(command, done.returncode, done.stdout[:MOST_SAID], done.stderr[:MOST_SAID])
 

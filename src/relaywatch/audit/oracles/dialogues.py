@@ -52,8 +52,10 @@ def exim(question: Question) -> Iterator[OracleAnswer]:
         replies = _REPLY.findall(said.output.replace("\r", ""))
         asked_for = len(lines)  # each has an answer, and the greeting comes first
         if len(replies) < asked_for:
-            yield _answered(said, words, accepted=False, reply=" / ".join(said.output.split("\n")[-3:]))
-            continue
+            refusal = next((one for one in replies if one.startswith(("4", "5"))), "")
+            if not refusal:
+                raise SilentError(said.complaint or "it doesn't answer")
+            replies = [refusal] * asked_for  # it hung up
         reply = replies[asked_for - 1]
         whole = next(line for line in said.output.splitlines()[::-1] if line.startswith(reply))
         yield _answered(said, words, accepted=reply.startswith("25"), reply=whole.strip())
