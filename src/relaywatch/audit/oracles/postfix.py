@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from relaywatch.audit.findings import OracleAnswer
+from relaywatch.audit.findings import AuditVerdict, OracleAnswer
 from relaywatch.audit.servers.postfix.parameters import Entry, NestingError, Parameters, read_main_cf
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.trees import FolderTree
@@ -26,7 +26,8 @@ def parameters(question: Question) -> Iterator[OracleAnswer]:
     folder = str(question.main.parent)
     entries = _entries(question)
     plain = ask("postconf", "-c", folder, "-n")
-    yield taken(question, plain)
+    if plain.code or question.report.verdict is not AuditVerdict.DOWN:  # it takes what smtpd(8) refuses
+        yield taken(question, plain)
     if plain.code:
         return
     ours = {name: _flat(entry.value.text) for name, entry in entries.items()}
