@@ -53,9 +53,7 @@ def outcomes(answers):
     return [(one.outcome, one.subject) for one in answers]
 
 
-MAIN_CF = (
-    "myhostname = mx.shop.example\nmydestination = $myhostname,\n  localhost\nmynetworks = 127.0.0.0/8\n"
-)
+MAIN_CF = "compatibility_level = 3.6\nmyhostname = mx.shop.example\nmydestination = $myhostname,\n  localhost\nmynetworks = 127.0.0.0/8\n"
 POSTCONF = """case "$*" in
 *-x*) echo 'mydestination = mx.shop.example, localhost'; echo 'mynetworks = 127.0.0.0/8' ;;
 *) echo 'mydestination = $myhostname, localhost'; echo 'mynetworks = 127.0.0.0/8' ;;

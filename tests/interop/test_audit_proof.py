@@ -48,7 +48,16 @@ def prove(a_place_for_the_lab, tmp_path):
         main.parent.mkdir(parents=True, exist_ok=True)
         main.write_text(text)
         under = [word for layer in layers for word in ("--prove-root", layer)]
-        command = [sys.executable, "-m", "relaywatch.cli", "audit", str(tmp_path), "--prove", *under, *options]
+        command = [
+            sys.executable,
+            "-m",
+            "relaywatch.cli",
+            "audit",
+            str(tmp_path),
+            "--prove",
+            *under,
+            *options,
+        ]
         done = subprocess.run(
             [*command, "--format", "json"], capture_output=True, text=True, timeout=400, check=False
         )
@@ -114,9 +123,7 @@ def test_what_is_closed_is_shown_to_be(prove):
 
 
 def test_a_server_that_does_not_start_says_why(prove):
-    code, _, proof = prove(
-        "squid-open", "etc/squid/squid.conf", "http_port 3128\nhttp_access allow nobody\n"
-    )
+    code, _, proof = prove("squid-open", "etc/squid/squid.conf", "http_port 3128\nhttp_access allow nobody\n")
     assert "nobody" in proof["before"]["trouble"]
     assert (proof["is_open_before"], proof["before"]["stranger"]) == (False, None)
     assert code in {3, 4}
