@@ -40,7 +40,7 @@ it comes again, and an answer to it for our canary's own.
     * udp [at ...] [from ...] [not-permitted]  the script opens a UDP channel
     * server closes                            * silence [SECONDS]
     * icmp refused|unreachable                 comes instead of a datagram
-    * tls [VERSION] [names=A,B] [sni=NAME] [alpn=h2] [broken-certificate] [failed]
+    * tls [VERSION] [names=A,B] [sni=NAME] [alpn=h2] [broken-certificate] [failed|alert]
     * pause SECONDS                            * may not send           * no arrival
     * arrival CASE [KIND] [from ADDRESS]       * bounce REVERSE-PATH    * ends STATUS
     * port CASE at ADDRESS:PORT                * no port                our sink listens, or can't
@@ -115,6 +115,7 @@ ENDINGS: dict[type[Exception], str] = {
     errors.ReadTimeoutError: "timeout",
     errors.PeerClosedError: "cut-short",
     errors.TLSFailedError: "tls-failed",
+    errors.TLSRefusedError: "tls-failed",
     errors.RemoteProtocolError: "protocol-error",
     errors.NotPermittedError: "not-permitted",
 }

@@ -136,6 +136,8 @@ class WrittenServer(Partner):
             raise self._written.fail(step.number, f"the script offers {op.alpn}")
         if "failed" in step.words:
             raise errors.TLSFailedError("handshake failure")
+        if "alert" in step.words:
+            raise errors.TLSRefusedError("unrecognized name")
         version = next((word for word in step.words[1:] if "TLS" in word or "SSL" in word), "TLSv1.3")
         names = given.get("names", "mail.example.test").split(",")
         der = b"no certificate" if "broken-certificate" in step.words else certificate(*names)

@@ -306,6 +306,34 @@ class TestFailure:
 
         assert AttemptStatus.TLS_FAILED == outcome.status
 
+    @pytest.mark.parametrize(
+        ("says", "error"),
+        [
+            (b"\x15\x03\x03\x00\x02\x02\x70", errors.TLSRefusedError),  # unrecognized_name
+            (b"250 not a record\r\n", errors.TLSRefusedError),
+            (b"", errors.TLSFailedError),
+        ],
+        ids=["an alert", "no TLS", "hanging up"],
+    )
+    def test_who_answers_by_an_alert_is_told_from_who_hangs_up(self, attempt, says, error):
+        raised = []
+
+        async def script(link, brief):
+            await link.connect()
+            try:
+                await link.start_tls("canary.test")
+            except errors.TLSFailedError as failure:
+                raised.append(type(failure))
+
+        def behave(connection, _tls):
+            connection.recv(4096)
+            connection.sendall(says)
+
+        with serving(behave) as endpoint:
+            attempt(script, endpoint)
+
+        assert [error] == raised
+
     def test_the_script_hears_of_a_failure_and_may_reconnect(self, attempt):
         async def script(link, brief):
             await link.connect()

@@ -21,7 +21,13 @@ GIVE_THEMSELVES_AWAY = frozenset(
         *("mitmproxy", "openssh", "vsftpd", "coturn"),
     }
 )
-WITHOUT_A_WORD = frozenset({"nginx-sni-open", "nginx-sni-table", "mitmproxy-socks5"})  # none of their own
+# No page of their own, a yes that says no more, or nobody listening to strangers.
+WITHOUT_A_WORD = frozenset(
+    {
+        *("nginx-sni-open", "nginx-sni-table", "mitmproxy-socks5"),
+        *("squid-tls", "privoxy-stock", "privoxy-permit-access"),
+    }
+)
 AT_ONCE = 40  # hosts; most of the time they are waited for
 OF_THE_SINK = ("--canary-name", plan.CANARY, "--second-source", plan.SINK)
 OPTIONS = (*OF_THE_SINK, "--concurrency", str(AT_ONCE))

@@ -145,7 +145,7 @@ class TestErrors:
                 errors.NetworkError,
                 {
                     "ConnectRefusedError", "ConnectTimeoutError", "UnreachableError", "ReadTimeoutError",
-                    "AttemptTimeoutError", "PeerClosedError", "TLSFailedError",
+                    "AttemptTimeoutError", "PeerClosedError", "TLSFailedError", "TLSRefusedError",
                 },
             ),
             (errors.ProtocolError, {"LocalProtocolError", "RemoteProtocolError"}),

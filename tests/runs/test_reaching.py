@@ -40,20 +40,27 @@ TALKS = Observation(fact=Fact.TALKS)
 class Target:
     """One target of a run whose chains only say where they lead."""
 
-    def __init__(self, *observations, source="203.0.113.5", names=(), behind=(), **leave):
+    def __init__(
+        self, *observations, source="203.0.113.5", names=(), behind=(), address=TARGET, direct=(), **leave
+    ):
+        """``names`` are what a server behind the proxy calls itself, ``direct`` who is met without it."""
         self.board = ArrivalBoard()
-        self.host = SimpleNamespace(addresses=(TARGET,))
+        self.host = SimpleNamespace(addresses=(address,))
         self.settings = SimpleNamespace(chain_ports=(25,), exhaustive=False)
         self.own_places = frozenset()
         self.identity = Identity()
         self.share = SimpleNamespace(ended=lambda in_good_order: None)
         self.permission = Permission(
-            networks=(ip_network("192.0.2.0/28"),), owner="Example", contact="x", until=date.max, **leave
+            networks=(ip_network("192.0.2.0/28"), ip_network("192.168.1.0/28")),
+            owner="Example",
+            contact="x",
+            until=date.max,
+            **leave,
         )
         found = Attempt(
             probe="http-connect",
             weakness=Weakness.OPEN_PROXY,
-            endpoint=Endpoint(TARGET, 3128),
+            endpoint=Endpoint(address, 3128),
             door=DOOR,
             status=AttemptStatus.COMPLETED,
             observations=observations,
@@ -62,18 +69,18 @@ class Target:
         self.attempts = [found]
         self.briefs = {(found.probe, DOOR): Brief(endpoint=found.endpoint, door=DOOR, mint=MINT, sink=SINK)}
         self.asked = []
-        self.names, self.behind = names, behind
+        self.names, self.behind, self.direct = names, behind, direct
 
     def permits(self, address):
         return self.permission.prefix_length(address) is not None
 
     async def attempt(self, probe, door, endpoint, _depth, *, link):
         """Whoever is met calls itself by the names; ``behind`` is what comes of everything else."""
-        assert link is not None
-        where = door.through.rpartition(" ")[2]
+        where = door.through.rpartition(" ")[2] if link else f"{endpoint.address} ourselves"
         if probe.script is meet:
             self.asked.append(f"meets {where}")
-            seen = [Observation(fact=Fact.NOTE, detail=CALLS_ITSELF, reply=name) for name in self.names]
+            names = self.names if link else self.direct
+            seen = [Observation(fact=Fact.NOTE, detail=CALLS_ITSELF, reply=name) for name in names]
         else:
             self.asked.append(where)
             seen = self.behind
@@ -133,6 +140,28 @@ def test_a_chain_leads_to_no_strangers_loopback(exit_address, leads_to):
     target = Target(seen(Fact.CANARY_REACHED, exit_address=exit_address), loopback_chains=True)
 
     assert leads_to == chained(target)
+
+
+@pytest.mark.parametrize(
+    ("direct", "is_asked"),
+    [
+        pytest.param(["mail.example.org"], True, id="the server that we meet there ourselves"),
+        pytest.param(["mail.elsewhere.example"], False, id="another's, at the same private address"),
+        pytest.param([], False, id="nobody whom we can meet"),
+    ],
+)
+def test_a_private_address_behind_a_proxy_that_may_end_elsewhere_is_met_first(direct, is_asked):
+    target = Target(
+        seen(Fact.CANARY_REACHED, exit_address="198.51.100.9"),
+        address=ip_address("192.168.1.7"),
+        names=["mail.example.org"],
+        direct=direct,
+        loopback_chains=True,
+    )
+    chained(target)
+
+    assert ["meets 192.168.1.7", "meets 192.168.1.7 ourselves"] == target.asked[:2]
+    assert is_asked is ("192.168.1.7" in target.asked)
 
 
 def test_a_chain_leads_to_mail_servers_of_the_same_permission_alone():

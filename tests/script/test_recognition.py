@@ -80,6 +80,20 @@ def test_whoever_breaks_off_is_mute():
     assert partner.connections == 3
 
 
+class HangsUpWithinTLS(Deaf):
+    """Takes a hello, and breaks the connection when it is talked to."""
+
+    def start_tls(self, op):
+        return tls_session(alpn=next(iter(op.alpn), ""))
+
+
+def test_whoever_breaks_off_at_our_canarys_words_speaks_tls_all_the_same():
+    observations, error = play(recognise, PROXY_BRIEF, HangsUpWithinTLS())
+
+    assert error is None
+    assert [(Fact.SPEAKS, "tls", "h2")] == [(seen.fact, seen.detail, seen.reply) for seen in observations]
+
+
 def test_no_more_words_than_a_page_request_a_greeting_and_our_canarys():
     server = OctetServer(lambda _op: lambda _said: b"")
     play(recognise, PROXY_BRIEF, server)

@@ -35,6 +35,7 @@ _STATUSES: dict[type[BaseException], AttemptStatus] = {
     errors.AttemptTimeoutError: AttemptStatus.TIMEOUT,
     errors.PeerClosedError: AttemptStatus.CUT_SHORT,
     errors.TLSFailedError: AttemptStatus.TLS_FAILED,
+    errors.TLSRefusedError: AttemptStatus.TLS_FAILED,
     errors.RemoteProtocolError: AttemptStatus.PROTOCOL_ERROR,
     errors.LimitError: AttemptStatus.LIMIT,
     errors.NotPermittedError: AttemptStatus.LIMIT,  # a limit of ours kept the script from going on

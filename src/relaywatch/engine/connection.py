@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from typing import Any, cast
 
-from relaywatch.model.errors import ConnectRefusedError, PeerClosedError, TLSFailedError
+from relaywatch.model.errors import ConnectRefusedError, PeerClosedError, TLSFailedError, TLSRefusedError
 from relaywatch.model.evidence import Direction
 from relaywatch.script.ops import TLSSession
 
@@ -205,7 +205,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._fail(TLSFailedError("the peer closed the connection during the handshake"))
             self.at_eof = self.at_eof or is_over
         except ssl.SSLError as failure:
-            self._fail(TLSFailedError(failure.reason or str(failure)))
+            self._fail(TLSRefusedError(failure.reason or str(failure)))
         self._flush(tls)
 
     def _note_session(self, session: TLSSession) -> None:

@@ -43,6 +43,10 @@ class TLSFailedError(NetworkError):
     """The TLS handshake failed."""
 
 
+class TLSRefusedError(TLSFailedError):
+    """The peer answered our hello by an alert, or in no TLS: it spoke for itself."""
+
+
 class NotPermittedError(RelaywatchError):
     """The target led us to an address that isn't its own and that no permission covers."""
 

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from relaywatch.model.errors import NetworkError, PeerClosedError, RemoteProtocolError, TLSFailedError
+from relaywatch.model.errors import (
+    NetworkError,
+    PeerClosedError,
+    RemoteProtocolError,
+    TLSFailedError,
+    TLSRefusedError,
+)
 from relaywatch.model.evidence import Weakness
 from relaywatch.model.places import Service, Transport
 from relaywatch.model.tokens import Token
@@ -32,7 +38,8 @@ async def ask(link: Link, brief: Brief, destination: Destination, token: Token) 
         question = fetching.Question(token=token, command=command)
         opening = await fetching.fetch(link, brief, exchange, question)
     except TLSFailedError as error:
-        answer = Answer.NO if await _speaks_tls(link, brief) else Answer.FOREIGN
+        has_spoken = isinstance(error, TLSRefusedError)
+        answer = Answer.NO if has_spoken and await _speaks_tls(link, brief) else Answer.FOREIGN
         return Opening(answer=answer, detail=str(error), command=command)
     except (PeerClosedError, RemoteProtocolError) as error:
         return Opening(answer=Answer.NO, detail=str(error), command=command)

@@ -21,6 +21,7 @@ from relaywatch.script.tunnels import CanaryKind, Destination
 from relaywatch.targets.scope import LOOPBACK
 
 from .proxies import is_reached
+from .reach import Reach, reach_of
 from .target import TargetRun
 from .tunnel_doors import TunnelDoor, closed_tunnels, open_tunnels
 
@@ -105,7 +106,7 @@ class _Chains:
 
     async def ask(self, place: Endpoint) -> None:
         """Run the relay probes behind the proxy, at one mail server, unless it may be a stranger's, or is ours."""
-        if place.address.is_loopback and not self._ends_at_home() and not await self._is_home(place):
+        if self._may_be_anothers(place) and not await self._is_home(place):
             return
         for relay in self.relays:
             attempt = await self._attempt(relay, place)
@@ -113,6 +114,10 @@ class _Chains:
             is_vain = not self.proxy.is_open and not _was_heard(attempt)
             if not is_vain and not self._led_to_ourselves(attempt):
                 self.target.attempts.append(attempt)
+
+    def _may_be_anothers(self, place: Endpoint) -> bool:
+        """Whether the address may mean a stranger's host to whoever ends the tunnel: loopback, or a private one."""
+        return reach_of(place.address) is not Reach.EVERYWHERE and not self._ends_at_home()
 
     def _led_to_ourselves(self, attempt: Attempt) -> bool:
         """Whether our own sink was there: it said so, or it took a message from nobody but ourselves.
@@ -131,13 +136,14 @@ class _Chains:
         )
 
     async def _is_home(self, place: Endpoint) -> bool:
-        """Whether the mail server on that loopback is one of a permitted host, by what it calls itself.
+        """Whether the mail server there is one of a permitted host, by what it calls itself.
 
-        Whose loopback it is depends on who ends the tunnel, which a proxy may leave to another host's proxy. Our
-        own loopback has the same server if we go there ourselves; any other's name leads to permitted addresses alone.
+        Whose loopback or network it is depends on who ends the tunnel, which a proxy may leave to another host's
+        proxy. Where we can go ourselves, to our own loopback or a private address, the same server is there; at
+        another's loopback its name leads to permitted addresses alone.
         """
         names = await self._meet(place, self._link(place))
-        if self.target.permission is LOOPBACK:
+        if self.target.permission is LOOPBACK or not place.address.is_loopback:
             return bool(names) and not set(names).isdisjoint(await self._meet(place, None))
         for name in names[:_MAX_NAMES]:
             addresses = await _addresses(name, self.resolver)

@@ -19,8 +19,9 @@ _HTTPS = 443
 def hello_names(brief: Brief) -> tuple[str | None, ...]:
     """The names to say hello by, one after the other until one is taken (RFC 6066 section 3).
 
-    The target's own comes after our canary's, for servers that speak TLS to their own name alone; and only where
-    an SNI proxy would have led us to our canary. It leads to port 443, or to the port at which it listens.
+    The target's own comes after our canary's, for servers that speak TLS to their own name alone, and only if our
+    canary's was answered by an alert, as they do: an SNI proxy that can't reach our canary hangs up. And only where it
+    would have led us to our canary: it leads to port 443, or to the port at which it listens.
     """
     places = brief.canaries
     if places.name is None:

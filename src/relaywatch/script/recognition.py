@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from relaywatch.model.errors import NetworkError
+from relaywatch.model.errors import NetworkError, TLSRefusedError
 from relaywatch.model.evidence import Fact, Observation, Weakness
 from relaywatch.model.places import Service
 
@@ -146,9 +146,11 @@ async def _say_hello(link: Link, brief: Brief) -> Service | None:
         try:
             await link.connect(within=brief.patience.connect)
             session = await link.start_tls(name, alpn=ALPN)
-        except NetworkError:
+        except TLSRefusedError:
             await link.close()
             continue
+        except NetworkError:
+            break
         if name == brief.canaries.name and await is_led_away(link, brief, session.certificate):
             break  # what is there leads away, and says nothing of its own
         await _report(link, Service.TLS, session.alpn.encode())
