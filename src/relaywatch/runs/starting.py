@@ -44,9 +44,19 @@ user=$(sed -n 's/^ *[Uu]ser *"\\{0,1\\}\\([^" ]*\\).*/\\1/p' "$MAIN" | tail -n 1
 tinyproxy -c "$MAIN"
 """
 _DANTE = 'if command -v danted > /dev/null; then danted -D -f "$MAIN"; else sockd -D -f "$MAIN"; fi'
+_SENDMAIL = """
+case "$MAIN" in *.mc) m4 "$MAIN" > /etc/mail/sendmail.cf ;; esac
+for map in access mailertable virtusertable domaintable; do
+    [ ! -f "/etc/mail/$map" ] || makemap hash "/etc/mail/$map" < "/etc/mail/$map"
+done
+newaliases
+mkdir -p /run/sendmail/mta /var/lib/sendmail/host_status
+sendmail -bd -q15m
+"""
 _PROGRAMS: dict[str, tuple[str, str]] = {
     "postfix": ("postfix", _POSTFIX),
     "exim": ("exim4 exim", _EXIM),
+    "sendmail": ("sendmail", _SENDMAIL),
     "opensmtpd": ("smtpd", 'newaliases 2> /dev/null; smtpd -f "$MAIN"'),
     "squid": ("squid", _SQUID),
     "tinyproxy": ("tinyproxy", _TINYPROXY),
