@@ -95,6 +95,7 @@ MATRIX = {
         [],
     ),
     "a top-level domain": (NARROW + "relay_domains = example\n", "open-if", ["pf-dom-wide:4"]),
+    "a top-level domain in which nobody has one": (NARROW + "relay_domains = localhost\n", "closed", []),
     "a country's second level": (NARROW + "relay_domains = co.kr\n", "open-if", ["pf-dom-wide:4"]),
     "a domain": (NARROW + "relay_domains = example.net\n", "closed", []),
     "untrusted routing": (

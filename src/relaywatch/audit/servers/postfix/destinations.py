@@ -18,6 +18,8 @@ from .tables import Tables, UnknownTable
 _CLASSES = ("mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains")
 _USER = "someone"
 _SIGNS = frozenset("%!@")
+_NOBODYS = frozenset({"localhost", "local", "localdomain", "invalid"})
+"""Top-level names in which nobody has a domain (RFC 6761 sections 6.3 and 6.4, RFC 6762 section 3), and a custom."""
 _MOST_ROUTES = 8
 
 
@@ -126,6 +128,7 @@ class Destinations:
             suffix = word.lstrip(".")
             if (
                 ":" not in word
+                and suffix.lower() not in _NOBODYS
                 and is_public_suffix(suffix)
                 and (relayed.matches_subdomains or word.startswith("."))
             ):
