@@ -12,8 +12,8 @@ HEAD = [
     "user.unprivileged: nobody",
 ]
 INTERNAL = ["0.0.0.0 port = 1080", "0.0.0.0 port = 1080", "198.51.100.10 port = 1080", "127.0.0.1 port = 1080"]
-METHODS = ["socksmethod: none", "socksmethod: none", "socksmethod: username none", "socksmethod: username", ""]
-FROM = ["0/0", "0.0.0.0/0", "10.0.0.0/8", "64.0.0.0/6", "203.0.0.0/8", "0.0.0.0/1", "127.0.0.0/8"]
+METHODS = ["socksmethod: none", "socksmethod: none", "socksmethod: none", "socksmethod: username none", "socksmethod: username", ""]
+FROM = ["0/0", "0/0", "0/0", "0.0.0.0/0", "10.0.0.0/8", "64.0.0.0/6", "203.0.0.0/8", "0.0.0.0/1", "127.0.0.0/8"]
 TO = ["0/0", "0/0", "203.0.0.0/8", "0/0 port = 443", "0/0 port = 25", "0/0 port 1-1023", "10.0.0.0/8"]
 FURTHER = ["", "", "", "command: connect", "command: bind", "protocol: tcp", "protocol: udp", "socksmethod: username"]
 
@@ -40,4 +40,12 @@ KIT = Kit(
     case="dante-open",
     probes=("socks5-connect", "socks4", "socks5-udp", "socks5-bind"),
     configurations=STRATEGY,
+    explained=(
+        (
+            r"^socksmethod: none$(?s:.)*^  socksmethod: username$",
+            "closed/down",
+            "a rule names a method that the server's own list hasn't got: Dante doesn't start, and the audit only sees"
+            " that nobody comes through the rule",
+        ),
+    ),
 )

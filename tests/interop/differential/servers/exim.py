@@ -54,8 +54,7 @@ primary_hostname = server.example
 domainlist local_domains = @ : localhost : own.example
 domainlist relay_domains = {relay}
 hostlist relay_hosts = {hosts}
-smtp_accept_max_per_host = 0
-smtp_accept_max = 0
+smtp_accept_max = 100
 {acl}
 {main}
 

@@ -163,4 +163,11 @@ KIT = Kit(
     probes=("smtp-relay",),
     configurations=STRATEGY,
     start="postfix start",
+    explained=(
+        (
+            r"^(virtual_alias_domains|virtual_mailbox_domains|mydestination) = (static|regexp)",
+            "open/unclear",
+            "every domain is this server's own: it takes or defers mail for all of them and passes none on",
+        ),
+    ),
 )

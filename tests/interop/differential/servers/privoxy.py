@@ -31,7 +31,6 @@ LINES = [
     "enforce-blocks 1",
     "enable-remote-toggle 1",
     "forwarded-connect-retries 0",
-    "forward / 10.0.0.9:8080",
     "forward .example .",
 ]
 ACTIONS = [
@@ -57,5 +56,12 @@ KIT = Kit(
         sampled_from(LISTEN),
         some(LINES, at_most=4),
         sampled_from(ACTIONS),
+    ),
+    explained=(
+        (
+            r"\+block\{",
+            "open/closed",
+            "an action blocks every page; whoever puts PRIVOXY-FORCE into the path is let past it",
+        ),
     ),
 )
