@@ -136,10 +136,11 @@ def audit(tmp_path, monkeypatch):
     def run(proof, *options, name="tinyproxy.conf", text="Port 8888\nAllow 0.0.0.0/0\n"):
         monkeypatch.setattr(auditing_prover, "prove", lambda *_, **__: proof)
         (tmp_path / name).write_text(text)
-        out = io.StringIO()
+        octets = io.BytesIO()
+        out = io.TextIOWrapper(octets, encoding="utf-8", write_through=True)
         with redirect_stdout(out), redirect_stderr(out):
             code = command_line(["audit", str(tmp_path / name), *options])
-        return Done(code, out.getvalue()), tmp_path / name
+        return Done(code, octets.getvalue().decode()), tmp_path / name
 
     return run
 

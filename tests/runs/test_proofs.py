@@ -64,11 +64,18 @@ def test_open_before_closed_after_and_the_control_kept_is_a_proof():
 
 
 @pytest.mark.parametrize(
+    "stranger", [tried("203.0.113.10", Verdict.ABSENT), Tried(client="203.0.113.10", is_out_of_reach=True)]
+)
+def test_whom_nobody_listens_to_is_refused(stranger):
+    assert replace(PROOF, after=replace(AFTER, stranger=stranger)).holds
+
+
+@pytest.mark.parametrize(
     "changed",
     [
         {"before": replace(BEFORE, stranger=tried("203.0.113.10", Verdict.ACCEPTING))},
         {"after": replace(AFTER, stranger=tried("203.0.113.10", Verdict.INCONCLUSIVE))},
-        {"after": replace(AFTER, stranger=tried("203.0.113.10", Verdict.ABSENT))},
+        {"after": replace(AFTER, stranger=tried("203.0.113.10"))},
         {"after": replace(AFTER, stranger=tried("203.0.113.10", Verdict.CLOSED, cut=True))},
         {"after": replace(AFTER, controls=())},
         {"after": Stage(trouble="it doesn't start")},

@@ -19,6 +19,8 @@ class Tried:
     reports: tuple[TargetReport, ...] = ()
     is_cut_short: bool = False
     """Whether there was no time to ask everything."""
+    is_out_of_reach: bool = False
+    """Whether nothing listens but for the server's own machine."""
 
     @property
     def gets_through(self) -> bool:
@@ -27,9 +29,13 @@ class Tried:
 
     @property
     def is_refused(self) -> bool:
-        """Whether everything was asked, and refused; where nothing speaks, nothing is refused."""
+        """Whether everything was asked, and refused: in words, or by not talking to him where others are talked to.
+
+        So is whoever nothing listens for.
+        """
         verdicts = {report.line.verdict for report in self.reports}
-        return not self.is_cut_short and Verdict.CLOSED in verdicts <= {Verdict.CLOSED, Verdict.ABSENT}
+        refused = bool(verdicts) and verdicts <= {Verdict.CLOSED, Verdict.ABSENT}
+        return self.is_out_of_reach or (refused and not self.is_cut_short)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

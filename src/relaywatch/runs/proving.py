@@ -209,7 +209,12 @@ class _Proving:
                         reports.append(report)  # noqa: PERF401 -- kept if time runs out
         except TimeoutError:
             is_cut_short = True
-        return Tried(client=str(next(iter(sources), "")), reports=tuple(reports), is_cut_short=is_cut_short)
+        return Tried(
+            client=str(next(iter(sources), "")),
+            reports=tuple(reports),
+            is_cut_short=is_cut_short,
+            is_out_of_reach=run is None,
+        )
 
     def _settings(
         self, key_file: Path, probes: tuple[str, ...], ports: tuple[int, ...], further: Iterable[Address]
