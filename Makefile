@@ -10,7 +10,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .PHONY: help
 help: ## Say what there is to make
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -99,6 +99,10 @@ lab: $(VENV)/dev.stamp $(VENV)/packages.stamp ## Real mail servers and proxies i
 compare: $(VENV)/dev.stamp $(VENV)/packages.stamp ## The lab's servers as relaywatch and its peers (nmap's scripts, HOPM) find them, side by side
 	$(BIN)/python -m tests.interop.compare
 	$(BIN)/python -m tests.interop.compare_proxies
+
+.PHONY: audit-agreement
+audit-agreement: $(VENV)/dev.stamp $(VENV)/packages.stamp ## What the audit says of generated configurations, against what each running server does
+	$(BIN)/python -m tests.interop.differential
 
 .PHONY: long
 long: $(VENV)/dev.stamp $(VENV)/packages.stamp ## The long proofs

@@ -451,3 +451,10 @@ def test_a_refusal_more_never_opens(line):
     after = audited(SERVER, mc("FEATURE(`blocklist_recipients')\n", f"Connect:198 RELAY\n{line}\n"))
     earlier = [{*one.claims} for one in before.findings]
     assert all(any(claims <= {*one.claims} for claims in earlier) for one in after.findings)
+
+
+def test_trust_in_local_senders_is_no_closed_door_where_the_machines_name_isnt_known():
+    mail = "FEATURE(`relay_local_from')dnl\n"
+    assert audited(SERVER, {MC: mail}).verdict is AuditVerdict.UNKNOWN
+    told = audited(SERVER, {MC: mail, "/etc/hostname": "mail.example.org\n"})
+    assert short(told) == [("open-if", "sm-local-from")]

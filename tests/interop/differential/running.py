@@ -47,6 +47,8 @@ SINK_DOMAIN, SECOND, POINTING, SINK_HOST = (
     "mx.sink.example",
 )
 STRANGER_NAME = "stranger.example"
+_NOTHING_GAINED = frozenset({Reason.CANT_CONNECT, Reason.CLIENT_BLOCKED})
+"""Of an undecided check: the server reaches nothing for us, or won't speak with us. To an audit that is closed."""
 START_SECONDS = 15.0
 POLL_PORT = 8443
 WAIT = 2.5
@@ -84,13 +86,14 @@ class Claimant:
     sources: tuple = STRANGER
     helo: str = STRANGER_NAME
     domains: tuple[str, ...] = ()
+    mailbox_domain: str = "sink.example"
 
 
 NOBODY = Claimant("a stranger")
 ELSEWHERE_ADDRESSES = (ip_address("130.1.2.3"), ip_address("2a00:db8::1"))
 FROM_ELSEWHERE = Claimant("a stranger from elsewhere", ELSEWHERE_ADDRESSES)
 """Where no configuration names a network: not to come from one costs nothing."""
-PARTNER_IN_ALL = Claimant("a partner", PARTNERS, PARTNER_NAME, (PARTNER, OWN))
+PARTNER_IN_ALL = Claimant("a partner", PARTNERS, PARTNER_NAME, (PARTNER, OWN), "own.example.sink.example")
 """Who claims all that the configurations trust: what he isn't given, no claim gets."""
 
 
@@ -175,8 +178,8 @@ class _Asking:
         verdicts = {line.verdict for line in lines}
         if not any(attempt.observations for report in reports for attempt in report.attempts):
             verdicts = {Verdict.ABSENT}  # connections are taken, and nobody ever speaks
-        elif Reason.CANT_CONNECT in {reason for line in lines for reason in line.reasons}:
-            verdicts = verdicts - {Verdict.INCONCLUSIVE} | {Verdict.CLOSED}  # it lets us reach nothing
+        elif _NOTHING_GAINED & {reason for line in lines for reason in line.reasons}:
+            verdicts = verdicts - {Verdict.INCONCLUSIVE} | {Verdict.CLOSED}
         return verdicts, said
 
 
@@ -200,7 +203,7 @@ def _settings(
         sink=RemoteSinkChoice(
             url=f"https://{SINK[0]}:{POLL_PORT}",
             key_file=key_file,
-            domain=SINK_DOMAIN,
+            domain=claimant.mailbox_domain,
             second_domain=SECOND,
             mx_pointing_domain=POINTING,
         ),
@@ -232,10 +235,11 @@ async def _outside() -> AsyncIterator[Path]:
 def _names() -> Names:
     names = Names()
     names.add_host(STRANGER_NAME, (*STRANGER, *ELSEWHERE_ADDRESSES))
-    names.add_host(PARTNER_NAME, PARTNERS)
+    names.add_host("visitor.example", PARTNERS)
+    names.add_host(PARTNER_NAME, PARTNERS, has_reverse=False)
     names.add_host(SINK_HOST, SINK)
     names.add_host(SERVER_NAME, SERVER)
-    for domain in (SINK_DOMAIN, SECOND):
+    for domain in (SINK_DOMAIN, SECOND, PARTNER_IN_ALL.mailbox_domain):
         names.add_host(domain, SINK, has_reverse=False)
         names.add_exchanges(domain, {SINK_HOST: 10})
     names.add_exchanges(POINTING, {SINK_HOST: 10, SERVER_NAME: 20})

@@ -5,7 +5,7 @@ from hypothesis.strategies import SearchStrategy, composite, sampled_from
 from tests.interop.differential.kit import Files, Kit, some
 
 HOSTS = ["127.0.0.1 : ::1", "*", "10.0.0.0/8", "64.0.0.0/6", "0.0.0.0/0", "<; 0.0.0.0/0 ; ::/0", "!203.0.0.0/8 : *", ""]
-DOMAINS = ["", "", "own.example", "*", "*.example", "^.*own.example", "sink.example", "!own.example : *"]
+DOMAINS = ["", "", "own.example", "*", "*.example", "^.*own.example", "partner.example", "!own.example : *"]
 STATEMENTS = [
     "accept hosts = +relay_hosts",
     "accept hosts = +relay_hosts\n         control = submission",

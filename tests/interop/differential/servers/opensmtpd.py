@@ -25,14 +25,13 @@ FOR = [
     "for local",
     'for domain "own.example"',
     "for domain <domains>",
-    'for domain "sink.example"',
     'for domain regex "example$"',
     '!for domain "own.example"',
-    'for rcpt-to "@sink.example"',
+    'for rcpt-to "@own.example"',
 ]
 ACTIONS = ['action "relay"', 'action "relay"', 'action "relay"', 'action "mailbox"', "reject"]
 NETS = ["10.0.0.0/8", "0.0.0.0/0", "64.0.0.0/6", "10.0.0.0/8, 203.0.0.0/8"]
-DOMAINS = ["own.example", "own.example, sink.example", "*.example", "*"]
+DOMAINS = ['"own.example"', '"own.example", "partner.example"', '"*.example"', '"*"']
 
 
 @composite

@@ -95,7 +95,7 @@ TABLES = {
     "/etc/postfix/clients.cidr": ["64.0.0.0/6 OK\n", "0.0.0.0/0 OK\n", "10.0.0.0/8 OK\n", "203.0.0.0/8 REJECT\n"],
     "/etc/postfix/clients": ["partner.example OK\n", "10 OK\n", "203 OK\n"],
     "/etc/postfix/networks.cidr": ["64.0.0.0/6 OK\n", "0.0.0.0/0 x\n", "203.0.113.10 REJECT\n0.0.0.0/0 OK\n"],
-    "/etc/postfix/domains.regexp": ["/example/ x\n", "/own\\.example$/ x\n", "/^own\\.example$/ x\n"],
+    "/etc/postfix/domains.regexp": ["/example/ x\n", "/own\\.example/ x\n", "/^own\\.example$/ x\n"],
 }
 CLASSES = ["permit_mynetworks, reject", "check_sender_access texthash:/etc/postfix/senders", "permit"]
 

@@ -31,7 +31,7 @@ ACCESS = [
     "Connect:partner.example OK",
     "From:partner.example RELAY",
     "From:partner.example OK",
-    "To:sink.example RELAY",
+    "To:own.example RELAY",
     "To:example RELAY",
     "To:sink.example OK",
     "To:sink.example REJECT",
@@ -50,6 +50,7 @@ def configurations(draw) -> Files:
     if has_map:
         features.insert(0, "FEATURE(`access_db', `hash /etc/mail/access')dnl")
     files = {"/etc/mail/sendmail.mc": MC.format("\n".join(features))}
+    files["/etc/hostname"] = "server.example\n"
     if has_map:
         files["/etc/mail/access"] = "\n".join([*draw(some(ACCESS, at_most=3)), ""])
     return files
