@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import signal
 import subprocess
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -44,13 +45,27 @@ def apart(make: Callable[[], Coroutine[Any, Any, T]], network_of: int | None = N
     thread = threading.Thread(target=running.run, name="sandbox", daemon=True)
     thread.start()
     try:
-        while thread.is_alive():
-            thread.join(POLL_SECONDS)
+        with _heeding_sigterm():
+            while thread.is_alive():
+                thread.join(POLL_SECONDS)
     except BaseException:
         running.cancel()
         thread.join(TOOL_SECONDS)
         raise
     return cast("T", running.result())
+
+
+@contextlib.contextmanager
+def _heeding_sigterm() -> Iterator[None]:
+    """Take SIGTERM as Ctrl-C meanwhile, so that nothing is left behind; only the main thread can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @dataclass(slots=True)
