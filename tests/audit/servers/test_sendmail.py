@@ -189,7 +189,7 @@ def test_local_host_names_and_relay_files():
         names="more.test\n",
     )
     told = audited(SERVER, files)
-    assert short(told) == [("open-if", "sm-local-from")]
+    assert set(short(told)) == {("open-if", "sm-local-from")}
     assert "/etc/mail/names" in told.files
     files = mc(
         "define(`confCR_FILE', `/etc/mail/relays')RELAY_DOMAIN_FILE(`/etc/mail/more')\n",
@@ -457,4 +457,4 @@ def test_trust_in_local_senders_is_no_closed_door_where_the_machines_name_isnt_k
     mail = "FEATURE(`relay_local_from')dnl\n"
     assert audited(SERVER, {MC: mail}).verdict is AuditVerdict.UNKNOWN
     told = audited(SERVER, {MC: mail, "/etc/hostname": "mail.example.org\n"})
-    assert short(told) == [("open-if", "sm-local-from")]
+    assert set(short(told)) == {("open-if", "sm-local-from")}
