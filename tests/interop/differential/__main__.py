@@ -15,7 +15,7 @@ def main() -> int:
     kits = load_kits()
     parser = argparse.ArgumentParser(prog="python -m tests.interop.differential", description=__doc__)
     parser.add_argument("servers", nargs="*", metavar="SERVER", help=f"of {', '.join(kits)}; all by default")
-    parser.add_argument("--each", type=int, default=40, help="configurations of each server (%(default)s)")
+    parser.add_argument("--each", type=int, default=32, help="configurations of each server (%(default)s)")
     parser.add_argument("--seed", type=int, default=4, help="for the generator (%(default)s)")
     parser.add_argument("--jobs", type=int, default=jobs_here(), help="configurations at once (%(default)s)")
     parser.add_argument("--all", action="store_true", help="show explained disagreements and unknowns as well")

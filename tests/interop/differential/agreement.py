@@ -93,6 +93,8 @@ def _is_met(claim: Claim) -> bool:
     if claim.kind is ClaimKind.CLIENT_ADDRESS:
         inside = AddressSet.of(part.strip() for part in claim.value.split(","))
         return any(address in inside for address in (*STRANGER, *ELSEWHERE_ADDRESSES))
+    if claim.kind is ClaimKind.CLIENT_NAME:  # a name made up below the suffix that is trusted
+        return STRANGER_NAME.endswith("." + claim.value.rpartition(".")[2])
     if claim.kind is ClaimKind.HELO:
         return claim.value == STRANGER_NAME
     # The check tries the server's own names in reverse-paths, but no domain that it isn't told of.

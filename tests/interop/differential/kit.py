@@ -23,7 +23,7 @@ class Kit:
     probes: tuple[str, ...]  # of ours, that ask for what the settings decide
     start: str | None = None  # lines of sh; those of relaywatch.runs.starting if there are none
     explained: tuple[tuple[str, str, str], ...] = ()
-    """Disagreements that stay: a pattern of the configuration, the pair *audit/server*, and why."""
+    """Disagreements that stay: a pattern of the configuration, one of the pair *audit/server*, and why."""
 
     def why(self, files: Files, pair: str) -> str:
         """The explanation of a disagreement, if there is one."""
@@ -31,7 +31,7 @@ class Kit:
         found = (
             why
             for pattern, explained, why in self.explained
-            if explained == pair and re.search(pattern, text, re.MULTILINE)
+            if re.fullmatch(explained, pair) and re.search(pattern, text, re.MULTILINE)
         )
         return next(found, "")
 

@@ -44,7 +44,8 @@ def configurations(draw) -> Files:
         rules.append(" ".join(filter(None, ["match", whence, whom, what, action])))
     return {
         "/etc/smtpd.conf": HEAD.format(draw(sampled_from(NETS)), draw(sampled_from(DOMAINS)))
-        + "\n".join([*rules, ""])
+        + "\n".join([*rules, ""]),
+        "/etc/aliases": "postmaster: root\n",
     }
 
 
