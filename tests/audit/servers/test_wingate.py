@@ -8,6 +8,7 @@ from tests.audit.auditing import audited, mending, seen
 
 from relaywatch.audit.findings import AuditVerdict
 from relaywatch.audit.servers.wingate import SERVER
+from relaywatch.audit.text import SourceFile
 
 ROOT = "[HKEY_LOCAL_MACHINE\\SOFTWARE\\Qbik Software\\WinGate"
 EXPORT = (
@@ -44,7 +45,8 @@ def test_it_is_never_closed() -> None:
 def test_an_export_in_utf_16_is_known() -> None:
     (mark,) = SERVER.marks
     assert mark.holds is not None
-    assert mark.holds.search(EXPORT)
+    source = SourceFile.of("wingate.reg", b"\xff\xfe" + EXPORT.replace("\n", "\r\n").encode("utf-16-le"))
+    assert mark.holds.search(source.text)
     assert not mark.holds.search("[HKEY_LOCAL_MACHINE\\SOFTWARE\\Other]\n")
 
 
