@@ -185,18 +185,17 @@ class _Program:
     def _chosen(self, one: _Statement) -> Cause | Condition | None:
         """That a backend is made of the client's words; nothing if it isn't, and a gap if nobody knows."""
         value = one.texts[3:]
-        if not _MAKING.fullmatch(value[0]):
+        if "(" not in value:
             return None
         inside = [word.lower() for word in value[1:] if word not in {"(", ")", ","}]
-        if any(_CLIENTS.fullmatch(word) for word in inside):
-            return one.cause("va-dynamic")
         name = value[0].partition(".")[0]
         maker = next((made for made in self._made() if made.texts[1:2] == [name]), None)
-        kind = maker.texts[3] if maker is not None and len(maker.texts) > 3 else ""
-        is_dynamic = kind.startswith("dynamic.")
-        if is_dynamic and not inside:  # then the host is the request's
+        kind = maker.texts[3] if maker is not None and len(maker.texts) > 3 else f"{name}."
+        is_making = kind.startswith(("dynamic.", "goto.")) and _MAKING.fullmatch(value[0]) is not None
+        # without a host it is the request's
+        if is_making and (not inside or any(_CLIENTS.fullmatch(word) for word in inside)):
             return one.cause("va-dynamic")
-        if kind.startswith("directors.") or (inside and all(word.startswith('"') for word in inside)):
+        if kind.startswith("directors.") or (is_making and all(word.startswith('"') for word in inside)):
             return None
         return unknown(
             self.setup.note(Gap(GapKind.NOT_EVALUATED, " ".join(one.texts)[:80], one.words[0].position))
