@@ -1,3 +1,4 @@
+# ruff: noqa: T201 -- a command of the lab; it prints
 """``python -m tests.interop.differential``: run generated configurations and print how far the audit agrees."""
 
 import argparse
@@ -18,7 +19,9 @@ def main() -> int:
     parser.add_argument("--each", type=int, default=32, help="configurations of each server (%(default)s)")
     parser.add_argument("--seed", type=int, default=4, help="for the generator (%(default)s)")
     parser.add_argument("--jobs", type=int, default=jobs_here(), help="configurations at once (%(default)s)")
-    parser.add_argument("--all", action="store_true", help="show explained disagreements and unknowns as well")
+    parser.add_argument(
+        "--all", action="store_true", help="show explained disagreements and unknowns as well"
+    )
     args = parser.parse_args()
     if unknown := sorted(set(args.servers) - set(kits)):
         parser.error(f"no such server: {', '.join(unknown)}")

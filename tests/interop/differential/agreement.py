@@ -9,6 +9,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from tests.interop.lab import cases, roots
+
 from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.auditing import report
 from relaywatch.audit.claims import Claim, ClaimKind
@@ -17,7 +19,6 @@ from relaywatch.audit.server import load_servers
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.trees import TextTree
 from relaywatch.runs.sandbox_network import STRANGER
-from tests.interop.lab import cases, roots
 
 from .kit import Files, Kit, generated
 from .running import ELSEWHERE_ADDRESSES, OWN, PARTNER, STRANGER_NAME, Behaviour, Doing, observed
@@ -146,9 +147,9 @@ def _observed(name: str, installed: Sequence[Path], share: Sequence[Files]) -> l
 
 def table(rows: Iterable[Row]) -> Iterator[str]:
     """The figures, a line for each server and one for all."""
-    rows = list(rows)
+    each = list(rows)
     yield f"{'server':<12} {'made':>5} {'agree':>6} {'unknown':>8} {'explained':>10} {'unexplained':>12}  verdicts"
-    for row in [*rows, Row("all", tuple(trial for row in rows for trial in row.trials))]:
+    for row in [*each, Row("all", tuple(trial for one in each for trial in one.trials))]:
         explained = len(row.disagreeing) - len(row.unexplained)
         verdicts = Counter(str(trial.seen.doing) for trial in row.trials if trial.agrees)
         yield (

@@ -243,6 +243,6 @@ def _names() -> Names:
         names.add_host(domain, SINK, has_reverse=False)
         names.add_exchanges(domain, {SINK_HOST: 10})
     names.add_exchanges(POINTING, {SINK_HOST: 10, SERVER_NAME: 20})
-    names.add_exchanges(PARTNER, {SINK_HOST: 10})
+    names.add_exchanges(PARTNER, {PARTNER_NAME: 10})  # where nobody takes mail: what is relayed to it, stays
     names.add_exchanges(OWN, {SERVER_NAME: 10})
     return names

@@ -1,7 +1,6 @@
 """Apache httpd: ProxyRequests, AllowCONNECT, sections with Require, and rewriting into a proxy."""
 
 from hypothesis.strategies import SearchStrategy, composite, integers, sampled_from
-
 from tests.interop.differential.kit import Files, Kit, some
 
 MODULES = (

@@ -1,7 +1,6 @@
 """Dante: methods, client and socks rules in every order, ports and commands."""
 
 from hypothesis.strategies import SearchStrategy, composite, integers, sampled_from
-
 from tests.interop.differential.kit import Files, Kit
 
 HEAD = [
@@ -11,11 +10,42 @@ HEAD = [
     "user.privileged: root",
     "user.unprivileged: nobody",
 ]
-INTERNAL = ["0.0.0.0 port = 1080", "0.0.0.0 port = 1080", "198.51.100.10 port = 1080", "127.0.0.1 port = 1080"]
-METHODS = ["socksmethod: none", "socksmethod: none", "socksmethod: none", "socksmethod: username none", "socksmethod: username", ""]
-FROM = ["0/0", "0/0", "0/0", "0.0.0.0/0", "10.0.0.0/8", "64.0.0.0/6", "203.0.0.0/8", "0.0.0.0/1", "127.0.0.0/8"]
+INTERNAL = [
+    "0.0.0.0 port = 1080",
+    "0.0.0.0 port = 1080",
+    "198.51.100.10 port = 1080",
+    "127.0.0.1 port = 1080",
+]
+METHODS = [
+    "socksmethod: none",
+    "socksmethod: none",
+    "socksmethod: none",
+    "socksmethod: username none",
+    "socksmethod: username",
+    "",
+]
+FROM = [
+    "0/0",
+    "0/0",
+    "0/0",
+    "0.0.0.0/0",
+    "10.0.0.0/8",
+    "64.0.0.0/6",
+    "203.0.0.0/8",
+    "0.0.0.0/1",
+    "127.0.0.0/8",
+]
 TO = ["0/0", "0/0", "203.0.0.0/8", "0/0 port = 443", "0/0 port = 25", "0/0 port 1-1023", "10.0.0.0/8"]
-FURTHER = ["", "", "", "command: connect", "command: bind", "protocol: tcp", "protocol: udp", "socksmethod: username"]
+FURTHER = [
+    "",
+    "",
+    "",
+    "command: connect",
+    "command: bind",
+    "protocol: tcp",
+    "protocol: udp",
+    "socksmethod: username",
+]
 
 
 @composite
@@ -44,8 +74,7 @@ KIT = Kit(
         (
             r"^socksmethod: none$(?s:.)*^  socksmethod: username$",
             "closed/down",
-            "a rule names a method that the server's own list hasn't got: Dante doesn't start, and the audit only sees"
-            " that nobody comes through the rule",
+            "a rule's method isn't in the server's own list: Dante doesn't start; the audit sees that nobody passes",
         ),
     ),
 )

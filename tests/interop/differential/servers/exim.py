@@ -1,10 +1,18 @@
 """Exim: lists of hosts and domains, statements of the RCPT ACL in every order, percent hack, no ACL at all."""
 
 from hypothesis.strategies import SearchStrategy, composite, sampled_from
-
 from tests.interop.differential.kit import Files, Kit, some
 
-HOSTS = ["127.0.0.1 : ::1", "*", "10.0.0.0/8", "64.0.0.0/6", "0.0.0.0/0", "<; 0.0.0.0/0 ; ::/0", "!203.0.0.0/8 : *", ""]
+HOSTS = [
+    "127.0.0.1 : ::1",
+    "*",
+    "10.0.0.0/8",
+    "64.0.0.0/6",
+    "0.0.0.0/0",
+    "<; 0.0.0.0/0 ; ::/0",
+    "!203.0.0.0/8 : *",
+    "",
+]
 DOMAINS = ["", "", "own.example", "*", "*.example", "^.*own.example", "partner.example", "!own.example : *"]
 STATEMENTS = [
     "accept hosts = +relay_hosts",
@@ -30,7 +38,12 @@ STATEMENTS = [
     "defer hosts = 203.0.0.0/8",
 ]
 ENDS = ["accept", "accept", "deny", "deny message = relay not permitted", ""]
-MAIN = ["percent_hack_domains = +local_domains", "helo_accept_junk_hosts = *", "acl_smtp_mail = check_mail", ""]
+MAIN = [
+    "percent_hack_domains = +local_domains",
+    "helo_accept_junk_hosts = *",
+    "acl_smtp_mail = check_mail",
+    "",
+]
 
 
 @composite

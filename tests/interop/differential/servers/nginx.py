@@ -1,7 +1,6 @@
 """nginx: proxy_pass to what the request names, in servers and locations of every kind, with allow and deny."""
 
 from hypothesis.strategies import SearchStrategy, composite, integers, lists, sampled_from
-
 from tests.interop.differential.kit import Files, Kit, some
 
 HEAD = """\
@@ -32,7 +31,20 @@ STEPS = [
     "return 403;",
     "auth_basic on; auth_basic_user_file /etc/nginx/none;",
 ]
-TARGETS = ["$host", "$http_host", "$http_host", "$up", "$m", "192.0.2.31", "192.0.2.32:8080", "$up", "192.0.2.33", "$server_name", "$http_x_forwarded_host", "$host:80"]
+TARGETS = [
+    "$host",
+    "$http_host",
+    "$http_host",
+    "$up",
+    "$m",
+    "192.0.2.31",
+    "192.0.2.32:8080",
+    "$up",
+    "192.0.2.33",
+    "$server_name",
+    "$http_x_forwarded_host",
+    "$host:80",
+]
 TAILS = ["$request_uri", "$request_uri", "", "$uri"]
 MAPS = [
     "map $host $m { default 192.0.2.31; www.own.example 192.0.2.32; }",
@@ -41,7 +53,17 @@ MAPS = [
     "map $http_x_forwarded_host $m { default $http_x_forwarded_host; }",
 ]
 NAMES = ["_", "www.own.example", "*.own.example", "~^(?<sub>.+)$", "server.example"]
-FIRST = ["", "", "return 444;", "return 444;", "deny all;", "deny all;", "allow 10.0.0.0/8; deny all;", "allow 10.0.0.0/8; deny all;", "allow 64.0.0.0/6; deny all;"]
+FIRST = [
+    "",
+    "",
+    "return 444;",
+    "return 444;",
+    "deny all;",
+    "deny all;",
+    "allow 10.0.0.0/8; deny all;",
+    "allow 10.0.0.0/8; deny all;",
+    "allow 64.0.0.0/6; deny all;",
+]
 
 
 @composite
@@ -52,7 +74,9 @@ def configurations(draw) -> Files:
     default = draw(integers(0, len(names)))
     for number, name in enumerate(names):
         listen = "listen 8080 default_server;" if number == default else "listen 8080;"
-        lines.append(f"  server {{ {listen}\n    server_name {name}; set $up 192.0.2.31; {draw(sampled_from(FIRST))}")
+        lines.append(
+            f"  server {{ {listen}\n    server_name {name}; set $up 192.0.2.31; {draw(sampled_from(FIRST))}"
+        )
         for place in draw(some(PLACES, at_least=1, at_most=2)):
             steps = " ".join(draw(some(STEPS, at_most=2)))
             target = draw(sampled_from(TARGETS)) + draw(sampled_from(TAILS))

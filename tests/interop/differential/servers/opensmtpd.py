@@ -1,7 +1,6 @@
 """OpenSMTPD: match and reject in every order, by whence, by whom and for what."""
 
 from hypothesis.strategies import SearchStrategy, composite, lists, sampled_from
-
 from tests.interop.differential.kit import Files, Kit
 
 FROM = [
@@ -18,7 +17,16 @@ FROM = [
     "!from src 203.0.0.0/8",
     "from auth",
 ]
-BY = ["", "", "", 'mail-from "@partner.example"', 'helo "relay.partner.example"', '!mail-from "@own.example"', "auth", "!auth"]
+BY = [
+    "",
+    "",
+    "",
+    'mail-from "@partner.example"',
+    'helo "relay.partner.example"',
+    '!mail-from "@own.example"',
+    "auth",
+    "!auth",
+]
 FOR = [
     "for any",
     "for any",

@@ -1,7 +1,6 @@
 """Postfix: networks, both lists of restrictions, tables, domains, compatibility levels, and master.cf's own."""
 
 from hypothesis.strategies import SearchStrategy, composite, integers, sampled_from
-
 from tests.interop.differential.kit import Files, Kit, some
 
 HEAD = [
@@ -88,11 +87,24 @@ OVERRIDES = [
     "  -o { smtpd_relay_restrictions = permit_mynetworks, defer }\n",
 ]
 TABLES = {
-    "/etc/postfix/senders": ["partner.example OK\n", "partner.example permit_mynetworks\n", "nobody@own.example OK\n"],
+    "/etc/postfix/senders": [
+        "partner.example OK\n",
+        "partner.example permit_mynetworks\n",
+        "nobody@own.example OK\n",
+    ],
     "/etc/postfix/senders.regexp": ["/@partner\\.example$/ OK\n", "/./ DUNNO\n", "/^/ REJECT\n"],
     "/etc/postfix/helos": ["relay.partner.example OK\n", "stranger.example OK\n", "partner.example DUNNO\n"],
-    "/etc/postfix/recipients": ["sink.example OK\n", "own.example OK\n", "sink.example reject_unauth_destination\n"],
-    "/etc/postfix/clients.cidr": ["64.0.0.0/6 OK\n", "0.0.0.0/0 OK\n", "10.0.0.0/8 OK\n", "203.0.0.0/8 REJECT\n"],
+    "/etc/postfix/recipients": [
+        "sink.example OK\n",
+        "own.example OK\n",
+        "sink.example reject_unauth_destination\n",
+    ],
+    "/etc/postfix/clients.cidr": [
+        "64.0.0.0/6 OK\n",
+        "0.0.0.0/0 OK\n",
+        "10.0.0.0/8 OK\n",
+        "203.0.0.0/8 REJECT\n",
+    ],
     "/etc/postfix/clients": ["partner.example OK\n", "10 OK\n", "203 OK\n"],
     "/etc/postfix/networks.cidr": ["64.0.0.0/6 OK\n", "0.0.0.0/0 x\n", "203.0.113.10 REJECT\n0.0.0.0/0 OK\n"],
     "/etc/postfix/domains.regexp": ["/example/ x\n", "/own\\.example/ x\n", "/^own\\.example$/ x\n"],
@@ -107,7 +119,9 @@ def configurations(draw) -> Files:
     lines.append(f"mynetworks = {draw(sampled_from(NETWORKS))}")
     relay = draw(sampled_from(["shipped", "some", "some", "some", "empty", "left"]))
     if relay == "shipped":
-        lines.append("smtpd_relay_restrictions = permit_mynetworks permit_sasl_authenticated defer_unauth_destination")
+        lines.append(
+            "smtpd_relay_restrictions = permit_mynetworks permit_sasl_authenticated defer_unauth_destination"
+        )
     elif relay != "left":
         told = draw(some(RESTRICTIONS, at_most=4)) if relay == "some" else []
         end = ["reject_unauth_destination"] if told and draw(integers(0, 5)) else []
@@ -115,7 +129,11 @@ def configurations(draw) -> Files:
     if draw(sampled_from([True, False])):
         lines.append(f"smtpd_recipient_restrictions = {', '.join(draw(some(RESTRICTIONS, at_most=3)))}")
     if domains := draw(sampled_from(DOMAINS)):
-        where = draw(sampled_from(["relay_domains", "relay_domains", "virtual_alias_domains", "virtual_mailbox_domains"]))
+        where = draw(
+            sampled_from(
+                ["relay_domains", "relay_domains", "virtual_alias_domains", "virtual_mailbox_domains"]
+            )
+        )
         lines.append(f"{where} = {domains}")
     lines += draw(some(FURTHER, at_most=2))
     lines += ["smtpd_restriction_classes = partners", f"partners = {draw(sampled_from(CLASSES))}"]

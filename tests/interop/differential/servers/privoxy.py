@@ -1,7 +1,6 @@
 """Privoxy: where it listens, permit-access and deny-access, limit-connect, and what else decides."""
 
 from hypothesis.strategies import builds, sampled_from
-
 from tests.interop.differential.kit import Kit, some
 
 HEAD = ["confdir /etc/privoxy", "logdir /var/log/privoxy", "actionsfile limits.action"]

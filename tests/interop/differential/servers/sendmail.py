@@ -1,7 +1,6 @@
 """Sendmail: the features that relay, the access map by every key, and classes of domains; sendmail.mc is audited."""
 
 from hypothesis.strategies import SearchStrategy, composite, sampled_from
-
 from tests.interop.differential.kit import Files, Kit, some
 
 FEATURES = [

@@ -1,7 +1,6 @@
 """Squid: acl of every kind that decides who and where to, and http_access in every order."""
 
 from hypothesis.strategies import SearchStrategy, composite, integers, lists, sampled_from, tuples
-
 from tests.interop.differential.kit import Files, Kit, some
 
 HEAD = [

@@ -1,7 +1,6 @@
 """tinyproxy: Allow, Deny, ConnectPort, Filter, passwords and reverse paths."""
 
 from hypothesis.strategies import builds, sampled_from
-
 from tests.interop.differential.kit import Kit, some
 
 HEAD = ["Port 8888", "Timeout 5", "MaxClients 20", "User nobody", "Group nogroup"]
@@ -35,7 +34,7 @@ LINES = [
     "FilterExtended On",
     "FilterURLs On",
     "DisableViaHeader Yes",
-    "Anonymous \"Host\"",
+    'Anonymous "Host"',
 ]
 FILTERS = ["\\.example$\n", ".*\n", "^canary", "bad\n", "*.example\n", "^203\\.\n", "^nothing\\.example$\n"]
 
