@@ -58,9 +58,9 @@ KIT = Kit(
     ),
     explained=(
         (
-            r"\+block\{",
+            r"\A(?!(?s:.)*^enforce-blocks 1)(?s:.)*\+block\{",
             "open/closed",
-            "an action blocks every page; whoever puts PRIVOXY-FORCE into the path is let past it",
+            "an action blocks every page; whoever puts /PRIVOXY-FORCE into the path is let past it (seen)",
         ),
     ),
 )
