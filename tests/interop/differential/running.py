@@ -47,8 +47,12 @@ SINK_DOMAIN, SECOND, POINTING, SINK_HOST = (
     "mx.sink.example",
 )
 STRANGER_NAME = "stranger.example"
-_NOTHING_GAINED = frozenset({Reason.CANT_CONNECT, Reason.CLIENT_BLOCKED})
-"""Of an undecided check: the server reaches nothing for us, or won't speak with us. To an audit that is closed."""
+_NOTHING_GAINED = frozenset({Reason.CANT_CONNECT, Reason.CLIENT_BLOCKED, Reason.DEFERRED, Reason.GREYLISTED})
+"""Of an undecided check: the server reaches nothing for us, won't speak with us, or puts us off each time.
+
+To an audit that is closed: no configuration here has greylisting.
+"""
+CHECK_SECONDS = 45.0
 START_SECONDS = 15.0
 POLL_PORT = 8443
 WAIT = 2.5
@@ -169,7 +173,11 @@ class _Asking:
         self, claimant: Claimant, ports: tuple[int, ...], key_file: Path
     ) -> tuple[set[Verdict], str]:
         run = Run(_settings(self.kit.probes, claimant, ports, key_file))
-        reports = [report async for report in run.check([parse_target(SERVER_NAME)])]
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                reports = [report async for report in run.check([parse_target(SERVER_NAME)])]
+        except TimeoutError:  # a proxy that asks itself without end, say
+            return {Verdict.INCONCLUSIVE}, "no time left"
         lines = [report.line for report in reports]
         said = "; ".join(
             " ".join([line.verdict, *line.reasons, *(f"{one.probe} {one.case}" for one in line.findings)])

@@ -6,12 +6,13 @@ from tests.interop.differential.kit import Files, Kit, some
 HEAD = """\
 error_log /var/log/nginx/error.log;
 pid /run/nginx.pid;
-events {}
+events { worker_connections 64; }
 http {
   access_log off;
   resolver 203.0.113.53 ipv6=off;
   resolver_timeout 2s;
   proxy_connect_timeout 2s;
+  proxy_read_timeout 2s;
   server_names_hash_bucket_size 128;
 """
 PLACES = ["/", "/", "/", "/", "/x/", "= /d", "~ ^/d/", "~* ^/(.+)$", "/d/"]
