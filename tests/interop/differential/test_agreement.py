@@ -4,9 +4,8 @@ A few of each server in every run of the suite; `make audit-agreement` and the l
 """
 
 import pytest
-
-from .agreement import compared, jobs_here, table
-from .kit import generated, load_kits
+from tests.interop.differential.agreement import compared, jobs_here, table
+from tests.interop.differential.kit import generated, load_kits
 
 KITS = load_kits()
 SERVERS = [
