@@ -164,7 +164,9 @@ class Features:
             return [self.switched["relay_local_from"].cause("sm-local-from")]
         if "relay_local_from" in self.switched and not self.host and not any("." in one for one in self.own):
             call = self.switched["relay_local_from"]
-            raise UnknownError(Gap(GapKind.NOT_EVALUATED, f"{call.text}: the server's own name", call.position))
+            raise UnknownError(
+                Gap(GapKind.NOT_EVALUATED, f"{call.text}: the server's own name", call.position)
+            )
         feature = self.switched.get("relay_mail_from")
         if feature is not None and domain:
             found = self._full(local, domain, "from", is_tagged=True)
