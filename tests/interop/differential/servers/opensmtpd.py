@@ -73,5 +73,12 @@ KIT = Kit(
     case="opensmtpd-open-any",
     probes=("smtp-relay",),
     configurations=STRATEGY,
+    explained=(
+        (
+            r"from auth !?auth ",
+            "closed/down",
+            "OpenSMTPD takes no rule that says auth twice, and doesn't start; the audit sees that nobody passes",
+        ),
+    ),
     start="smtpd -f /etc/smtpd.conf",
 )

@@ -58,6 +58,11 @@ KIT = Kit(
     ),
     explained=(
         (
+            r"^permit-access 203\.0\.0\.0/8\n(?s:.)*^deny-access 203\.0\.113\.10$",
+            "open-if/closed",
+            "none of our strangers comes from 203.0.0.0/8 but the one who is denied",
+        ),
+        (
             r"\A(?!(?s:.)*^enforce-blocks 1)(?s:.)*\+block\{",
             "open/closed",
             "an action blocks every page; whoever puts /PRIVOXY-FORCE into the path is let past it (seen)",
