@@ -27,14 +27,14 @@ from relaywatch.wire.http2 import Http2Exchange
 _CONNECT = "RW-2003"
 
 
-async def connect(link: Link, brief: Brief, destination: Destination, _token: Token) -> Opening:
+async def connect(link: Link, brief: Brief, destination: Destination, token: Token) -> Opening:
     """CONNECT on a stream of HTTP/2; at a door in the clear also by Upgrade."""
     fields, command = http2.connect_fields(destination, brief), f"CONNECT {destination} HTTP/2"
     opening = await http2.ask_for_tunnel(link, brief, Http2Exchange(fields), command)
     if opening.answer is not Answer.FOREIGN or brief.door.transport is Transport.TLS:
         return opening
     await link.connect(within=brief.patience.connect)
-    return await connect_by_upgrade(link, brief, destination, _token)
+    return await connect_by_upgrade(link, brief, destination, token)
 
 
 async def connect_by_upgrade(link: Link, brief: Brief, destination: Destination, _token: Token) -> Opening:

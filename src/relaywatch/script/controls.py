@@ -33,13 +33,17 @@ def nobody(brief: Brief) -> str:
 
 async def ask_plainly(link: Link, brief: Brief, host: str, target: str = "/") -> Page | None:
     """Ask for a page of that host, on a connection of its own; nothing if no answer in HTTP comes."""
-    fields = [("Host", host), *http.own_fields(brief), ("Accept", "*/*"), ("Connection", "close")]
-    exchange = Exchange("GET", target, fields)
     try:
         await open_link(link, brief)
-        head = await http.exchange_with(link, exchange, brief)
+        return await _page_of(link, brief, host, target)
     except (NetworkError, RemoteProtocolError):
         return None
+
+
+async def _page_of(link: Link, brief: Brief, host: str, target: str) -> Page:
+    fields = [("Host", host), *http.own_fields(brief), ("Accept", "*/*"), ("Connection", "close")]
+    exchange = Exchange("GET", target, fields)
+    head = await http.exchange_with(link, exchange, brief)
     return Page(head.status_code, await http.read_rest(link, exchange, brief))
 
 
@@ -51,18 +55,15 @@ async def may_lack_host(link: Link, brief: Brief) -> bool:
     :raises NetworkError: if there is no connection to be had.
     """
     await open_link(link, brief)
-    exchange = Exchange(
-        "GET", "/", [("Host", nobody(brief)), *http.own_fields(brief), ("Connection", "close")]
-    )
     try:
-        head = await http.exchange_with(link, exchange, brief)
+        page = await _page_of(link, brief, nobody(brief), "/")
     except ReadTimeoutError:
         return False  # it may be looking for that host
     except (PeerClosedError, RemoteProtocolError):
         return True
     finally:
         await link.close()
-    return Page(head.status_code).is_plain
+    return page.is_plain
 
 
 @dataclass(slots=True)
