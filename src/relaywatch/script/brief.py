@@ -61,13 +61,16 @@ class CanaryPlaces:
 
     def address_of(self, family: Family) -> Address | None:
         """The address of that family, if there is one."""
-        version = 6 if family is Family.IPV6 else 4
-        return next((address for address in self.addresses if address.version == version), None)
+        return _of_family(self.addresses, family)
 
     def second_source(self, family: Family) -> Address | None:
         """Our other address of that family, if there is one: what is of another can't reach such a door."""
-        version = 6 if family is Family.IPV6 else 4
-        return next((address for address in self.second_sources if address.version == version), None)
+        return _of_family(self.second_sources, family)
+
+
+def _of_family(addresses: tuple[Address, ...], family: Family) -> Address | None:
+    version = 6 if family is Family.IPV6 else 4
+    return next((address for address in addresses if address.version == version), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
