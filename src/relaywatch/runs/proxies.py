@@ -83,9 +83,10 @@ class ProxyDoors:
         """Try the probes there until one is proven, or nobody takes our connections any more."""
         tries = [(probe, transport) for probe in self._probes for transport in transports_for(probe)]
         for probe, transport in tries:
-            if self._target.is_interrupted or await self._is_open(probe, door.endpoint, transport):
+            if self._target.is_interrupted:
                 return
-            if self._target.attempts[-1].status in SILENT:
+            attempt = await self._try(probe, door.endpoint, transport)
+            if attempt.status in SILENT or self._is_enough(attempt):
                 return
 
     async def look_again(self) -> None:
@@ -128,8 +129,8 @@ class ProxyDoors:
                     if self._target.is_interrupted:
                         return
                     if (endpoint, transport) not in silent:
-                        await self._is_open(probe, endpoint, transport)
-                        if self._target.attempts[-1].status in _NOBODY:  # nor for the other probes
+                        attempt = await self._try(probe, endpoint, transport)
+                        if attempt.status in _NOBODY:  # nor for the other probes
                             silent.add((endpoint, transport))
 
     async def _recognise(self, endpoint: Endpoint) -> SpeakingDoor | None:
@@ -144,14 +145,18 @@ class ProxyDoors:
         )
         return SpeakingDoor(endpoint=endpoint, services=services) if services else None
 
-    async def _is_open(self, probe: Probe, endpoint: Endpoint, transport: Transport) -> bool:
-        """Try the probe at the door; whether nothing more need be tried there."""
+    async def _try(self, probe: Probe, endpoint: Endpoint, transport: Transport) -> Attempt:
+        """Try the probe at the door, and keep what came of it."""
         target = self._target
         depth = Depth.EXHAUSTIVE if target.settings.exhaustive else Depth.STANDARD
         door = Door(endpoint.port, transport, endpoint.family)
         attempt = await target.attempt(probe, door, endpoint, depth)
         target.attempts.append(attempt)
-        return is_reached(target, attempt) and not target.settings.exhaustive
+        return attempt
+
+    def _is_enough(self, attempt: Attempt) -> bool:
+        """Whether nothing more need be tried at the attempt's door."""
+        return is_reached(self._target, attempt) and not self._target.settings.exhaustive
 
 
 def is_reached(target: TargetRun, attempt: Attempt) -> bool:
