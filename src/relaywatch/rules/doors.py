@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from relaywatch.model.evidence import Attempt, AttemptStatus, Fact, Weakness
 from relaywatch.model.places import SUBMISSION_PORTS, Door, Family, Transport
+from relaywatch.model.results import DoorLine
 from relaywatch.model.verdicts import DoorJudgement, Reason, Verdict
 
 from .cases import CaseJudgement, CaseState
@@ -168,15 +169,16 @@ def _weigh(door: DoorJudgement, *, is_alive: bool, blocked: Collection[Family]) 
     reasons = set(door.reasons)
     if door.door.family in blocked and door.verdict is Verdict.INCONCLUSIVE and reasons & _SILENCE:
         return Verdict.INCONCLUSIVE, {Reason.CLIENT_BLOCKED}
-    if is_alive and _is_silent(door):
+    if is_alive and is_silent(door):
         return Verdict.ABSENT, set()
     return door.verdict, reasons
 
 
-def _is_silent(door: DoorJudgement) -> bool:
+def is_silent(door: DoorJudgement | DoorLine) -> bool:
     """Whether nothing has come from there at all, whatever we meant to ask."""
-    is_mute = not set(door.reasons) - {Reason.INCOMPLETE} - _SILENCE and set(door.reasons) & _SILENCE
-    return door.verdict is Verdict.INCONCLUSIVE and bool(is_mute) and not door.asked
+    reasons = set(door.reasons) - {Reason.INCOMPLETE}
+    is_mute = bool(reasons) and reasons <= _SILENCE
+    return door.verdict is Verdict.INCONCLUSIVE and is_mute and not door.asked
 
 
 def _may_be_overlooked(door: DoorJudgement, closed: Sequence[Door]) -> bool:

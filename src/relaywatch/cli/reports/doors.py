@@ -8,7 +8,8 @@ from relaywatch.cli.language import Words
 from relaywatch.model.evidence import Weakness
 from relaywatch.model.places import Door, Transport
 from relaywatch.model.results import DoorLine, FindingLine, ResultLine
-from relaywatch.model.verdicts import Reason, Verdict
+from relaywatch.model.verdicts import Verdict
+from relaywatch.rules.doors import is_silent
 
 from .phrases import NOBODY_THERE, SILENT_THERE
 
@@ -29,7 +30,7 @@ def telling_doors(line: ResultLine) -> tuple[DoorLine, ...]:
     """The doors that are worth a line of their own: for proxies, where many ports are tried, those that spoke."""
     if line.weakness is not Weakness.OPEN_PROXY:
         return line.doors
-    return tuple(door for door in line.doors if not (_is_absent(door) or _is_silent(door)))
+    return tuple(door for door in line.doors if not (_is_absent(door) or is_silent(door)))
 
 
 def other_doors(line: ResultLine, words: Words) -> Iterator[str]:
@@ -38,7 +39,7 @@ def other_doors(line: ResultLine, words: Words) -> Iterator[str]:
         return
     if absent := [door for door in line.doors if _is_absent(door)]:
         yield words(NOBODY_THERE, ports=_ports(absent))
-    if silent := [door for door in line.doors if _is_silent(door)]:
+    if silent := [door for door in line.doors if is_silent(door)]:
         yield words(SILENT_THERE, ports=_ports(silent))
 
 
@@ -56,13 +57,6 @@ def exit_of(line: ResultLine, finding: FindingLine, words: Words) -> str:
 
 def _is_absent(door: DoorLine) -> bool:
     return door.verdict is Verdict.ABSENT and not door.notes
-
-
-def _is_silent(door: DoorLine) -> bool:
-    """Whether nothing came from there at all: of what was meant to be asked nothing could be."""
-    reasons = set(door.reasons) - {Reason.INCOMPLETE}
-    is_mute = bool(reasons) and reasons <= {Reason.NO_ANSWER, Reason.UNREACHABLE}
-    return door.verdict is Verdict.INCONCLUSIVE and is_mute and not door.asked
 
 
 def _ports(doors: list[DoorLine]) -> str:
