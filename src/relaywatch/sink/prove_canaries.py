@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 from relaywatch.model.canary import CANARY_PATH, MAX_ANSWER, canary_words, read_canary_answer
 from relaywatch.model.evidence import Arrival
@@ -51,18 +52,22 @@ class CanaryPatience:
 
 
 @dataclass(frozen=True, slots=True)
-class _Words:
-    """What is said to a canary, and how."""
+class _Question:
+    """What is said to one canary, and how."""
 
+    endpoint: Endpoint
     octets: bytes
     tls: ssl.SSLContext | None = None
     server_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Reached:
-    endpoint: Endpoint
-    seen_from: Address
+class _Heard:
+    """What came of it: the address from which we reached it, or why not, in words."""
+
+    question: _Question
+    seen_from: Address | None = None
+    failure: str = ""
 
 
 async def prove_canaries(
@@ -73,15 +78,14 @@ async def prove_canaries(
     *,
     patience: CanaryPatience = CanaryPatience(),
 ) -> CanaryProof:
-    """Say a fresh token to one canary of each address and wait until it arrives; never raises for the network.
+    """Say a fresh token to the canaries of each address and wait until it arrives; never raises for the network.
 
     An address counts if any of its ports answers: what keeps us from the others need keep no proxy.
     """
     arrival = asyncio.ensure_future(await_token(token))  # before connecting, lest it be missed
     try:
-        asked = [_ask_address(places, address, key, token, patience) for address in places.addresses]
-        outcomes = await asyncio.gather(*asked)
-        return await _conclude(places, key, token, outcomes, arrival, patience)
+        asked = [_ask(question, key, token, patience) for question in _questions(places, token)]
+        return await _conclude(places, await asyncio.gather(*asked), arrival, patience)
     finally:
         arrival.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -90,31 +94,31 @@ async def prove_canaries(
 
 async def _conclude(
     places: CanaryPlaces,
-    key: bytes,
-    token: Token,
-    outcomes: list[_Reached | str],
+    heard: Sequence[_Heard],
     arrival: asyncio.Future[Arrival],
     patience: CanaryPatience,
 ) -> CanaryProof:
-    reached = [outcome for outcome in outcomes if isinstance(outcome, _Reached)]
-    detail = "; ".join(outcome for outcome in outcomes if isinstance(outcome, str))
+    reached = [one for one in heard if one.seen_from is not None]
+    answering = {one.question.endpoint.address for one in reached}
+    missing = [address for address in places.addresses if address not in answering]
+    detail = "; ".join(_why(address, heard) for address in missing)
     if not reached:
         return CanaryProof(places=CanaryPlaces(), detail=detail or "no address of our canaries is known")
-    first = reached[0]
+    first = reached[0].question.endpoint
     if not await _has_arrived(arrival, patience):
         return CanaryProof(
             places=CanaryPlaces(),
-            detail=f"the canary at {first.endpoint} answered, but we didn't hear of it "
-            f"within {patience.arrive:g} s",
+            detail=f"the canary at {first} answered, but we didn't hear of it within {patience.arrive:g} s",
         )
-    addresses = tuple(outcome.endpoint.address for outcome in reached)
-    everywhere = addresses == places.addresses
-    proven = replace(places, addresses=addresses, name=places.name if everywhere else None)
-    others = await _seen_elsewhere(proven, key, token, patience)
     return CanaryProof(
-        places=replace(proven, seen_from=tuple(sorted({one.seen_from for one in reached} | others, key=str))),
+        places=replace(
+            places,
+            addresses=tuple(address for address in places.addresses if address in answering),
+            name=None if missing else places.name,
+            seen_from=tuple(sorted({one.seen_from for one in reached if one.seen_from}, key=str)),
+        ),
         detail=detail,
-        endpoint=first.endpoint,
+        endpoint=first,
     )
 
 
@@ -123,43 +127,27 @@ async def _has_arrived(arrival: asyncio.Future[Arrival], patience: CanaryPatienc
     return bool(done)
 
 
-async def _ask_address(
-    places: CanaryPlaces, address: Address, key: bytes, token: Token, patience: CanaryPatience
-) -> _Reached | str:
-    """Try an address's ports until one answers; the first failure in words if none does."""
-    failures: list[str] = []
-    for port in places.ports[:_MOST_PORTS]:
-        endpoint = Endpoint(address, port)
-        outcome = await _ask(endpoint, key, token, patience, _Words(canary_words(token) + b"\r\n"))
-        if isinstance(outcome, str):
-            failures.append(outcome)
-            continue
-        return _Reached(endpoint, outcome)
+def _why(address: Address, heard: Iterable[_Heard]) -> str:
+    """Why an address doesn't count: what came of its first port, and how many more are no better."""
+    failures: dict[int, str] = {}
+    for one in heard:
+        if one.question.endpoint.address == address:
+            failures.setdefault(one.question.endpoint.port, one.failure)
+    if not failures:
+        return f"no port of our canaries at {address} is known"
     more = f", and at {len(failures) - 1} more of its ports no better" if len(failures) > 1 else ""
-    return (failures[0] + more) if failures else f"no port of our canaries at {address} is known"
+    return next(iter(failures.values())) + more
 
 
-async def _seen_elsewhere(
-    places: CanaryPlaces, key: bytes, token: Token, patience: CanaryPatience
-) -> set[Address]:
-    """From where the canaries are reached at each of their ports, by words, HTTP, and TLS where that is usual."""
-    asked = [
-        _ask(Endpoint(address, port), key, token, patience, words)
-        for address in places.addresses
-        for port in places.ports[:_MOST_PORTS]
-        for words in _all_words(Endpoint(address, port), token, places.name)
-    ]
-    return {outcome for outcome in await asyncio.gather(*asked) if not isinstance(outcome, str)}
-
-
-def _all_words(endpoint: Endpoint, token: Token, name: str | None) -> Iterable[_Words]:
-    page = (
-        f"GET {CANARY_PATH}{token} HTTP/1.1\r\nHost: {name or endpoint}\r\nConnection: close\r\n\r\n".encode()
-    )
-    yield _Words(canary_words(token) + b"\r\n")
-    yield _Words(page)
-    if endpoint.port == _HTTPS:
-        yield _Words(page, tls=_unverified(), server_name=name or str(endpoint.address))
+def _questions(places: CanaryPlaces, token: Token) -> Iterator[_Question]:
+    """To each port words, HTTP, and TLS where that is usual: what catches one of them lets the others pass."""
+    for address, port in product(places.addresses, places.ports[:_MOST_PORTS]):
+        endpoint = Endpoint(address, port)
+        page = f"GET {CANARY_PATH}{token} HTTP/1.1\r\nHost: {places.name or endpoint}\r\nConnection: close\r\n\r\n"
+        yield _Question(endpoint, canary_words(token) + b"\r\n")
+        yield _Question(endpoint, page.encode())
+        if port == _HTTPS:
+            yield _Question(endpoint, page.encode(), _unverified(), places.name or str(address))
 
 
 def _unverified() -> ssl.SSLContext:
@@ -170,30 +158,29 @@ def _unverified() -> ssl.SSLContext:
     return context
 
 
-async def _ask(
-    endpoint: Endpoint, key: bytes, token: Token, patience: CanaryPatience, words: _Words
-) -> Address | str:
+async def _ask(question: _Question, key: bytes, token: Token, patience: CanaryPatience) -> _Heard:
+    endpoint = question.endpoint
     try:
         async with asyncio.timeout(patience.connect):
             reader, writer = await asyncio.open_connection(
-                str(endpoint.address), endpoint.port, ssl=words.tls, server_hostname=words.server_name
+                str(endpoint.address), endpoint.port, ssl=question.tls, server_hostname=question.server_name
             )
     except OSError as error:  # TimeoutError is one, and SSLError
         why = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
-        return f"can't connect to our canary at {endpoint}: {why}"
+        return _Heard(question, failure=f"can't connect to our canary at {endpoint}: {why}")
     heard = bytearray()
     try:
         async with asyncio.timeout(patience.answer):
-            writer.write(words.octets)
+            writer.write(question.octets)
             while len(heard) < MAX_ANSWER and (octets := await reader.read(MAX_ANSWER)):
                 heard += octets
                 if (seen_from := read_canary_answer(key, token, heard.decode("latin-1"))) is not None:
-                    return seen_from
+                    return _Heard(question, seen_from)
     except OSError:
         pass
     finally:
         writer.transport.abort()
-    return _what_answered(endpoint, bytes(heard))
+    return _Heard(question, failure=_what_answered(endpoint, bytes(heard)))
 
 
 def _what_answered(endpoint: Endpoint, heard: bytes) -> str:
