@@ -55,6 +55,15 @@ def test_in_a_copy_of_a_system_it_is_as_far_from_its_root():
     assert setup.gaps_that_decide() == (Gap(GapKind.MISSING, "/etc/only", HERE),)
 
 
+@pytest.mark.parametrize("pattern", ["/etc/mail/conf.d/*", "conf.d/*", "../*/conf.d/*"])
+def test_what_an_include_means_in_a_copy_of_a_system_can_be_read_there(pattern):
+    setup = setup_in({"/host1/etc/mail/main": "", "/host1/etc/mail/conf.d/a": "yes"}, "/host1/etc/mail/main")
+    (name,) = setup.included(pattern)
+    assert not name.startswith("/host1")
+    assert text_of(setup, name) == "yes"
+    assert setup.included("conf.d/b") == ["conf.d/b"]
+
+
 def test_a_copied_home_is_as_good_as_the_place_itself(tmp_path):
     for name in ("main", "t"):
         (tmp_path / name).write_text(name)

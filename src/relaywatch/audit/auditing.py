@@ -95,9 +95,7 @@ def setups(
     ahead = list(islice(files, 2))
     for path in chain(ahead, files):
         for known in _of(tree, path, named, is_alone=len(ahead) == 1):
-            before = (*front_ends, *_in_front(known, tree, path))
-            home = PurePosixPath(known.home)
-            yield Setup(tree=tree, main=path, home=home, allowed=allowed, front_ends=before), known
+            yield _setup(known, tree, path, allowed, front_ends), known
 
 
 def system_setups(
@@ -110,19 +108,22 @@ def system_setups(
     for known in load_servers().values():
         if (server is not None and known.name != server) or not (root / known.home.lstrip("/")).is_dir():
             continue
-        tree, home = FolderTree(root, PurePosixPath(known.home)), PurePosixPath(known.home)
+        tree = FolderTree(root, PurePosixPath(known.home))
         for path in tree.files():
             for _ in recognised((known,), path, partial(_peek, tree, path)):
-                before = _in_front(known, tree, path)
-                yield Setup(tree=tree, main=path, home=home, allowed=allowed, front_ends=before), known
+                yield _setup(known, tree, path, allowed), known
 
 
-def _in_front(known: Server, tree: Tree, main: PurePosixPath) -> tuple[FrontEnd, ...]:
-    """What hides strangers from a mail server on the same machine, if this is a machine or a copy of one."""
-    here = str(main.parent)
-    if known.name not in _MAIL_SERVERS or not here.endswith(known.home):
-        return ()
-    return tuple(local_front_ends(tree, here.removesuffix(known.home)))
+def _setup(
+    known: Server, tree: Tree, main: PurePosixPath, allowed: AddressSet, front_ends: tuple[FrontEnd, ...] = ()
+) -> Setup:
+    """With what hides strangers from a mail server on the same machine, if this is a machine or a copy of one."""
+    setup = Setup(
+        tree=tree, main=main, home=PurePosixPath(known.home), allowed=allowed, front_ends=front_ends
+    )
+    if known.name in _MAIL_SERVERS and setup.system is not None:
+        setup.front_ends += tuple(local_front_ends(tree, setup.system))
+    return setup
 
 
 def _of(tree: Tree, path: PurePosixPath, named: Server | None, *, is_alone: bool) -> Iterable[Server]:

@@ -63,6 +63,15 @@ class Setup:
     _octets: dict[PurePosixPath, bytes] = field(default_factory=dict, init=False, repr=False)
     """What was looked for and not read yet."""
 
+    @property
+    def system(self) -> str | None:
+        """The folder in which a copy of a whole machine lies, as far above the main file as its home is deep.
+
+        Empty where that is the tree's own root; nothing where the main file isn't in its home.
+        """
+        home, here = str(self.home), str(self.main.parent)
+        return here.removesuffix(home) if here.endswith(home) else None
+
     def afresh(self, tree: Tree | None = None) -> Setup:
         """The same before anything was read, in another tree if one is given."""
         return Setup(
@@ -95,15 +104,20 @@ class Setup:
     def glob(self, pattern: str, position: Position | None = None) -> list[str]:
         """The names of the files that an include with ``*``, ``?`` or ``[`` means, sorted; none is no gap.
 
+        They are such as `read` takes: in a copy of a whole machine as they are there.
         As in the shell, none of these stands for a dot at a name's beginning.
         """
         found: set[str] = set()
         for place in self.places(pattern):
             try:
-                found.update(map(str, self._matching(place)))
+                found.update(str(path).removeprefix(self.system or "") for path in self._matching(place))
             except NotReadError as error:
                 self.note(Gap(GapKind.UNREADABLE, f"{pattern}: {error}", position))
         return sorted(found)
+
+    def included(self, name: str, position: Position | None = None) -> list[str]:
+        """The names of the files that an include means: those that fit where it is a pattern, itself otherwise."""
+        return self.glob(name, position) if _WILD.search(name) else [name]
 
     def note(self, gap: Gap) -> Gap:
         """Keep a gap in mind; it is returned, for the condition that it makes unknown."""
@@ -143,9 +157,8 @@ class Setup:
         named = PurePosixPath(name)
         if not named.is_absolute():
             return (self.main.parent / named,)
-        copied = self._copied(named)
-        if copied is not None:
-            return (copied,)
+        if self.system is not None:
+            return (PurePosixPath(self.system + str(named)),)
         if not named.is_relative_to(self.home):
             return (named,)
         beside = self.main.parent / named.relative_to(self.home)
@@ -154,11 +167,6 @@ class Setup:
     def shown(self, path: PurePosixPath) -> str:
         """The path as reports give it."""
         return f"{self.tree.label.rstrip('/')}{path}"
-
-    def _copied(self, named: PurePosixPath) -> PurePosixPath | None:
-        """Where an absolute path is in a copy of a whole system, as far from its root as the home is."""
-        home, here = str(self.home), str(self.main.parent)
-        return PurePosixPath(here.removesuffix(home) + str(named)) if here.endswith(home) else None
 
     def _matching(self, place: PurePosixPath) -> Iterator[PurePosixPath]:
         folders = [PurePosixPath("/")]

@@ -26,10 +26,9 @@ class Placing:
 
     def of(self, path: PurePosixPath) -> PurePosixPath:
         """The place of a file of the tree."""
-        home, folder = self.setup.home, self.setup.main.parent
-        if str(folder).endswith(str(home)):
-            prefix = str(folder).removesuffix(str(home))
-            return PurePosixPath("/" + str(path).removeprefix(prefix).lstrip("/"))
+        home, folder, system = self.setup.home, self.setup.main.parent, self.setup.system
+        if system is not None:
+            return PurePosixPath("/" + str(path).removeprefix(system).lstrip("/"))
         return home / path.relative_to(folder) if path.is_relative_to(folder) else path
 
     def files(self, *, is_installed: bool) -> dict[PurePosixPath, tuple[bytes, int]]:

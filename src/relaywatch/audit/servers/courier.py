@@ -48,8 +48,7 @@ def _access(setup: Setup) -> Iterator[Prefixed]:
 
 
 def _domains(setup: Setup) -> Iterator[Way]:
-    is_whole = str(setup.main.parent).endswith(str(setup.home))
-    above = setup.home.parent if is_whole else setup.main.parent.parent
+    above = setup.main.parent.parent if setup.system is None else setup.home.parent
     named = [f"{above}/{name}" for name in _DOMAINS]
     folders = [one for name in named for one in (name, *setup.glob(f"{name}.dir/*"))]
     for name in folders:

@@ -126,8 +126,12 @@ def _rows(setup: Setup) -> Iterator[_Row]:
     yield from _parsed(main, setup)
     for ending in ("csv", "json"):
         for name in setup.glob(f"{setup.home}/*.{ending}"):
-            source = setup.read(name) if name != str(setup.main) else None
-            if source is not None and ("ExtendedRights" in source.text or "DomainType" in source.text):
+            source = setup.read(name)
+            if (
+                source is not None
+                and source is not main
+                and ("ExtendedRights" in source.text or "DomainType" in source.text)
+            ):
                 yield from _parsed(source, setup)
 
 

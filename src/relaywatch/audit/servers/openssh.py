@@ -83,7 +83,7 @@ def _lines(
 
 def _included(setup: Setup, patterns: Sequence[str], at: _Line, within: tuple[str, ...]) -> Iterator[_Line]:
     for pattern in patterns:
-        for name in setup.glob(pattern) if set(pattern) & set("*?[") else [pattern]:
+        for name in setup.included(pattern):
             source = setup.read(name, at.position)
             if source is not None and (source.name in within or len(within) > _MOST_DEPTH):
                 setup.note(Gap(GapKind.LOOP, name, at.position))

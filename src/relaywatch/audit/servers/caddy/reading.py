@@ -132,7 +132,7 @@ class _Reading:
         return found
 
     def _files(self, node: Node, name: str, within: tuple[str, ...]) -> Iterator[Node]:
-        names = self.setup.glob(name) if set(name) & set("*?[") else [name]
+        names = self.setup.included(name)
         for named in names:
             source = self.setup.read(named, node.position)
             if source is None:

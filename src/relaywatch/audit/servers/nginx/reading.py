@@ -98,7 +98,7 @@ class _Reading:
 
     def _include(self, into: Node, node: Node, within: tuple[str, ...]) -> None:
         pattern = node.words[0] if node.words else ""
-        names = self.setup.glob(pattern) if set(pattern) & set("*?[") else [pattern]
+        names = self.setup.included(pattern)
         for name in names:
             source = self.setup.read(name, node.position)
             if source is None:

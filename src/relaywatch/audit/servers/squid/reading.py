@@ -70,7 +70,7 @@ class _Reading:
             return
         for word in words:
             pattern = word.strip('"')
-            names = self.setup.glob(pattern) if set(pattern) & set("*?[") else [pattern]
+            names = self.setup.included(pattern)
             if not names:
                 yield self._gap(GapKind.MISSING, line, pattern)
             for named in names:
