@@ -8,7 +8,8 @@ import sys
 import time
 
 import pytest
-from tests.cli.world import BackgroundWorld, english, free_port
+from tests.cli.world import BackgroundWorld, english
+from tests.ports import free_port
 
 from relaywatch.cli.results import read_lines
 

@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from tests.cli.world import BackgroundWorld, english, free_port
+from tests.cli.world import BackgroundWorld, english
+from tests.ports import free_port
 
 from relaywatch.cli.results import read_lines
 

@@ -7,13 +7,9 @@ import sys
 import time
 
 import pytest
+from tests.ports import free_port
 
 from relaywatch.sink.keys import generate_keys
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def serve(directory, *options, until):

@@ -3,22 +3,17 @@
 import asyncio
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import threading
 from ipaddress import ip_address
 
+from tests.ports import free_port
+
 from relaywatch.demo.world import World
 from relaywatch.model.places import Endpoint
 
 LOOPBACK = ip_address("127.0.0.1")
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 class BackgroundWorld:

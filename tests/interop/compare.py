@@ -10,10 +10,11 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -26,6 +27,8 @@ from tests.interop.test_verdicts import AT_ONCE, open_relay_lines, relaywatch
 
 NMAPS_AT_ONCE = 8  # each waits most of the time
 NMAP_PORTS = "25,465,587,2525"
+
+_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +114,30 @@ def show(rows: list[Row], console: Console) -> None:
         )
 
 
-def main(names: list[str]) -> int:
-    """Bring the servers up, ask both about each, print the table."""
-    console = Console(width=None if sys.stdout.isatty() else 170)
+def side_by_side(
+    is_meant: Callable[[Case], bool],
+    ask: Callable[[World, list[Case]], list[_Row]],
+    print_table: Callable[[list[_Row], Console], None],
+    *,
+    width: int,
+) -> int:
+    """Bring up the cases that the command line names, or all, ask about each, print the table; return how it ended.
+
+    The width is that of a table which no terminal bounds.
+    """
+    console = Console(width=None if sys.stdout.isatty() else width)
     began = time.monotonic()
     try:
-        cases = [case for case in chosen(tuple(names)) if not case.is_proxy]
+        cases = [case for case in chosen(tuple(sys.argv[1:])) if is_meant(case)]
         with world(cases, lambda text: print(text, file=sys.stderr)) as lab:
-            rows = compare(lab, [case for case in cases if case.name not in lab.fallen])
+            rows = ask(lab, [case for case in cases if case.name not in lab.fallen])
     except LabError as error:
         print(f"compare: {error}", file=sys.stderr)
         return 3
-    show(rows, console)
-    print(f"{len(rows)} servers in {time.monotonic() - began:.0f} s", file=sys.stderr)
+    print_table(rows, console)
+    print(f"{len(rows)} hosts in {time.monotonic() - began:.0f} s", file=sys.stderr)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(side_by_side(lambda case: not case.is_proxy, compare, show, width=170))

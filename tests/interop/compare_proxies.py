@@ -18,10 +18,11 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from tests.interop.compare import side_by_side
 from tests.interop.lab import plan, rooms
-from tests.interop.lab.cases import Case, State, chosen
+from tests.interop.lab.cases import Case, State
 from tests.interop.lab.errors import LabError
-from tests.interop.lab.world import CHECKOUT, World, world
+from tests.interop.lab.world import CHECKOUT, World
 from tests.interop.peers import hopm, landing, nmap_proxies
 from tests.interop.peers.nmap_proxies import Said
 from tests.interop.test_proxy_verdicts import scan
@@ -139,21 +140,5 @@ def _count(name: str, rows: list[Row], said: Callable[[Row], Said], console: Con
     )
 
 
-def main(names: list[str]) -> int:
-    """Bring the hosts up, ask all three about each, print the table."""
-    console = Console(width=None if sys.stdout.isatty() else 190)
-    began = time.monotonic()
-    try:
-        cases = [case for case in chosen(tuple(names)) if case.is_proxy]
-        with world(cases, lambda text: print(text, file=sys.stderr)) as lab:
-            rows = compare(lab, [case for case in cases if case.name not in lab.fallen])
-    except LabError as error:
-        print(f"compare: {error}", file=sys.stderr)
-        return 3
-    show(rows, console)
-    print(f"{len(rows)} hosts in {time.monotonic() - began:.0f} s", file=sys.stderr)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(side_by_side(lambda case: case.is_proxy, compare, show, width=190))

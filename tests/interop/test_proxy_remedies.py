@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 import pytest
 from tests.interop.lab import plan
 from tests.interop.lab.cases import chosen
-from tests.interop.lab.world import missing, world
 from tests.interop.mend_names import granted
 from tests.interop.mend_users import USES, Neighbourhood, verifying
 from tests.interop.test_proxy_verdicts import scan
-from tests.interop.test_remedies import mend
+from tests.interop.test_remedies import mend, standing
 
 from relaywatch.advice.catalogue import load_catalogue
 from relaywatch.advice.vocabulary import Standing
@@ -85,18 +84,10 @@ def _pairs(pairs):
 @pytest.fixture(scope="module")
 def mended(request, tmp_path_factory):
     """Each proxy of the tests that were chosen, by its name: asked, mended, asked again."""
-    if reason := missing():
-        pytest.skip(reason)
     folder = tmp_path_factory.mktemp("proxy-remedies")
-    asked = {
-        item.callspec.params["proxy"].name
-        for item in request.session.items
-        if "mended" in item.fixturenames and "proxy" in item.callspec.params
-    }
-    pairs = [(remedy, case) for remedy, case in REMEDIES if case.name in asked]
-    with world([case for _, case in pairs]) as lab:
-        found = {case.name: Mended(trouble=lab.fallen.get(case.name, "")) for _, case in pairs}
-        stand = [(remedy, case) for remedy, case in pairs if case.name not in lab.fallen]
+    with standing(request, REMEDIES, "proxy") as (lab, stand):
+        found = {case.name: Mended() for _, case in stand}
+        found |= {name: Mended(trouble=reason) for name, reason in lab.fallen.items()}
         ask(lab, stand, folder / "before", found, "before")
         around = Neighbourhood(lab)
         with around.site(), ThreadPoolExecutor(AT_ONCE) as pool:

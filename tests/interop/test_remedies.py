@@ -7,6 +7,7 @@ has to be refused, and mail for the domain that the server hosts still has to be
 after serve all servers, as in ``test_verdicts``.
 """
 
+import contextlib
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -110,20 +111,26 @@ def refuses_own_mail(lab, case):
     return done.stdout + done.stderr
 
 
+@contextlib.contextmanager
+def standing(request, remedies, parameter):
+    """Bring up what the tests that were chosen mend; give the lab, and each remedy with its case that stands."""
+    if reason := missing():
+        pytest.skip(reason)
+    asked = {
+        item.callspec.params[parameter].name
+        for item in request.session.items
+        if "mended" in item.fixturenames and parameter in item.callspec.params
+    }
+    pairs = [(remedy, case) for remedy, case in remedies if case.name in asked]
+    with world([case for _, case in pairs]) as lab:
+        yield lab, [(remedy, case) for remedy, case in pairs if case.name not in lab.fallen]
+
+
 @pytest.fixture(scope="module")
 def mended(request, tmp_path_factory):
     """Each server of the tests that were chosen, by its name: asked, mended, asked again."""
-    if reason := missing():
-        pytest.skip(reason)
     folder = tmp_path_factory.mktemp("remedies")
-    asked = {
-        item.callspec.params["server"].name
-        for item in request.session.items
-        if "mended" in item.fixturenames and "server" in item.callspec.params
-    }
-    pairs = [(remedy, case) for remedy, case in REMEDIES if case.name in asked]
-    with world([case for _, case in pairs]) as lab:
-        stand = [(remedy, case) for remedy, case in pairs if case.name not in lab.fallen]
+    with standing(request, REMEDIES, "server") as (lab, stand):
         cases = [case for _, case in stand]
         before = scan(lab, cases, folder / "before")
         with ThreadPoolExecutor(MENDED_AT_ONCE) as pool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -84,13 +83,6 @@ async def world(*canaries):
     )
     async with asyncio.timeout(60), Sink(settings, KEY, on_arrival=board.note) as sink:
         yield World(sink, board)
-
-
-def free_port():
-    """A port of loopback that nobody has just now."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return held.getsockname()[1]
 
 
 @asynccontextmanager

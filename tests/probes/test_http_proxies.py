@@ -10,7 +10,8 @@ import pytest
 import trustme
 from aiohttp import web
 from tests.http2_peer import Http2Peer
-from tests.probes.loopback import NAME, carry, free_port, serving, world
+from tests.ports import free_port
+from tests.probes.loopback import NAME, carry, serving, world
 
 from relaywatch.model.evidence import Fact
 from relaywatch.model.places import Endpoint, Transport, parse_address

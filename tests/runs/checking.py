@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 import pytest
+from tests.ports import free_port
 
 from relaywatch.demo.server import Listener
 from relaywatch.demo.world import World
@@ -36,12 +37,6 @@ PATIENCE = Patience(
 )
 LIMITS = Limits(tls_seconds=0.5)
 RATES = Rates(overall=1e5, per_address=1e5, per_network=1e5, burst=1e4, overall_burst=1e4)
-
-
-def free_port(host="127.0.0.1"):
-    with socket.socket() as sock:
-        sock.bind((host, 0))
-        return sock.getsockname()[1]
 
 
 def hurried(**more):

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 
-from tests.runs.checking import free_port
+from tests.ports import free_port
 
 from relaywatch.runs.settings import RemoteSinkChoice
 from relaywatch.sink.keys import generate_keys

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from tests.http2_proxy import http2_proxy
 from tests.http3_proxy import http3_proxy
-from tests.runs.checking import LOOPBACK, asyncio_run, check, free_port, hurried, saying, world
+from tests.ports import free_port
+from tests.runs.checking import LOOPBACK, asyncio_run, check, hurried, saying, world
 from tests.runs.elsewhere import serving_sink
 
 from relaywatch.demo.population import BEHIND_PROXY

@@ -5,7 +5,8 @@ import socket
 from dataclasses import replace
 
 import pytest
-from tests.runs.checking import LOOPBACK, asyncio_run, check, free_port, hurried, world
+from tests.ports import free_port
+from tests.runs.checking import LOOPBACK, asyncio_run, check, hurried, world
 
 from relaywatch.cli.exit_codes import ExitCode, exit_code
 from relaywatch.model.evidence import AttemptStatus, Weakness

@@ -7,6 +7,7 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
+from tests.ports import free_port
 from tests.runs.checking import (
     LOOPBACK,
     PATIENCE,
@@ -14,7 +15,6 @@ from tests.runs.checking import (
     check,
     check_world,
     deliver,
-    free_port,
     hurried,
     world,
 )

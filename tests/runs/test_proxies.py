@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from tests.ports import free_port
 from tests.runs.checking import (
     LOOPBACK,
     asyncio_run,
     check,
     check_world,
-    free_port,
     hurried,
     saying_first,
     world,

@@ -3,7 +3,8 @@
 from ipaddress import ip_address
 
 import pytest
-from tests.runs.checking import asyncio_run, check, free_port, hurried
+from tests.ports import free_port
+from tests.runs.checking import asyncio_run, check, hurried
 
 from relaywatch.model.places import Family
 from relaywatch.runs.canaries import facing

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 from tests.engine.hostile import deaf
-from tests.runs.checking import LOOPBACK, Counting, asyncio_run, check, free_port, hurried
+from tests.ports import free_port
+from tests.runs.checking import LOOPBACK, Counting, asyncio_run, check, hurried
 
 from relaywatch.engine.limits import Limits
 from relaywatch.model.evidence import AttemptStatus, Weakness

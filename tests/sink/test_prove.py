@@ -1,8 +1,8 @@
 import asyncio
-import socket
 from ipaddress import ip_address
 
 import pytest
+from tests.ports import free_port
 from tests.sink.loopback import ANOTHER_KEY, IPV4, IPV6, make_sink, settings, token
 
 from relaywatch.sink.prove import ProofFailure, ProofRequest, prove_sink
@@ -41,11 +41,6 @@ def request(port, **changes):
     return ProofRequest(
         **{"domain": "sink.test", "token": token(), "port": port, "arrive_within": 5.0} | changes
     )
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def test_a_sink_is_proven_by_its_public_name(run):
