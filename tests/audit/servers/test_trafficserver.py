@@ -134,6 +134,7 @@ def test_networks_of_strangers_are_told() -> None:
         files(STOCK, remap__config=".include more.config\n"),
         files(STOCK, remap__config="map http://a.example http://b.example @plugin=tslua.so @pparam=x.lua\n"),
         files(STOCK, remap__config="regex_map http://(.*)/ http://$1/ @src_ip=10.0.0.0-10.9.9.9\n"),
+        files(STOCK, remap__config="regex_map http://((?=(e))\\2lsewhere+)+/ http://$1/\n"),
         files(STOCK + "what is this\n"),
     ],
 )
@@ -150,6 +151,8 @@ def test_what_is_not_evaluated_is_unknown(laid: dict[str, str]) -> None:
         ("regex_map http://(.*)\\.proxy\\.example\\.org/ http://$1/", True),
         ("regex_map http://(.*)/ http://$0:8080/", True),
         ("regex_map http://([a-z]+)\\.example\\.org$/ http://$1.inner.example.org/", False),
+        ("regex_map http://^(.*)\\.proxy\\.example\\.org$/ http://$1/", True),
+        ("regex_map http://^(.*)\\.example\\.org$/ http://$1.inner.example.org/", False),
         ("regex_map http://(.*)/ http://192.0.2.1/", False),
         ("map http://www.example.org/ http://192.0.2.1/ @plugin=cachekey.so", False),
         ("# regex_map http://(.*)/ http://$1/", False),
@@ -159,6 +162,43 @@ def test_mappings(remap: str, *, is_open: bool) -> None:
     report = audited(SERVER, files(STOCK, remap__config=f"\n{remap}\n", plugin__config="compress.so\n"))
     assert seen(report) == ([("open", "ts-regex-map", 2)] if is_open else [])
     assert report.verdict is (AuditVerdict.OPEN if is_open else AuditVerdict.CLOSED)
+
+
+TLS = STOCK.replace("8080 8080:ipv6", "8080 8443:ssl")
+
+
+@pytest.mark.parametrize(
+    ("fqdn", "route", "may_lead_out"),
+    [
+        ("'*'", "$1:443", True),
+        ("'*'", "'$1:{inbound_local_port}'", True),
+        ("'*.proxy.example.org'", "$1", True),
+        ("'*.example.org'", "$1.inner.example.org:443", False),
+        ("www.example.org", "192.0.2.31:443", False),
+        ("'*'", "192.0.2.31:443", False),
+    ],
+)
+@pytest.mark.parametrize("key", ["tunnel_route", "forward_route", "partial_blind_route"])
+def test_routes_made_of_the_name_in_a_hello_may_lead_out(
+    fqdn: str, route: str, key: str, *, may_lead_out: bool
+) -> None:
+    sni = f"sni:\n  - fqdn: {fqdn}\n    {key}: {route}\n"
+    report = audited(SERVER, files(TLS, sni__yaml=sni))
+    assert seen(report) == ([("unknown", "ts-sni", 3)] if may_lead_out else [])
+    assert report.verdict is (AuditVerdict.UNKNOWN if may_lead_out else AuditVerdict.CLOSED)
+
+
+def test_the_file_of_names_by_its_other_names() -> None:
+    sni = "sni:\n  - fqdn: '*'\n    tunnel_route: $1:443\n"
+    assert audited(SERVER, files(TLS, ssl_server_name__yaml=sni)).verdict is AuditVerdict.UNKNOWN
+    named = TLS + "CONFIG proxy.config.ssl.servername.filename STRING names.yaml\n"
+    assert seen(audited(SERVER, files(named, names__yaml=sni))) == [("unknown", "ts-sni", 3)]
+    # nobody says a name where no port speaks TLS
+    assert audited(SERVER, files(STOCK, sni__yaml=sni)).verdict is AuditVerdict.CLOSED
+    assert audited(SERVER, files(TLS, sni__yaml=sni, ip_allow__yaml=DENY)).findings == ()
+    for broken in ("sni: [\n", "server_config = {}\n"):
+        assert audited(SERVER, files(TLS, sni__yaml=broken)).verdict is AuditVerdict.UNKNOWN
+    assert audited(SERVER, files(TLS, sni__yaml="# none\n")).verdict is AuditVerdict.CLOSED
 
 
 def test_listeners_on_loopback_are_out_of_reach() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from relaywatch.audit.captures import compiled, is_outside, names_for
 from relaywatch.audit.conditions import ALWAYS, Condition, Way, joined, unknown
 from relaywatch.audit.deciding import Rule, first_match
 from relaywatch.audit.findings import Cause, Gap, GapKind
@@ -16,7 +15,9 @@ from relaywatch.audit.witness import OUTSIDE_HOST
 from relaywatch.model.evidence import Weakness
 
 from .access import access_name, access_of
+from .leading import leads_out, without_port
 from .records import Record, is_off, records_of
+from .tunnelling import tunnelled
 
 _REQUIRED = "proxy.config.url_remap.remap_required"
 _REVERSE = "proxy.config.reverse_proxy.enabled"
@@ -68,6 +69,9 @@ def _passing(setup: Setup, records: dict[str, Record], version: int) -> Iterator
         if method == "GET":
             for mapped in _mapped(setup):
                 yield from (headed(way, f"{OUTSIDE_HOST}:80 by GET") for way in joined((mapped,), let_in))
+    if ":ssl" in (records[_LISTENS].value if _LISTENS in records else ""):
+        for way in tunnelled(setup, records):
+            yield from joined((way,), _let_in(setup, records, version, "CONNECT"))
     socks = records.get(_SOCKS)
     if socks is not None and socks.value not in {"0", ""}:
         setup.note(Gap(GapKind.NOT_EVALUATED, socks.cause.text, socks.cause.position))
@@ -143,10 +147,11 @@ def _mapped(setup: Setup) -> Iterator[Way]:
         cause = Cause(line.strip()[:200], source.at(number), "ts-regex-map")
         if words[0] in {".include", ".activatefilter", ".useflt"}:
             setup.note(Gap(GapKind.NOT_EVALUATED, line.strip()[:80], source.at(number)))
-        elif words[0] == "regex_map" and len(words) > 2 and _leads_out(words):
+        elif words[0] == "regex_map" and len(words) > 2 and (is_out := _leads_out(words)) is not False:
             guards = [word for word in words[3:] if word.startswith("@")]
-            if guards:
-                gap = setup.note(Gap(GapKind.NOT_EVALUATED, " ".join(guards)[:80], source.at(number)))
+            if guards or is_out is None:
+                subject = " ".join(guards or words)[:80]
+                gap = setup.note(Gap(GapKind.NOT_EVALUATED, subject, source.at(number)))
                 yield Way(gaps=frozenset((gap,)), causes=(cause,))
             else:
                 yield Way(causes=(cause,))
@@ -158,21 +163,7 @@ def _mapped(setup: Setup) -> Iterator[Way]:
             yield Way(gaps=frozenset((gap,)), causes=(Cause(cause.text, cause.position),))
 
 
-def _leads_out(words: Sequence[str]) -> bool:
-    """Whether an outside host's name that the pattern matches comes out as the target's host."""
+def _leads_out(words: Sequence[str]) -> bool | None:
+    """Whether an outside host comes out as the target's host; nothing if nobody knows."""
     pattern, target = (re.sub(r"^\w+://", "", word).split("/", 1)[0] for word in words[1:3])
-    target = re.sub(r":\d+$", "", target)
-    bare = re.sub(r":\d+$", "", pattern)
-    regex = compiled(bare, ignoring_case=True)
-    if "$" not in target or regex is None:
-        return "$" in target
-    for name in names_for(bare):
-        found = regex.search(name)
-        if found is None:
-            continue
-        host = target
-        for number, group in enumerate((found[0], *found.groups())):
-            host = host.replace(f"${number}", group or "")
-        if is_outside(host):
-            return True
-    return False
+    return leads_out(without_port(pattern), without_port(target))
