@@ -267,6 +267,43 @@ def test_a_bomb_in_a_header_is_not_unpacked(tmp_path, monkeypatch):
         ArchiveTree(path)
 
 
+def test_a_bomb_of_sparse_files_is_not_unpacked(tmp_path, monkeypatch):
+    """Each is nothing in the archive, and as many zeros as it claims once it is read."""
+    monkeypatch.setattr(archives, "MOST_UNPACKED", 1 << 20)
+    path = tmp_path / "bomb.tar.gz"
+    with gzip.open(path, "wb") as file:
+        for number in range(8):
+            header = tarfile.TarInfo(str(number))
+            header.type = tarfile.GNUTYPE_SPARSE
+            octets = bytearray(header.tobuf(tarfile.GNU_FORMAT))
+            octets[386:398], octets[398:410] = b"00000000000\0", b"00000000000\0"
+            octets[482], octets[483:495] = 0, f"{1 << 18:011o}\0".encode()
+            octets[148:156] = b" " * 8
+            octets[148:156] = f"{sum(octets):06o}\0 ".encode()
+            file.write(bytes(octets))
+        file.write(bytes(1024))
+    with pytest.raises(UsageError, match="MiB unpacked"):
+        ArchiveTree(path)
+
+
+@pytest.mark.parametrize("last", ["file", "link"])
+def test_of_two_members_of_one_name_the_later_is_the_one(tmp_path, last):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as archive:
+        for kind in ("link", "file") if last == "file" else ("file", "link"):
+            member = tarfile.TarInfo("one")
+            if kind == "link":
+                member.type, member.linkname = tarfile.SYMTYPE, "two"
+                archive.addfile(member)
+            else:
+                member.size = 4
+                archive.addfile(member, io.BytesIO(b"file"))
+        member = tarfile.TarInfo("two")
+        member.size = 4
+        archive.addfile(member, io.BytesIO(b"link"))
+    assert ArchiveTree(path).read(P("/one")) == last.encode()
+
+
 def test_a_zip_bomb_is_not_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "MOST_UNPACKED", 1 << 20)
     path = tmp_path / "bomb.zip"

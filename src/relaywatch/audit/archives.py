@@ -19,6 +19,7 @@ MOST_UNPACKED = 512 * 1024 * 1024
 _MOST_MEMBERS = 200_000
 _MOST_NAME = 4096
 _MOST_FOLDERS = 64
+_TOO_MANY = f"more than {MOST_UNPACKED // 1024 // 1024} MiB unpacked"
 _UNPACKERS = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open))
 
 
@@ -34,9 +35,26 @@ class Unpacked:
     links: dict[str, str] = field(default_factory=dict)
     """Symbolic ones, as they are written; of hard ones a path from the root."""
     too_large: set[str] = field(default_factory=set)
+    left: int = field(default_factory=lambda: MOST_UNPACKED)
+    """How many octets more are kept: a sparse file is nothing in the archive, and as large as it claims."""
 
     def __len__(self) -> int:
         return len(self.members) + len(self.links) + len(self.too_large)
+
+    def begin(self, name: str) -> None:
+        """Another file of this name: as where an archive is unpacked, it takes the place of an earlier one."""
+        self.members.pop(name, None)
+        self.links.pop(name, None)
+        self.too_large.discard(name)
+
+    def count(self, octets: int) -> None:
+        """Count octets before they are kept.
+
+        :raises ArchiveError: if they are too many.
+        """
+        self.left -= octets
+        if self.left < 0:
+            raise ArchiveError(_TOO_MANY)
 
 
 def unpacked(path: Path, most_of_one: int) -> Unpacked:
@@ -75,7 +93,7 @@ class _Limited:
         octets = self._file.read(min(size, self._left + 1) if size >= 0 else self._left + 1)
         self._left -= len(octets)
         if self._left < 0:
-            raise ArchiveError(f"more than {MOST_UNPACKED // 1024 // 1024} MiB unpacked")
+            raise ArchiveError(_TOO_MANY)
         return octets
 
 
@@ -105,6 +123,7 @@ def _take(found: Unpacked, archive: tarfile.TarFile, member: tarfile.TarInfo, mo
     name = member.name
     if _is_odd(name):
         return
+    found.begin(name)
     if member.issym():
         found.links[name] = member.linkname[:_MOST_NAME]
     elif member.islnk():
@@ -112,11 +131,12 @@ def _take(found: Unpacked, archive: tarfile.TarFile, member: tarfile.TarInfo, mo
     elif member.isreg() and member.size > most_of_one:
         found.too_large.add(name)
     elif member.isreg() and (file := archive.extractfile(member)):
+        found.count(member.size)
         found.members[name] = file.read()
 
 
 def _unzipped(path: Path, most_of_one: int) -> Unpacked:
-    found, left = Unpacked(), MOST_UNPACKED
+    found = Unpacked()
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
             if entry.is_dir() or _is_odd(entry.filename):
@@ -125,10 +145,9 @@ def _unzipped(path: Path, most_of_one: int) -> Unpacked:
                 raise ArchiveError(f"more than {_MOST_MEMBERS} files")
             with archive.open(entry) as file:
                 content = file.read(most_of_one + 1)  # whatever size the archive claims
-            left -= len(content)
-            if left < 0:
-                raise ArchiveError(f"more than {MOST_UNPACKED // 1024 // 1024} MiB unpacked")
+            found.count(len(content))
             name = entry.filename
+            found.begin(name)
             if len(content) > most_of_one:
                 found.too_large.add(name)
             elif S_ISLNK(entry.external_attr >> 16):
