@@ -151,6 +151,14 @@ def test_a_copied_system_keeps_its_paths():
     assert str(one.of(PurePosixPath("/copy/var/lib/table"))) == "/var/lib/table"
 
 
+def test_what_an_include_names_above_everything_is_laid_below_the_root():
+    for main in ("/etc/squid/squid.conf", "/squid.conf"):
+        given = {main: "include ../../../../../tmp/more.conf\n", "/tmp/more.conf": "http_port 1\n"}
+        laid = placing(given, main, "squid").files(is_installed=False)
+        assert {"/etc/squid/squid.conf", "/tmp/more.conf"} <= set(map(str, laid))
+        assert not any(".." in path.parts for path in laid)
+
+
 def test_of_a_whole_etc_only_what_was_read_is_laid():
     files = {"/danted.conf": "", "/passwd": "root:x:0:0\n"}
     assert set(map(str, placing(files, "/danted.conf", "dante").files(is_installed=False))) == {

@@ -1,9 +1,14 @@
 """The sandbox itself: nothing leads out of it, nothing in it is left, whatever happens."""
 
 import asyncio
+import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import threading
+import time
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -12,6 +17,7 @@ from relaywatch.model.errors import UsageError
 from relaywatch.runs import sandbox
 from relaywatch.runs.sandbox import Furniture, opened
 from relaywatch.runs.sandbox_network import SandboxError, apart, furnish_network
+from relaywatch.runs.sandbox_threshold import KEPT
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -91,12 +97,11 @@ def test_nothing_is_left_of_it():
 
     async def look(room):
         await asyncio.sleep(0.5)
-        kept["pid"], kept["first"], kept["folder"] = room.pid, room.first(), room.folder
+        kept["pid"], kept["first"] = room.pid, room.first()
         raise KeyError("something of ours goes wrong")
 
     with pytest.raises(KeyError):
         in_a_room("sleep 1000 & sleep 1000", look)
-    assert not kept["folder"].exists()
     assert not Path(f"/proc/{kept['pid']}").exists()
     assert not Path(f"/proc/{kept['first']}").exists()
     assert "room" not in {path.name for path in Path("/sys/class/net").iterdir()}
@@ -110,15 +115,143 @@ def test_what_is_written_stays_in_it():
     assert not Path("/root/said-in-the-room").exists()
 
 
-def test_its_root_may_not_make_devices_nor_mount():
+def said_in_a_room(lines, **furniture):
     async def look(room):
         return await _wait_for("/tmp/said", room)
 
-    said = in_a_room(
-        "{ mknod /tmp/disk b 254 0 && echo MADE; mount -t tmpfs x /mnt && echo MOUNTED; echo end; } > /tmp/said",
-        look,
+    return in_a_room(f"{{ {lines}; echo end; }} > /tmp/said", look, **furniture)
+
+
+def test_its_root_may_not_make_devices_nor_mount():
+    assert (
+        said_in_a_room("mknod /tmp/disk b 254 0 && echo MADE; mount -t tmpfs x /mnt && echo MOUNTED")
+        == "end\n"
     )
+
+
+CHROOT_AGAIN = """import os, sys
+os.mkdir("/tmp/below")
+os.chroot("/tmp/below")
+for _ in range(64):
+    os.chdir("..")
+os.chroot(".")
+print("OUTSIDE" if os.path.exists(sys.argv[1]) else "inside")
+"""
+
+
+def test_its_root_does_not_climb_out(tmp_path):
+    mark = tmp_path / "mark"
+    mark.touch()
+    said = said_in_a_room(
+        f"{sys.executable} /etc/climb.py {mark}",
+        files={PurePosixPath("/etc/climb.py"): (CHROOT_AGAIN.encode(), 0o644)},
+    )
+    assert said == "inside\nend\n"
+
+
+@pytest.mark.parametrize("setting", ["sys/kernel/core_pattern", "sys/kernel/modprobe", "sysrq-trigger"])
+def test_its_root_may_not_touch_this_machine_s_kernel(setting):
+    # Opened, and nothing is written: that does no harm if it can be.
+    assert said_in_a_room(f"(: >> /proc/{setting}) 2> /dev/null && echo OPENED") == "end\n"
+
+
+def test_it_keeps_the_capabilities_of_a_container_and_no_more():
+    said = said_in_a_room("grep -E 'CapPrm|CapBnd|CapInh|CapAmb' /proc/self/status")
+    masks = {int(line.split()[1], 16) for line in said.splitlines()[:-1]}
+    assert masks == {0, sum(1 << one for one in KEPT)}
+
+
+def test_a_file_is_laid_where_the_room_s_links_lead_and_nowhere_else(tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+
+    async def look(room):
+        return await _wait_for("/tmp/said", room)
+
+    async def run(root):
+        furnish_network()
+        files = {
+            PurePosixPath("/etc/linked/one"): (b"one\n", 0o600),
+            PurePosixPath("/etc/given"): (b"two\n", 0o644),
+            PurePosixPath("/etc/../../../..", str(outside).lstrip("/"), "three"): (b"three\n", 0o644),
+        }
+        look_round = f"cat /etc/linked/one /etc/given {outside}/three; ls {outside}; echo end"
+        script = f"{{ {look_round}; }} > /tmp/said 2>&1"
+        async with opened(Furniture(layers=(root, Path("/")), script=script, files=files)) as room:
+            return await look(room)
+
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:  # layers mayn't lie in each other
+        root = Path(name)
+        (root / "etc").mkdir()
+        (root / "etc/linked").symlink_to(outside)
+        (root / "etc/given").symlink_to(outside / "given")
+        assert apart(partial(run, root)) == "one\ntwo\nthree\none\nthree\nend\n"
+    assert list(outside.iterdir()) == []
+
+
+def test_who_listens_at_a_socket_of_this_machine_s_is_not_reached():
+    # Not below /tmp: the room has its own.
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder, socket.socket(socket.AF_UNIX) as here:
+        here.bind(f"{folder}/here")
+        here.listen()
+        code = f"import socket; socket.socket(socket.AF_UNIX).connect('{folder}/here'); print('REACHED')"
+        said = said_in_a_room(f'{sys.executable} -c "{code}" 2>&1')
+    assert "REACHED" not in said
+    assert "ConnectionRefusedError" in said
+
+
+def test_who_says_very_much_keeps_nobody_waiting():
+    async def look(room):
+        said = await _wait_for("/tmp/said", room)
+        for _ in range(100):
+            if room.last_words().endswith("last"):
+                break
+            await asyncio.sleep(0.05)
+        return said, room.last_words()
+
+    said, words = in_a_room("yes 0123456789 | head -c 20000000; echo; echo last; echo end > /tmp/said", look)
     assert said == "end\n"
+    assert words.endswith("last")
+    assert len(words) <= 4000
+
+
+WHOEVER = """import asyncio
+from pathlib import Path
+from relaywatch.runs.sandbox import Furniture, opened
+from relaywatch.runs.sandbox_network import apart, furnish_network
+
+async def run():
+    furnish_network()
+    async with opened(Furniture(layers=(Path("/"),), script="sleep 1000 & sleep 1000")) as room:
+        await asyncio.sleep(0.3)
+        print(room.pid, room.first(), flush=True)
+        await asyncio.sleep(60)
+
+apart(run)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_nothing_runs_on_whatever_ends_us(how):
+    with subprocess.Popen([sys.executable, "-c", WHOEVER], stdout=subprocess.PIPE, text=True) as us:
+        pids = us.stdout.readline().split()
+        assert len(pids) == 2
+        network = Path(f"/proc/{pids[1]}/ns/net").readlink()
+        us.send_signal(how)
+        us.wait(20)
+    for _ in range(100):
+        left = [path for path in Path("/proc").glob("[0-9]*") if _network_of(path) == network]
+        if not left:
+            break
+        time.sleep(0.1)
+    assert left == []
+
+
+def _network_of(process):
+    try:
+        return (process / "ns/net").readlink()
+    except OSError:
+        return None
 
 
 def test_a_server_that_ends_is_told_with_its_last_words():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from os.path import normpath
 from pathlib import Path, PurePosixPath
 
 from relaywatch.audit.server import Server
@@ -28,8 +29,8 @@ class Placing:
         """The place of a file of the tree."""
         home, folder, system = self.setup.home, self.setup.main.parent, self.setup.system
         if system is not None:
-            return PurePosixPath("/" + str(path).removeprefix(system).lstrip("/"))
-        return home / path.relative_to(folder) if path.is_relative_to(folder) else path
+            return _plain(PurePosixPath(str(path).removeprefix(system)))
+        return _plain(home / path.relative_to(folder) if path.is_relative_to(folder) else path)
 
     def files(self, *, is_installed: bool) -> dict[PurePosixPath, tuple[bytes, int]]:
         """The files to lay over the root; of the machine's own, only those that the mend has changed."""
@@ -66,6 +67,11 @@ class Placing:
                 if total > _MOST_OCTETS:
                     return
                 yield path, octets
+
+
+def _plain(path: PurePosixPath) -> PurePosixPath:
+    """Absolute, and without ``..``: an include may name any number of them."""
+    return PurePosixPath("/" + normpath(f"/{path}").lstrip("/"))
 
 
 def _differs(path: PurePosixPath, octets: bytes) -> bool:

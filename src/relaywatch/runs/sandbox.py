@@ -15,18 +15,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import IO, Final, cast
 
 from relaywatch.model.errors import UsageError
 from relaywatch.model.places import Address
@@ -44,54 +46,54 @@ from .sandbox_network import (
     inside,
     tool,
 )
+from .sandbox_output import ENDING_SECONDS, Output
 
 SERVER_NAME: Final = "server.example"
 
-_TOOLS = ("ip", "unshare", "nsenter", "setpriv", "mount", "chroot", "sh")
+_TOOLS = ("ip", "unshare", "nsenter", "setpriv", "mount", "mknod", "sh")
 _START_SECONDS = 45.0
 _STEADY_SECONDS = 1.0
 """How long the same ports must listen for the server to be taken for started."""
 _WAITING = frozenset({"0A", "07"})
 """States in /proc/PID/net/tcp and udp: listening, and a datagram socket with no peer of its own."""
-_LAST_WORDS = 4000
-_DROPPED = (
-    *("sys_admin", "sys_module", "sys_rawio", "sys_boot", "sys_time", "sys_ptrace", "sys_pacct"),
-    *("mknod", "mac_admin", "mac_override", "syslog", "wake_alarm", "block_suspend", "net_admin"),
-)
-"""Capabilities that no server needs in there: with them, its root would be this machine's."""
 _ENTER = """
 set -eu
 umask 022
 mount --make-rprivate /
 mount -t tmpfs -o mode=755,size=1g room "$ROOM_POINT"
-root=$ROOM_POINT/root
-mkdir "$root" "$ROOM_POINT/upper" "$ROOM_POINT/work"
-mount -t overlay -o "lowerdir=$ROOM_LOWER,upperdir=$ROOM_POINT/upper,workdir=$ROOM_POINT/work" room "$root"
-mkdir -p "$root/proc" "$root/dev" "$root/run" "$root/tmp" "$root/etc"
-mount -t proc proc "$root/proc"
-mount -t tmpfs -o mode=755,size=1m dev "$root/dev"
+mkdir "$ROOM_ROOT" "$ROOM_POINT/upper" "$ROOM_POINT/work"
+mount -t overlay -o "lowerdir=$ROOM_LOWER,upperdir=$ROOM_POINT/upper,workdir=$ROOM_POINT/work" room "$ROOM_ROOT"
+cd "$ROOM_ROOT"
+mkdir -p proc dev run tmp etc
+mount -t proc -o nosuid,nodev,noexec proc proc
+for part in sys irq bus fs sysrq-trigger; do  # they are this machine's, and root may write them without any capability
+    [ ! -e "proc/$part" ] || { mount --bind "proc/$part" "proc/$part"; mount -o remount,bind,ro "proc/$part"; }
+done
+mount -t tmpfs -o mode=755,size=1m dev dev
 for node in "null 1 3" "zero 1 5" "full 1 7" "random 1 8" "urandom 1 9" "tty 5 0"; do
     set -- $node
-    mknod -m 666 "$root/dev/$1" c "$2" "$3"
+    mknod -m 666 "dev/$1" c "$2" "$3"
 done
-ln -s /proc/self/fd "$root/dev/fd"
-ln -s fd/0 "$root/dev/stdin"; ln -s fd/1 "$root/dev/stdout"; ln -s fd/2 "$root/dev/stderr"
-mkdir "$root/dev/shm"
-mount -t tmpfs -o mode=1777,size=64m shm "$root/dev/shm"
-mount -t tmpfs -o mode=755,size=64m run "$root/run"
-mount -t tmpfs -o mode=1777,size=64m tmp "$root/tmp"
-mkdir -m 1777 "$root/run/lock"
-hostname "$ROOM_NAME"
-rm -f "$root/etc/resolv.conf" "$root/etc/hosts" "$root/etc/hostname" "$root/etc/mailname"
-cp -RP --remove-destination "$ROOM_FILES/." "$root/"
+for part in kcore keys timer_list kmsg; do
+    [ ! -e "proc/$part" ] || mount --bind dev/null "proc/$part"
+done
+ln -s /proc/self/fd dev/fd
+ln -s fd/0 dev/stdin; ln -s fd/1 dev/stdout; ln -s fd/2 dev/stderr
+mkdir dev/shm
+mount -t tmpfs -o mode=1777,size=64m shm dev/shm
+mount -t tmpfs -o mode=755,size=64m run run
+mount -t tmpfs -o mode=1777,size=64m tmp tmp
+mkdir -m 1777 run/lock
 echo entered
-read -r _
-exec >> "$ROOM_OUTPUT" 2>&1
-exec setpriv --bounding-set "$ROOM_DROPPED" --inh-caps "$ROOM_DROPPED" chroot "$root" /bin/sh -c "$ROOM_SCRIPT"
+exec "$ROOM_PYTHON" -I -S "$ROOM_THRESHOLD"
 """
+_THRESHOLD = Path(__file__).with_name("sandbox_threshold.py")
 _INIT = """
 cd /
-if command -v busybox > /dev/null; then busybox syslogd -O /var/log/relaywatch-room 2> /dev/null || :; fi
+if command -v busybox > /dev/null; then
+    busybox syslogd -n -O /dev/stdout 2> /dev/null &
+    for _ in 1 2 3 4 5; do [ -S /dev/log ] || sleep 0.1; done
+fi
 (
 %s
 ) < /dev/null &
@@ -138,7 +140,7 @@ class Room:
     """A running room."""
 
     holder: subprocess.Popen[bytes]
-    folder: Path
+    output: Output
 
     @property
     def pid(self) -> int:
@@ -155,13 +157,8 @@ class Room:
         return frozenset(port for _, port in self._bound("udp", "udp6"))
 
     def last_words(self) -> str:
-        """What the server said on its output and in its log, the end of it."""
-        output = self.folder / "output"
-        said = _end_of(output) if output.exists() else ""
-        log = Path(f"/proc/{self.first()}/root/var/log/relaywatch-room")
-        with contextlib.suppress(OSError):
-            said += _end_of(log)
-        return said[-_LAST_WORDS:].strip()
+        """What the server said on its output and to the system's log, the end of it."""
+        return self.output.end(ENDING_SECONDS if self.holder.poll() is not None else 0).strip()
 
     async def started(self) -> tuple[Listener, ...]:
         """Where it listens, once it does and that stays so for a moment.
@@ -210,27 +207,22 @@ async def opened(furniture: Furniture) -> AsyncIterator[Room]:
 
     :raises SandboxError: if it can't be made.
     """
-    with tempfile.TemporaryDirectory(prefix="relaywatch-room-") as name:
-        folder = Path(name)
-        _lay_out(furniture, folder)
-        with (folder / "output").open("ab") as output:
-            holder = subprocess.Popen(  # noqa: S603, ASYNC220 -- our own lines; ends with this thread
-                ["setpriv", "--pdeathsig", "KILL", *_UNSHARE, "sh", "-c", _ENTER],  # noqa: S607 -- as PATH has it
-                env=_environment(furniture, folder),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=output,
-                start_new_session=True,  # Ctrl-C is for us, and we end the room in order
-            )
+    files = packed({**furniture.files, **_told(furniture.name)})
+    with tempfile.TemporaryDirectory(prefix="relaywatch-room-") as point:
+        holder = subprocess.Popen(  # noqa: S603, ASYNC220 -- our own lines; ends with this thread
+            ["setpriv", "--pdeathsig", "KILL", *_UNSHARE, "sh", "-c", _ENTER],  # noqa: S607 -- as PATH has it
+            env=_environment(furniture, point),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for us, and we end the room in order
+        )
+        room = Room(holder, Output(cast("IO[bytes]", holder.stdout)))
         try:
-            room = Room(holder, folder)
-            await asyncio.wait_for(asyncio.to_thread(_entered, room), TOOL_SECONDS)
+            await asyncio.wait_for(asyncio.to_thread(_entered, room, files), TOOL_SECONDS)
             yield room
         finally:
-            _end(Room(holder, folder))
-            for pipe in (holder.stdin, holder.stdout):
-                if pipe is not None:
-                    pipe.close()
+            _end(room)
             with contextlib.suppress(SandboxError):
                 tool("ip", "link", "delete", "room")
 
@@ -244,52 +236,60 @@ def _end(room: Room) -> None:
     except subprocess.TimeoutExpired:
         room.holder.kill()
         room.holder.wait(TOOL_SECONDS)
+    finally:
+        room.output.close()
+        with contextlib.suppress(OSError):  # what it was to read, and never did
+            cast("IO[bytes]", room.holder.stdin).close()
 
 
 _UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc")
 
 
-def _lay_out(furniture: Furniture, folder: Path) -> None:
-    (folder / "point").mkdir()
-    own = f"{SERVER[0]} {furniture.name} {furniture.name.partition('.')[0]}\n"
+def _told(name: str) -> dict[PurePosixPath, tuple[bytes, int]]:
+    """What every room has: who it is, and whom it asks for names."""
+    own = f"{SERVER[0]} {name} {name.partition('.')[0]}\n"
     told = {
         "/etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n{own}",
         "/etc/resolv.conf": f"nameserver {DNS}\noptions timeout:2 attempts:2\n",
-        "/etc/hostname": f"{furniture.name}\n",
-        "/etc/mailname": f"{furniture.name}\n",
+        "/etc/hostname": f"{name}\n",
+        "/etc/mailname": f"{name}\n",
     }
-    ours = {PurePosixPath(path): (text.encode(), 0o644) for path, text in told.items()}
-    for path, (octets, mode) in {**furniture.files, **ours}.items():
-        place = folder / "files" / str(path).lstrip("/")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(octets)
-        place.chmod(mode)
+    return {PurePosixPath(path): (text.encode(), 0o644) for path, text in told.items()}
 
 
-def _environment(furniture: Furniture, folder: Path) -> dict[str, str]:
+def packed(files: Mapping[PurePosixPath, tuple[bytes, int]]) -> bytes:
+    """The files as a tar archive, with modes; whatever a path says, it is below the root."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for path, (octets, mode) in files.items():
+            member = tarfile.TarInfo(os.path.normpath(f"/{path}").lstrip("/"))
+            member.size, member.mode = len(octets), mode
+            tar.addfile(member, io.BytesIO(octets))
+    return archive.getvalue()
+
+
+def _environment(furniture: Furniture, point: str) -> dict[str, str]:
     for layer in furniture.layers:
-        if "," in str(layer) or ":" in str(layer):
-            raise SandboxError(f"{layer}: a path with a comma or a colon can't be a root")
-    layers = [str(layer) for layer in furniture.layers]
+        if set(str(layer)) & set(",:\\"):
+            raise SandboxError(f"{layer}: a path with a comma, a colon or a backslash can't be a root")
     return {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LC_ALL": "C.UTF-8",
-        "ROOM_LOWER": ":".join(layers),
-        "ROOM_POINT": str(folder / "point"),
-        "ROOM_FILES": str(folder / "files"),
-        "ROOM_OUTPUT": str(folder / "output"),
+        "ROOM_LOWER": ":".join(map(str, furniture.layers)),
+        "ROOM_POINT": point,
+        "ROOM_ROOT": f"{point}/root",
+        "ROOM_PYTHON": sys.executable,
+        "ROOM_THRESHOLD": str(_THRESHOLD),
         "ROOM_NAME": furniture.name,
-        "ROOM_DROPPED": ",".join(f"-{name}" for name in _DROPPED),
         "ROOM_SCRIPT": _INIT % furniture.script,
     }
 
 
-def _entered(room: Room) -> None:
+def _entered(room: Room, files: bytes) -> None:
     """Wait until the room stands, give it its network, and let it start."""
-    assert room.holder.stdout is not None  # noqa: S101 -- it was asked for
-    assert room.holder.stdin is not None  # noqa: S101
-    if room.holder.stdout.readline() != b"entered\n":
+    if not room.output.has_said(b"entered\n"):
         raise SandboxError(f"no room can be made\n{room.last_words()}")
+    room.output.start()
     tool(*["ip", "link", "add", "room", "type", "veth", "peer", "name", "eth0", "netns"], str(room.pid))
     tool("ip", "link", "set", "room", "up")
     inside(room.pid, *["ip", "link", "set", "lo", "up"])
@@ -305,8 +305,8 @@ def _entered(room: Room) -> None:
     # Configurations name addresses that this room hasn't got: they are given to it once something listens there.
     script = "for f in ipv4 ipv6; do echo 1 > /proc/sys/net/$f/ip_nonlocal_bind; done"
     inside(room.pid, "sh", "-c", script)
-    room.holder.stdin.write(b"go\n")
-    room.holder.stdin.flush()
+    with contextlib.suppress(BrokenPipeError), cast("IO[bytes]", room.holder.stdin) as stdin:
+        stdin.write(files)  # and that it ends is the sign to begin
 
 
 def _place(place: str) -> tuple[Address, int]:
@@ -317,9 +317,3 @@ def _place(place: str) -> tuple[Address, int]:
     address = ip_address(octets)
     mapped = getattr(address, "ipv4_mapped", None)
     return mapped or address, int(port, 16)
-
-
-def _end_of(path: Path) -> str:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _LAST_WORDS))
-        return file.read(_LAST_WORDS).decode("utf-8", "replace")
