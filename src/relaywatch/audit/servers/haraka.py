@@ -7,24 +7,32 @@ from collections.abc import Iterator
 
 from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.claims import Claim, ClaimKind
-from relaywatch.audit.conditions import Way
+from relaywatch.audit.conditions import Way, claimed
 from relaywatch.audit.domains import outsiders
 from relaywatch.audit.findings import AuditFinding, Cause, Gap, GapKind, Position
 from relaywatch.audit.patterns import NotEvaluatedError, pattern
-from relaywatch.audit.proxies import own_networks, path_of
+from relaywatch.audit.proxies import host_and_port, is_loopback, own_networks, path_of
 from relaywatch.audit.server import Edit, Mark, Server, Service
 from relaywatch.audit.setup import Setup
+from relaywatch.audit.witness import OUTSIDE_MAILBOX
 from relaywatch.model.evidence import Weakness
 
-_SETTING = re.compile(r"\s*([\w.]+)\s*=\s*(.*?)\s*")
+_SETTING = re.compile(r"\s*([\w.]+(?:\[\])?)\s*=\s*(.*?)\s*")
+_SECTION = re.compile(r"\s*\[\s*([^\]]*?)\s*\]\s*")
 _HARMLESS = re.compile(
-    r"(?:queue/|auth/|data\.|helo\.|rcpt_to\.(?:in_host_list|host_list_base|ldap|routes|qmail_deliverable)$|mail_from\.|"
-    r"dkim|spf|dnsbl|dns-list|dnswl|tls$|access$|toobusy$|headers$|bounce$|limit$|karma$|geoip|asn$|fcrdns$|p0f$|"
-    r"spamassassin$|clamd$|avg$|rspamd$|greylist$|early_talker$|earlytalker$|process_title$|log\.|syslog$|status$|"
-    r"uribl$|attachment$|messagesniffer$|redis$|watch$|tarpit$|delay_deny$|record_envelope|aliases$|backscatterer$|"
-    r"block_me$|graph$|reseed_rng$|test_queue$|xclient$|relay|known-senders$|elasticsearch$|dovecot$|ldap$)"
+    r"(?:queue/[\w.-]+|auth/(?:flat_file|auth_(?:base|bridge|ldap|proxy|vpopmaild))|data\.(?:headers|signatures|uribl)"
+    r"|helo\.checks|mail_from\.(?:access|blocklist|is_resolvable|nobounces)|dkim(?:_sign|_verify|\.[a-z]+)?|log\.[a-z.]+"
+    r"|rcpt_to\.(?:access|blocklist|in_host_list|host_list_base|ldap|max_count|qmail_deliverable|routes)|geoip(?:-lite)?"
+    r"|relay(?:_all|_acl|_dest_domains|_force_routing)?|spf|dnsbl|dns-list|dnswl|tls|access|toobusy|headers|bounce|limit"
+    r"|karma|asn|fcrdns|p0f|spamassassin|clamd|avg|esets|rspamd|greylist|early_?talker|process_title|profile|syslog|status"
+    r"|uribl|attachment|messagesniffer|redis|watch|tarpit|delay_deny|record_envelope_addresses|aliases|backscatterer"
+    r"|block_me|graph|reseed_rng|test_queue|xclient|known-senders|elasticsearch|dovecot|ldap|qmail-deliverable"
+    r"|recipient-routes|prevent_credential_leaks)"
 )
 _ON = frozenset({"true", "yes", "on", "1", "enabled", "ok"})
+_RELAYING = frozenset({"accept", "continue"})
+Settings = dict[tuple[str, str], list[tuple[str, Position]]]
+"""By section and name: each value with its line."""
 
 
 def evaluate(setup: Setup) -> Iterator[Service]:
@@ -32,24 +40,42 @@ def evaluate(setup: Setup) -> Iterator[Service]:
     source = setup.read_main()
     if source is None:
         return
-    said = [(line.split("#")[0].strip(), source.at(number)) for number, line in enumerate(source.lines, 1)]
-    modules = {name.removeprefix("haraka-plugin-"): position for name, position in said if name}
-    passing = [*_relay(setup, modules), *_host_list(setup, modules)]
+    lines = [(line.split("#")[0].strip(), source.at(number)) for number, line in enumerate(source.lines, 1)]
+    modules = {name.removeprefix("haraka-plugin-"): position for name, position in lines if name}
+    passing = [*_relay(setup, modules), *_believing(setup, modules), *_host_list(setup, modules)]
     for name, position in modules.items():
-        if not _HARMLESS.match(name):
+        if not _HARMLESS.fullmatch(name) or _is_overruled(setup, name):
             gap = setup.note(Gap(GapKind.EXTERNAL, f"module {name}", position))
             passing.append(Way(gaps=frozenset((gap,))))
-    listen = _settings(setup, "smtp.ini").get("listen", ("[::0]:25", None))
-    yield Service(name=listen[0], weakness=Weakness.OPEN_RELAY, position=listen[1], passing=tuple(passing))
+    said = _settings(setup, "smtp.ini").get(("main", "listen"), [("[::0]:25", None)])[-1]
+    for where in (one.strip() for one in said[0].split(",") if one.strip()):
+        yield Service(
+            name=where,
+            weakness=Weakness.OPEN_RELAY,
+            position=said[1],
+            passing=tuple(passing),
+            is_out_of_reach=is_loopback(host_and_port(where)[0]),
+        )
 
 
-def _settings(setup: Setup, name: str) -> dict[str, tuple[str, Position | None]]:
+def _is_overruled(setup: Setup, name: str) -> bool:
+    """Whether a module of the owner's, beside the configuration, is loaded instead of Haraka's of that name."""
+    above = setup.main.parent.parent if setup.system is None else setup.home.parent
+    return setup.has(f"{above}/plugins/{name}.js") or setup.has(f"{above}/plugins/{name}/package.json")
+
+
+def _settings(setup: Setup, name: str) -> Settings:
     source = setup.read(name) if setup.has(name) else None
-    found: dict[str, tuple[str, Position | None]] = {}
+    found: Settings = {}
+    section = "main"
     for number, line in enumerate(source.lines if source else (), 1):
         setting = _SETTING.fullmatch(line)
-        if source is not None and setting is not None and line.lstrip()[:1] not in ";#":
-            found[setting[1].lower()] = setting[2], source.at(number)
+        if source is None or line.lstrip()[:1] in {";", "#"}:
+            continue
+        if begin := _SECTION.fullmatch(line):
+            section = begin[1].lower()
+        elif setting is not None:
+            found.setdefault((section, setting[1].lower()), []).append((setting[2], source.at(number)))
     return found
 
 
@@ -57,37 +83,106 @@ def _relay(setup: Setup, modules: dict[str, Position]) -> Iterator[Way]:
     if "relay_all" in modules:
         yield Way(causes=(Cause("relay_all", modules["relay_all"], "hk-all"),))
     told = _settings(setup, "relay.ini")
-    is_on = {name: value[0].lower() in _ON for name, value in told.items()}
-    if "relay" in modules and is_on.get("all"):
-        yield Way(causes=(Cause(f"all={told['all'][0]}", told["all"][1], "hk-all"),))
-    if "relay_acl" in modules or ("relay" in modules and is_on.get("acl")):
-        yield from _listed(setup)
-    if "relay_dest_domains" in modules or ("relay" in modules and is_on.get("dest_domains")):
-        for name in ("relay_dest_domains.ini",):
-            if setup.has(name):
-                setup.set_aside(Gap(GapKind.NOT_EVALUATED, f"{name}: domains that the owner names"))
+    if "relay" in modules and (said := _on(told, "all")) is not None:
+        yield Way(causes=(Cause(f"all={said[0]}", said[1], "hk-all"),))
+    yield from _ways_of(setup, _acl(setup, modules))
+    said = _on(told, "dest_domains") if "relay" in modules else None
+    if said is not None or "relay_dest_domains" in modules:
+        yield from _dest_domains(setup, said or ("relay_dest_domains", modules.get("relay_dest_domains")))
 
 
-def _listed(setup: Setup) -> Iterator[Way]:
-    source = setup.read("relay_acl_allow") if setup.has("relay_acl_allow") else None
+def _on(told: Settings, name: str) -> tuple[str, Position | None] | None:
+    """What turns a switch of relay.ini on, if anything does."""
+    value = told.get(("relay", name), [("", None)])[-1]
+    return value if value[0].lower() in _ON else None
+
+
+def _dest_domains(setup: Setup, said: tuple[str, Position | None]) -> Iterator[Way]:
+    """One recipient in a listed domain sets the whole transaction to relaying (`connection.relaying`): the next may be anybody."""
+    text, position = said
+    for (section, domain), values in _settings(setup, "relay_dest_domains.ini").items():
+        value, at = values[-1]
+        action = re.search(r'"action"\s*:\s*"(\w+)"', value)
+        if section != "domains":
+            continue
+        if action is None:
+            yield Way(gaps=frozenset((setup.note(Gap(GapKind.SYNTAX, value[:80], at)),)))
+        elif action[1].lower() in _RELAYING:
+            first = Claim(ClaimKind.FORWARD_PATH, f"postmaster@{domain}>; RCPT TO:<{OUTSIDE_MAILBOX}")
+            causes = Cause(text, position, "hk-dest-domains"), Cause(value, at)
+            yield Way(frozenset((first,)), causes=causes)
+            return
+
+
+def _acl(setup: Setup, modules: dict[str, Position]) -> list[tuple[AddressSet, Cause]]:
+    """Whom relay_acl_allow lists, where it is asked: which is what the module relay does if relay.ini doesn't say no."""
+    said = _settings(setup, "relay.ini").get(("relay", "acl"), [("true", None)])[-1][0]
+    if "relay_acl" in modules or ("relay" in modules and said.lower() in _ON):
+        return list(_listed(setup))
+    return []
+
+
+def _believing(setup: Setup, modules: dict[str, Position]) -> Iterator[Way]:
+    """Who may say in a PROXY header or by XCLIENT that he has an address that relay_acl_allow lists."""
+    trusted = [(network, cause) for addresses, cause in _acl(setup, modules) for network in _first(addresses)]
+    hosts = [(text, modules["xclient"]) for text in ("127.0.0.1", "::1")] if "xclient" in modules else []
+    if hosts:
+        hosts += _lines(setup, "xclient.hosts")
+    balancers = _settings(setup, "connection.ini").get(("haproxy", "hosts[]"), [])
+    balancers += _lines(setup, "haproxy_hosts")
+    said = ((ClaimKind.XCLIENT, "ADDR={}", hosts), (ClaimKind.PROXY_HEADER, "TCP4 {}", balancers))
+    for kind, form, believed in said if trusted else ():
+        claim = claimed(Claim(kind, form.format(trusted[0][0])))
+        for text, position in believed:
+            cause = Cause(text, position, "hk-proxy")
+            for version in (4, 6):
+                meant = setup.strangers(_host(setup, text, position), version).because(cause)
+                yield from (meant & claim).true
+
+
+def _host(setup: Setup, text: str, position: Position | None) -> AddressSet:
+    """One address or network; Haraka takes an IPv6 address without a prefix length for a /64."""
+    bare = text.strip("[]")
+    try:
+        return AddressSet.of([f"{bare}/64" if ":" in bare and "/" not in bare and bare != "::1" else bare])
+    except ValueError:
+        if bare:
+            setup.note(Gap(GapKind.SYNTAX, text[:80], position))
+        return AddressSet()
+
+
+def _first(addresses: AddressSet) -> list[str]:
+    return [str(one.network_address) for version in (4, 6) for one in addresses.networks(version)[:1]]
+
+
+def _lines(setup: Setup, name: str) -> list[tuple[str, Position]]:
+    source = setup.read(name) if setup.has(name) else None
+    said = (
+        (line.split("#")[0].strip(), number) for number, line in enumerate(source.lines if source else (), 1)
+    )
+    return [(text, source.at(number)) for text, number in said if text and source is not None]
+
+
+def _ways_of(setup: Setup, causes: list[tuple[AddressSet, Cause]]) -> Iterator[Way]:
     everything = AddressSet()
-    causes: list[tuple[AddressSet, Cause]] = []
-    for number, line in enumerate(source.lines if source else (), 1):
-        text = line.split("#")[0].strip()
-        if source is None or not text:
-            continue
-        try:
-            addresses = AddressSet.of([text])
-        except ValueError:
-            setup.note(Gap(GapKind.SYNTAX, text[:80], source.at(number)))
-            continue
-        causes.append((addresses, Cause(text, source.at(number), "hk-acl")))
+    for addresses, _ in causes:
         everything |= addresses
     for version in (4, 6):
         for addresses, cause in causes:
             if setup.strangers(addresses, version).true:
                 wanted = everything if setup.strangers(everything, version).true[0].is_free else addresses
                 yield from setup.strangers(wanted, version).because(cause).true
+
+
+def _listed(setup: Setup) -> Iterator[tuple[AddressSet, Cause]]:
+    """The lines of relay_acl_allow; an address without a prefix length, of either family, gets /32."""
+    for text, position in _lines(setup, "relay_acl_allow"):
+        try:
+            addresses = AddressSet.of([text if "/" in text else f"{text}/32"])
+        except ValueError:
+            setup.note(Gap(GapKind.SYNTAX, text[:80], position))
+            continue
+        yield addresses, Cause(text, position, "hk-acl")
 
 
 def _host_list(setup: Setup, modules: dict[str, Position]) -> Iterator[Way]:
@@ -117,9 +212,9 @@ def mend(setup: Setup, finding: AuditFinding) -> Iterator[Edit]:
     if path is None or finding.line < 1:
         return
     line = setup.sources[path].lines[finding.line - 1]
-    if finding.rule == "hk-all" and "=" in line:
+    if finding.rule in {"hk-all", "hk-dest-domains"} and "=" in line:
         yield Edit(path, finding.line, finding.line, (re.sub(r"=.*", "=false", line),))
-    elif finding.rule in {"hk-all", "hk-regex"}:
+    elif finding.rule in {"hk-all", "hk-dest-domains", "hk-regex"}:
         yield Edit(path, finding.line, finding.line, ())
     elif finding.rule == "hk-acl":
         there = set(setup.sources[path].lines)
