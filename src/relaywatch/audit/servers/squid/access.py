@@ -9,12 +9,18 @@ from relaywatch.audit.conditions import Condition, Way, all_of, any_of, unknown
 from relaywatch.audit.deciding import Rule, first_match
 from relaywatch.audit.findings import Cause
 
-from .acls import Acls
+from .acls import OWN, Acls
 from .reading import Directive
 from .requests import Request
 
 _ALLOWING = "sq-allow"
 _NO_LAST = "sq-no-last"
+_LISTS = frozenset(
+    {"http_access", "http_access2", "adapted_http_access", "http_reply_access", "miss_access", "cache", "ident_lookup_access"}
+    | {"always_direct", "never_direct", "follow_x_forwarded_for", "proxy_protocol_access", "url_rewrite_access"}
+    | {"icp_access", "htcp_access", "htcp_clr_access", "snmp_access", "store_id_access", "send_hit", "store_miss"}
+)  # fmt: skip
+"""Directives of ``allow`` or ``deny`` and acls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +37,6 @@ class AccessList:
         lines = (one for one in said if (one.name == name and _is_taken(one)) or one.gap)
         return cls(name, tuple(lines), default)
 
-    def undefined(self, acls: Acls) -> Cause | None:
-        """The first line with an acl that isn't defined above it, which keeps Squid down."""
-        for line in self.lines:
-            for word in line.words[1:]:
-                if not acls.is_defined(word.removeprefix("!")):
-                    return line.cause("sq-syntax")
-        return None
-
     def allowing(self, acls: Acls, request: Request) -> tuple[Way, ...]:
         """The ways in which this request is allowed."""
         rules = [rule for line in self.lines for rule in _rules(line, acls, request, self.name)]
@@ -48,6 +46,26 @@ class AccessList:
         is_left = own[-1].words[0] == "deny"
         cause = own[-1].cause(_NO_LAST if is_left and self.name == "http_access" else "")
         return first_match(rules, is_left, cause).get(True, ())
+
+
+def undefined(said: Iterable[Directive]) -> Cause | None:
+    """The first line with an acl that isn't defined above it, which keeps Squid down.
+
+    What was left unread may define any: then nobody knows.
+    """
+    defined = set(OWN)
+    for one in said:
+        if one.gap is not None:
+            return None
+        is_acl = one.name == "acl" and len(one.words) > 1
+        if is_acl:
+            within = one.words[2:] if one.words[1] in {"any-of", "all-of"} else ()
+        else:
+            within = one.words[1:] if one.name in _LISTS and _is_taken(one) else ()
+        if any(word.removeprefix("!").lower() not in defined for word in within):
+            return one.cause("sq-syntax")
+        defined.update({one.words[0].lower()} if is_acl else ())
+    return None
 
 
 def _is_taken(line: Directive) -> bool:

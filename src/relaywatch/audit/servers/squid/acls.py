@@ -6,27 +6,25 @@ All lines of one name are one acl, which matches if any of its values does.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from types import MappingProxyType
 
 from relaywatch.audit.addresses import AddressSet
-from relaywatch.audit.captures import compiled, is_of_own_names, names_for
 from relaywatch.audit.claims import Claim, ClaimKind
 from relaywatch.audit.conditions import ALWAYS, NEVER, Condition, all_of, any_of, claimed, unknown
 from relaywatch.audit.findings import Cause, Gap, GapKind
 from relaywatch.audit.proxies import AS_HE_LIKES, is_destination
 from relaywatch.audit.setup import Setup
 
+from .naming import by_domain, by_name, by_path, by_url, cause_of
 from .reading import Directive
 from .requests import Request
 
-DEMANDING = frozenset({"proxy_auth", "proxy_auth_regex", "ext_user", "ext_user_regex"})
+DEMANDING = frozenset({"proxy_auth", "proxy_auth_regex"})
 """Whoever comes to one of these without credentials is asked for them, and comes no further."""
-_AS_HE_LIKES = frozenset(
-    {"time", "maxconn", "max_user_ip", "random", "urlpath_regex", "clientside_mark", "myportname"}
-)
+_AS_HE_LIKES = frozenset({"time", "maxconn", "max_user_ip", "random"})
 _CHANGING_NOTHING = frozenset({"annotate_client", "annotate_transaction"})
 _FIELDS = MappingProxyType(
     {
@@ -55,11 +53,13 @@ class Acl:
     kind: str
     values: list[Value] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
+    spans: list[tuple[Value, AddressSet, Gap | None]] = field(default_factory=list)
+    """What its values mean, where they are addresses."""
 
 
 @dataclass(slots=True)
 class Acls:
-    """All acls by name; ``down`` says at which line Squid gives up."""
+    """All acls by name, in lower case, since case makes no difference; ``down`` says at which line Squid gives up."""
 
     setup: Setup
     known: dict[str, Acl] = field(default_factory=dict)
@@ -74,6 +74,7 @@ class Acls:
 
     def _take(self, directive: Directive) -> None:
         name, kind, *values = directive.words
+        name = name.lower()
         acl = self.known.setdefault(name, Acl(kind))
         if kind not in _KINDS:
             self.down = self.down or directive.cause("sq-syntax")
@@ -103,25 +104,22 @@ class Acls:
                 acl.values.append(Value(text, place))
 
     def condition(self, name: str, request: Request) -> Condition:
-        """Whether the acl matches a request; one that isn't defined is Squid's own, or nobody knows."""
-        acl = self.known.get(name)
+        """Whether the acl matches a request; lines that define one of Squid's own add to that."""
+        acl = self.known.get(name.lower())
+        own = self._own(name.lower(), request)
         if acl is None:
-            return self._own(name, request)
-        found = any_of(_KINDS.get(acl.kind, _unknown)(self, acl, request))
+            return own
+        found = own | any_of(_KINDS.get(acl.kind, _unknown)(self, acl, request))
         return found | unknown(*acl.gaps) if acl.gaps else found
-
-    def is_defined(self, name: str) -> bool:
-        """Whether an access line may use it."""
-        return name in self.known or name in _OWN
 
     def is_demanding(self, name: str) -> bool:
         """Whether it asks for credentials."""
-        acl = self.known.get(name)
+        acl = self.known.get(name.lower())
         return acl is not None and acl.kind in DEMANDING
 
     def _own(self, name: str, request: Request) -> Condition:
         """``all``, ``localhost``, ``to_localhost``, ``to_linklocal``, ``manager`` and ``CONNECT``."""
-        if name == "all" or (name == "CONNECT" and request.method == "CONNECT"):
+        if name == "all" or (name == "connect" and request.method == "CONNECT"):
             return ALWAYS
         if name == "localhost":
             return _is_from(AddressSet.of(["127.0.0.1", "::1"]), request, self.setup)
@@ -135,7 +133,7 @@ def _file(value: str) -> str | None:
 
 def addresses(text: str) -> AddressSet | None:
     """The addresses that a value of ``src`` or ``dst`` means; nothing if it is a host's name."""
-    if text in {"all", "any", "0.0.0.0/0", "0.0.0.0/0.0.0.0"}:
+    if text in {"all", "0/0", "0.0.0.0/0", "0.0.0.0/0.0.0.0"}:
         return AddressSet.everything()  # "SECURITY NOTICE: Overriding config setting. Using 'all' instead."
     if text in {"ipv4", "ipv6"}:
         return AddressSet.of(["0.0.0.0/0" if text == "ipv4" else "::/0"])
@@ -160,16 +158,22 @@ def _is_from(those: AddressSet, request: Request, setup: Setup) -> Condition:
 def _src(acls: Acls, acl: Acl, request: Request) -> Iterable[Condition]:
     for value, meant, gap in _spans_of(acl):
         fits = _is_from(meant, request, acls.setup)
+        if fits == NEVER:
+            continue
         is_wide = request.seen_as is None and fits.true
-        told = fits.because(_cause(value, "sq-acl-wide" if is_wide else ""))
+        told = fits.because(cause_of(value, "sq-acl-wide" if is_wide else ""))
         yield told & unknown(acls.setup.note(gap)) if gap and fits.true else told
 
 
-def _spans_of(acl: Acl) -> Iterator[tuple[Value, AddressSet, Gap | None]]:
-    """The values that are addresses; a host's name means its own, no stranger's.
+def _spans_of(acl: Acl) -> Sequence[tuple[Value, AddressSet, Gap | None]]:
+    """The values that are addresses, told apart once; a host's name means its own, no stranger's."""
+    if not acl.spans:
+        acl.spans = list(_told_apart(acl))
+    return acl.spans
 
-    A value that holds an earlier one and more is left out by Squid 5.7, and not by later ones.
-    """
+
+def _told_apart(acl: Acl) -> Iterator[tuple[Value, AddressSet, Gap | None]]:
+    """A value that holds an earlier one and more is left out by Squid 5.7, and not by later ones."""
     before = AddressSet()
     for value in acl.values:
         meant = addresses(value.text)
@@ -177,20 +181,16 @@ def _spans_of(acl: Acl) -> Iterator[tuple[Value, AddressSet, Gap | None]]:
             continue
         gap = None
         if meant & before and meant - before:
-            subject = f"{_cause(value).text}: left out by Squid 5, since it holds an earlier value"
+            subject = f"{cause_of(value).text}: left out by Squid 5, since it holds an earlier value"
             gap = Gap(GapKind.NOT_EVALUATED, subject, value.directive.position)
         before |= meant
         yield value, meant, gap
 
 
-def _cause(value: Value, rule: str = "") -> Cause:
-    return Cause(value.directive.text.strip(), value.directive.position, rule)
-
-
 def _dst(acls: Acls, acl: Acl, _request: Request) -> Iterable[Condition]:
     """Where to: the stranger takes whatever outside address serves him, so that only wide sets hold him."""
     for value, meant, gap in _spans_of(acl):
-        told = is_destination(meant).because(_cause(value))
+        told = is_destination(meant).because(cause_of(value))
         yield told & unknown(acls.setup.note(gap)) if gap and told.true else told
 
 
@@ -207,6 +207,10 @@ def _span(text: str) -> range:
 
 def _local_ports(_acls: Acls, acl: Acl, request: Request) -> Iterable[Condition]:
     yield from (ALWAYS for value in acl.values if request.listener.port in _span(value.text))
+
+
+def _port_names(_acls: Acls, acl: Acl, request: Request) -> Iterable[Condition]:
+    yield from (ALWAYS for value in acl.values if value.text == request.listener.name)
 
 
 def _local_addresses(acls: Acls, acl: Acl, request: Request) -> Iterable[Condition]:
@@ -227,66 +231,20 @@ def _method(_acls: Acls, acl: Acl, request: Request) -> Iterable[Condition]:
 
 
 def _proto(_acls: Acls, acl: Acl, request: Request) -> Iterable[Condition]:
-    """The scheme; CONNECT has none."""
-    yield from (ALWAYS for value in acl.values if value.text.upper() == request.scheme)
-
-
-def _names(_acls: Acls, acl: Acl, _request: Request) -> Iterable[Condition]:
-    """``dstdomain``: ``.example.org`` is the domain and all below; a top-level domain leaves hosts to choose."""
-    for value in acl.values:
-        labels = value.text.strip(".").split(".")
-        if value.text.startswith(".") and len(labels) == 1 and labels[0] and not labels[0].isdigit():
-            yield _to(f"elsewhere.{labels[0]}").because(_cause(value))
-
-
-def _to(destination: str) -> Condition:
-    return claimed(Claim(ClaimKind.DESTINATION, destination))
-
-
-def _names_by_pattern(acls: Acls, acl: Acl, request: Request) -> Iterable[Condition]:
-    for value in acl.values:
-        if compiled(value.text) is None:
-            yield unknown(_gap(acls, value))
-        else:
-            made = next(names_for(value.text), None)
-            fits = ALWAYS if made == request.host else _to(made) if made else NEVER
-            is_sure = made is not None or is_of_own_names(value.text)
-            yield fits.because(_cause(value)) if is_sure else unknown(_gap(acls, value))
-
-
-def _urls_by_pattern(acls: Acls, acl: Acl, request: Request) -> Iterable[Condition]:
-    yield from (_by_pattern(acls, value, request.url) for value in acl.values)
-
-
-def _by_pattern(acls: Acls, value: Value, subject: str) -> Condition:
-    """Whether an outside host's name or URL matches: any, or one that is made for a pattern that isn't anchored."""
-    try:
-        pattern = re.compile(value.text, re.IGNORECASE)
-    except (re.error, RecursionError, OverflowError):
-        return unknown(acls.setup.note(Gap(GapKind.SYNTAX, value.text[:80], value.directive.position)))
-    if pattern.search(subject):
-        return ALWAYS
-    literal = re.sub(r"\\(.)", r"\1", value.text.strip("^$")).strip(".")
-    if not re.fullmatch(r"[\w.:/-]+", literal):
-        return NEVER if value.text.endswith("$") else unknown(_gap(acls, value))
-    made = f"{literal}.{subject}"
-    return _to(made).because(_cause(value)) if pattern.search(made) else NEVER
-
-
-def _gap(acls: Acls, value: Value) -> Gap:
-    return acls.setup.note(Gap(GapKind.NOT_EVALUATED, value.directive.text.strip(), value.directive.position))
+    """The scheme; CONNECT has none, and may be named so."""
+    yield from (ALWAYS for value in acl.values if value.text.upper() == (request.scheme or "NONE"))
 
 
 def _client_names(_acls: Acls, acl: Acl, _request: Request) -> Iterable[Condition]:
     """By the name of the client's address, which he chooses if the address is his."""
     for value in acl.values:
-        yield claimed(Claim(ClaimKind.CLIENT_NAME, value.text)).because(_cause(value, "sq-client-name"))
+        yield claimed(Claim(ClaimKind.CLIENT_NAME, value.text)).because(cause_of(value, "sq-client-name"))
 
 
 def _fields(_acls: Acls, acl: Acl, _request: Request) -> Iterable[Condition]:
     for value in acl.values:
         said = f"{_FIELDS[acl.kind]}: {value.text}".removeprefix(": ")
-        yield claimed(Claim(ClaimKind.FIELD, said)).because(_cause(value, "sq-field"))
+        yield claimed(Claim(ClaimKind.FIELD, said)).because(cause_of(value, "sq-field"))
 
 
 def _any_of(acls: Acls, acl: Acl, request: Request) -> Iterable[Condition]:
@@ -300,13 +258,13 @@ def _all_of(acls: Acls, acl: Acl, request: Request) -> Iterable[Condition]:
 
 def _one(acls: Acls, acl: Acl, name: str, request: Request) -> Condition:
     """An acl within an acl; Squid takes only what is defined before, so that none is within itself."""
-    bare = name.removeprefix("!")
+    bare = name.removeprefix("!").lower()
     known = list(acls.known)
     own = next((n for n, one in acls.known.items() if one is acl), "")
     if bare in known and known.index(bare) >= known.index(own):
         return NEVER
     found = acls.condition(bare, request)
-    return ~found if bare != name else found
+    return ~found if name.startswith("!") else found
 
 
 def _as_he_likes(_acls: Acls, _acl: Acl, _request: Request) -> Iterable[Condition]:
@@ -340,9 +298,11 @@ _KINDS: Mapping[str, _Evaluation] = MappingProxyType(
         "myip": _local_addresses,
         "method": _method,
         "proto": _proto,
-        "dstdomain": _names,
-        "dstdom_regex": _names_by_pattern,
-        "url_regex": _urls_by_pattern,
+        "dstdomain": by_domain,
+        "dstdom_regex": by_name,
+        "url_regex": by_url,
+        "urlpath_regex": by_path,
+        "myportname": _port_names,
         "srcdomain": _client_names,
         "srcdom_regex": _client_names,
         "any-of": _any_of,
@@ -350,6 +310,8 @@ _KINDS: Mapping[str, _Evaluation] = MappingProxyType(
         "arp": _never,
         "eui64": _never,
         "snmp_community": _never,
+        "ext_user": _never,
+        "ext_user_regex": _never,
         **dict.fromkeys(DEMANDING, _never),
         **dict.fromkeys(_AS_HE_LIKES, _as_he_likes),
         **dict.fromkeys(_CHANGING_NOTHING, _always),
@@ -359,6 +321,7 @@ _KINDS: Mapping[str, _Evaluation] = MappingProxyType(
                 "adaptation_service",
                 "at_step",
                 "ca_cert",
+                "clientside_mark",
                 "connections_encrypted",
                 "dst_as",
                 "external",
@@ -387,4 +350,5 @@ _KINDS: Mapping[str, _Evaluation] = MappingProxyType(
         ),
     }
 )
-_OWN = frozenset({"all", "localhost", "to_localhost", "to_linklocal", "manager", "CONNECT"})
+OWN = frozenset({"all", "localhost", "to_localhost", "to_linklocal", "manager", "connect"})
+"""Acls that are there without a line; ``to_linklocal`` since version 6."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
+from itertools import product
 
 from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.claims import Claim, ClaimKind
@@ -13,13 +14,23 @@ from relaywatch.audit.findings import Cause, Gap, GapKind
 from relaywatch.audit.proxies import first_of_each, headed, is_loopback
 from relaywatch.audit.server import Service
 from relaywatch.audit.setup import Setup
+from relaywatch.audit.witness import OUTSIDE_HOST
 from relaywatch.model.evidence import Weakness
 from relaywatch.model.places import Address
 
-from .access import AccessList
+from .access import AccessList, undefined
 from .acls import Acls, addresses
+from .naming import hosts_to_ask_for
 from .reading import Directive, directives
-from .requests import Listener, Mode, Request, listeners, methods_to_ask_by, ports_to_ask_for
+from .requests import (
+    Listener,
+    Mode,
+    Request,
+    listeners,
+    methods_to_ask_by,
+    ports_to_ask_for,
+    schemes_to_ask_by,
+)
 
 _MOST_FORGED = 8
 _REWRITING = ("url_rewrite_program", "redirect_program")
@@ -48,7 +59,8 @@ class _Squid:
     acls: Acls
     lists: tuple[AccessList, ...]
     """All of them must allow a request."""
-    never_direct: AccessList
+    direct: tuple[AccessList, ...]
+    """``always_direct``, which goes before, and ``never_direct``."""
     down: Cause | None
 
     @classmethod
@@ -60,14 +72,13 @@ class _Squid:
             AccessList.of("http_access2", said, default=True),
             AccessList.of("miss_access", said, default=True),
         )
-        never = AccessList.of("never_direct", said, default=False)
-        undefined = (one.undefined(acls) for one in (*lists, never))
-        down = acls.down or next(filter(None, undefined), None) or _no_schemes(said)
+        direct = tuple(AccessList.of(name, said, default=False) for name in ("always_direct", "never_direct"))
+        down = acls.down or undefined(said) or _no_schemes(said)
         for name in _TO_NEIGHBOURS:
             for one in said:
                 if one.name == name and one.words[:1] == ("allow",):
                     setup.set_aside(Gap(GapKind.NOT_EVALUATED, one.text, one.position))
-        return cls(setup, said, acls, lists, never, down)
+        return cls(setup, said, acls, lists, direct, down)
 
     def passing(self, listener: Listener) -> tuple[Way, ...]:
         """The shortest ways through, one for each cause."""
@@ -93,13 +104,11 @@ class _Squid:
     def _through(self, listener: Listener) -> tuple[Way, ...]:
         """Whether a listener leads to hosts that the client names at all."""
         if listener.mode is Mode.ACCELERATOR:
+            if "no-vhost" in listener.options:
+                return ()
             if "allow-direct" in listener.options:
                 return (Way(causes=(listener.directive.cause("sq-allow-direct"),)),)
-            return (
-                tuple(Way(causes=(peer.cause(),)) for peer in self._peers())
-                if "vhost" in listener.options
-                else ()
-            )
+            return tuple(Way(causes=(peer.cause(),)) for peer in self._peers())
         if listener.mode is Mode.INTERCEPTION:
             gap = Gap(GapKind.NOT_EVALUATED, listener.directive.text, listener.position)
             return unknown(self.setup.note(gap)).because(listener.directive.cause("sq-intercept")).true
@@ -110,16 +119,24 @@ class _Squid:
         return [one for one in self.said if one.name == "cache_peer" and "originserver" not in one.words]
 
     def _requests(self, listener: Listener) -> Iterator[Request]:
-        for method in methods_to_ask_by(self.said):
-            for port in ports_to_ask_for(self.said):
-                for version in (4, 6):
-                    yield Request(
-                        listener=listener,
-                        method=method,
-                        port=port,
-                        version=version,
-                        scheme="" if method == "CONNECT" else "HTTP",
-                    )
+        """An accelerator refuses CONNECT."""
+        methods = methods_to_ask_by(self.said)
+        asked = [
+            (method, scheme)
+            for method in methods
+            for scheme in (("",) if method == "CONNECT" else schemes_to_ask_by(self._values("proto")))
+            if scheme or listener.mode is not Mode.ACCELERATOR
+        ]
+        hosts = hosts_to_ask_for(self.acls, OUTSIDE_HOST)
+        ports = ports_to_ask_for(self._values("port"))
+        for (method, scheme), host, port, version in product(asked, hosts, ports, (4, 6)):
+            yield Request(
+                listener=listener, method=method, port=port, version=version, scheme=scheme, host=host
+            )
+
+    def _values(self, kind: str) -> list[str]:
+        """What acls of a kind name."""
+        return [value.text for acl in self.acls.known.values() if acl.kind == kind for value in acl.values]
 
     def _let_in(self, request: Request) -> tuple[Way, ...]:
         if "require-proxy-header" in request.listener.options:
@@ -186,12 +203,11 @@ class _Squid:
         """Where Squid may not go itself, only another proxy that it asks leads out."""
         if request.listener.mode is Mode.ACCELERATOR or self._peers():
             return (Way(),)
-        never = self.never_direct
-        rules = never.allowing(self.acls, request)
-        if not rules:
+        always, never = self.direct
+        if not never.allowing(self.acls, request):
             return (Way(),)
         denying = replace(never, lines=tuple(map(_opposite, never.lines)))
-        return denying.allowing(self.acls, request)
+        return (*always.allowing(self.acls, request), *denying.allowing(self.acls, request))
 
 
 def _opposite(line: Directive) -> Directive:

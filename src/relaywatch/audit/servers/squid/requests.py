@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
+from types import MappingProxyType
 
 from relaywatch.audit.findings import Position
 from relaywatch.audit.proxies import host_and_port
@@ -17,6 +18,7 @@ from .reading import Directive
 _FIRST_PORTS = (25, 443, 80, 587, 465)
 """Mail's first: what is worst is shown."""
 _MOST_PORTS = 40
+_PORTS = MappingProxyType({"HTTP": 80, "HTTPS": 443, "FTP": 21, "GOPHER": 70, "WAIS": 210, "WHOIS": 43})
 
 
 class Mode(Enum):
@@ -43,6 +45,12 @@ class Listener:
         return self.directive.words[1:]
 
     @property
+    def name(self) -> str:
+        """As ``myportname`` knows it: by its own word for that, or else as the port is written."""
+        named = (word.removeprefix("name=") for word in self.options if word.startswith("name="))
+        return next(named, self.directive.words[0])
+
+    @property
     def position(self) -> Position:
         """Where it stands."""
         return self.directive.position
@@ -62,15 +70,17 @@ class Request:
 
     @property
     def url(self) -> str:
-        """As ``url_regex`` sees it."""
+        """As ``url_regex`` sees it: without the scheme's own port."""
         if self.method == "CONNECT":
             return f"{self.host}:{self.port}"
-        return f"{self.scheme.lower()}://{self.host}:{self.port}/"
+        port = "" if self.port == _PORTS.get(self.scheme) else f":{self.port}"
+        return f"{self.scheme.lower()}://{self.host}{port}/"
 
     @property
     def shown(self) -> str:
         """The destination in a witness."""
-        return f"{self.host}:{self.port} by {self.method}"
+        scheme = "" if self.scheme in {"", "HTTP"} else f" {self.scheme.lower()}"
+        return f"{self.host}:{self.port} by {self.method}{scheme}"
 
 
 def listeners(said: Iterable[Directive]) -> Iterator[Listener]:
@@ -83,7 +93,7 @@ def listeners(said: Iterable[Directive]) -> Iterator[Listener]:
             host, port = "", host
         options = {word.partition("=")[0] for word in directive.words[1:]}
         mode = Mode.FORWARD
-        if options & {"accel", "accelerator", "vhost", "defaultsite", "vport"}:
+        if options & {"accel", "vhost", "defaultsite", "vport"}:
             mode = Mode.ACCELERATOR
         elif options & {"intercept", "transparent", "tproxy"}:
             mode = Mode.INTERCEPTION
@@ -97,15 +107,18 @@ def _address(host: str) -> Address | None:
         return None
 
 
-def ports_to_ask_for(said: Iterable[Directive]) -> tuple[int, ...]:
+def ports_to_ask_for(named: Iterable[str]) -> tuple[int, ...]:
     """Those that every list of ports tells apart: mail's and the web's, and the ends of what acls name."""
     ports = dict.fromkeys(_FIRST_PORTS)
-    for directive in said:
-        if directive.name == "acl" and directive.words[1:2] == ("port",):
-            for word in directive.words[2:]:
-                ends = [int(end) for end in word.split("-") if end.isdigit()]
-                ports.update(dict.fromkeys(port for end in ends for port in (end, end + 1)))
+    for word in named:
+        ends = [int(end) for end in word.split("-") if end.isdigit()]
+        ports.update(dict.fromkeys(port for end in ends for port in (end, end + 1)))
     return tuple(port for port in (*list(ports)[:_MOST_PORTS], 40025) if 0 < port < 65536)
+
+
+def schemes_to_ask_by(named: Iterable[str]) -> tuple[str, ...]:
+    """HTTP, and what acls set apart of the others that Squid fetches by."""
+    return tuple(dict.fromkeys(("HTTP", *(word.upper() for word in named if word.upper() in _PORTS))))
 
 
 def methods_to_ask_by(said: Iterable[Directive]) -> tuple[str, ...]:
