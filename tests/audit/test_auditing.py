@@ -271,6 +271,39 @@ def test_a_file_is_read_only_where_its_name_may_be_ones():
     assert list(no_mend(setup_of(SERVER, ""), None)) == []  # type: ignore[arg-type]
 
 
+def test_absolute_links_of_each_copied_machine_are_followed_in_it(tmp_path):
+    for name, text in (("a", OPEN), ("b", CLOSED)):
+        (tmp_path / name / "etc/tinyproxy").mkdir(parents=True)
+        (tmp_path / name / "etc/alternatives").mkdir()
+        (tmp_path / name / "etc/alternatives/tp").write_text(text)
+        (tmp_path / name / "etc/tinyproxy/tinyproxy.conf").symlink_to("/etc/alternatives/tp")
+    assert [told.verdict.value for told in audit([tmp_path])] == ["open", "closed"]
+    assert [told.verdict.value for told in audit([tmp_path / "a"])] == ["open"]
+    assert [told.verdict.value for told in audit([tmp_path / "a/etc"])] == ["open"]
+    assert [told.verdict.value for told in audit([tmp_path / "a/etc/tinyproxy"])] == ["unknown"], (
+        "it is outside"
+    )
+
+
+def test_a_home_that_may_not_be_looked_into_is_left_out_and_told(tmp_path, monkeypatch):
+    (tmp_path / "usr/local/etc/tinyproxy").mkdir(parents=True)
+    (tmp_path / "usr/local/etc/tinyproxy/tinyproxy.conf").write_text(CLOSED)
+    stat = Path.stat
+
+    def refused(path, **more):
+        if str(path).endswith("etc/squid"):
+            raise PermissionError(13, "Permission denied")
+        return stat(path, **more)
+
+    monkeypatch.setattr(Path, "stat", refused)
+    left_out: dict[str, None] = {}
+    found = core.system_setups(root=tmp_path, left_out=left_out)
+    assert [(str(setup.main), known.name) for setup, known in found] == [
+        ("/usr/local/etc/tinyproxy/tinyproxy.conf", "tinyproxy")
+    ]
+    assert list(left_out) == [f"{tmp_path}/etc/squid", f"{tmp_path}/usr/local/etc/squid"]
+
+
 def test_files_of_a_folder_are_looked_at_once(tmp_path: Path, monkeypatch):
     for number in range(50):
         (tmp_path / f"{number}.conf").write_text("x\n")

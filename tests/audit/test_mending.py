@@ -20,6 +20,7 @@ from relaywatch.audit.mending import mended
 from relaywatch.audit.server import Edit, Server
 from relaywatch.audit.servers.tinyproxy import SERVER
 from relaywatch.audit.setup import Setup
+from relaywatch.audit.text import SourceFile
 from relaywatch.audit.trees import open_tree
 from relaywatch.audit.writing import write
 from relaywatch.model.errors import UsageError
@@ -38,6 +39,30 @@ def test_the_smallest_change_closes_the_hole():
         "--- /etc/tinyproxy/tinyproxy.conf\n+++ /etc/tinyproxy/tinyproxy.conf\n@@ -1,2 +1,5 @@\n"
         " Port 8888\n # who\n+Allow 127.0.0.1\n+Allow ::1\n+Allow 10.1.0.0/16\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("plain", "plain"),
+        ("a b", "a b\t"),
+        ('a"b\\c', '"a\\042b\\134c"'),
+        ("a\n+++ b/etc/passwd", '"a\\012+++ b/etc/passwd"'),
+    ],
+)
+def test_a_files_name_in_the_diff_names_no_other_file(name, shown):
+    diff = mending(SERVER, {f"/{name}/tinyproxy.conf": "Port 8888\n"}).diff
+    headed = shown.replace("\t", "") if shown[0] != '"' else shown[1:-1]
+    quote, end = ('"', "") if shown[0] == '"' else ("", "\t" * shown.endswith("\t"))
+    path = f"{quote}/{headed}/tinyproxy.conf{quote}{end}"
+    assert diff.split("\n")[:2] == [f"--- {path}", f"+++ {path}"]
+
+
+def test_a_mend_that_lets_more_strangers_in_is_taken_back():
+    wider = with_mend(Edit(MAIN, 1, 1, ("Allow 9.0.0.0/8", "Allow 0.0.0.0/0")))
+    outcome = mended(wider, setup_of(SERVER, "Allow 8.0.0.0/8\n"))
+    assert outcome.diff == ""
+    assert [finding.line for finding in outcome.left] == [1]
 
 
 def test_one_hole_behind_the_other_is_closed():
@@ -140,6 +165,11 @@ def folder(tmp_path: Path) -> Path:
 def the_setup(folder: Path, allowed: str = "10.0.0.0/8") -> Setup:
     (found,) = setups(open_tree(folder), allowed=AddressSet.of([allowed]))
     return found[0]
+
+
+def the_setup_of(folder: Path, name: str) -> Setup:
+    found = setups(open_tree(folder), allowed=AddressSet.of(["10.0.0.0/8"]))
+    return next(setup for setup, _ in found if str(setup.main) == f"/{name}")
 
 
 def written(folder: Path, server: Server = SERVER) -> tuple[Path, ...]:
@@ -257,6 +287,62 @@ def test_if_it_cannot_be_written_everything_is_as_it_was(folder, monkeypatch, br
         write(outcome, setup, SERVER, NOW)
     monkeypatch.undo()
     assert contents(folder) == before
+
+
+def test_what_is_gone_meanwhile_is_not_written(folder):
+    setup = the_setup(folder)
+    outcome = mended(SERVER, setup)
+    (folder / "tinyproxy.conf").unlink()
+    with pytest.raises(UsageError, match="has changed since"):
+        write(outcome, setup, SERVER, NOW)
+    assert contents(folder) == {}
+
+
+def test_a_file_of_two_names_is_not_written_twice(folder):
+    (folder / "other.conf").symlink_to("tinyproxy.conf")
+    setup = the_setup(folder)
+    outcome = mended(SERVER, setup)
+    other = PurePosixPath("/other.conf")
+    path, after = next(iter(outcome.after.items()))
+    twice = replace(
+        outcome,
+        before={**outcome.before, other: outcome.before[path]},
+        after={**outcome.after, other: replace(after, lines=())},
+    )
+    before = contents(folder)
+    with pytest.raises(UsageError, match="by several names"):
+        write(twice, setup, SERVER, NOW)
+    assert contents(folder) == before
+
+
+def test_one_file_that_cannot_be_put_back_keeps_no_other_from_it(folder, monkeypatch):
+    (folder / "b").mkdir()
+    (folder / "b/tinyproxy.conf").write_text(OPEN)
+    setup = the_setup_of(folder, "tinyproxy.conf")
+    outcome = mended(SERVER, setup)
+    other = PurePosixPath("/b/tinyproxy.conf")
+    source = SourceFile.of("b", OPEN.encode())
+    both = replace(
+        outcome,
+        before={**outcome.before, other: source},
+        after={**outcome.after, other: replace(source, lines=("Port 1",))},
+    )
+    rename = Path.replace
+
+    def refused(path, target):
+        if path.name.startswith(".tinyproxy.conf.relaywatch") and path.parent == folder:
+            raise OSError(5, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(UsageError, match=r"not everything could be put back: as it was, it is in .*/\.tinyp"):
+        write(both, setup, checked_by("sh", "-c", "exit 1"), NOW)
+    assert (folder / "b/tinyproxy.conf").read_text() == OPEN
+    assert (
+        (folder / ".tinyproxy.conf.relaywatch-20261124T120000")
+        .read_bytes()
+        .startswith(b"Port 8888\r\nAllow 0")
+    )
 
 
 def test_what_is_interrupted_is_put_back(folder, monkeypatch):

@@ -64,6 +64,41 @@ def test_what_an_include_means_in_a_copy_of_a_system_can_be_read_there(pattern):
     assert setup.included("conf.d/b") == ["conf.d/b"]
 
 
+@pytest.mark.parametrize(
+    ("home", "main", "name", "there"),
+    [
+        ("/etc/mail", "/host1/mail/main", "/etc/aliases", "/host1/aliases"),
+        ("/etc/mail", "/mail/main", "/etc/aliases", "/aliases"),
+        ("/etc/mail", "/any/main", "/etc/mail/t", "/any/t"),
+        ("/etc/mail", "/h/etc/mail/conf.d/main", "/etc/mail/t", "/h/etc/mail/t"),
+        ("/etc/mail", "/h/etc/mail2/main", "/etc/mail2/t", "/h/etc/mail2/t"),
+        ("/etc/mail", "/usr/local/etc/mail/main", "/usr/local/etc/mail/t", "/usr/local/etc/mail/t"),
+        ("/etc/mail", "/h/usr/local/etc/mail/main", "/usr/local/etc/mail/t", "/h/usr/local/etc/mail/t"),
+        ("/etc/mail", "/opt/brew/etc/mail/main", "/opt/brew/etc/mail/t", "/opt/brew/etc/mail/t"),
+        ("/etc", "/h/etc/main", "/var/t", "/h/var/t"),
+    ],
+)
+def test_where_a_copy_lies_is_told_by_the_main_files_path(tmp_path, home, main, name, there):
+    for path in (main, there):
+        (tmp_path / path[1:]).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path[1:]).write_text("it")
+    setup = Setup(tree=FolderTree(tmp_path), main=PurePosixPath(main), home=PurePosixPath(home))
+    assert text_of(setup, name) == "it"
+    wild = f"{name[:-1]}[{name[-1]}]"
+    assert [text_of(setup, one) for one in setup.included(wild)] == ["it"]
+
+
+def test_an_include_of_what_was_not_copied_is_a_gap_and_of_an_empty_folder_none(tmp_path):
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "main").touch()
+    setup = Setup(tree=FolderTree(tmp_path), main=PurePosixPath("/main"), home=PurePosixPath("/etc/mail"))
+    assert setup.included("/etc/mail/conf.d/*.conf") == setup.included("conf.d/*") == []
+    assert setup.included("/etc/mail/more.d/*.conf") == ["/etc/mail/more.d/*.conf"]
+    assert text_of(setup, "/etc/mail/more.d/*.conf") is None
+    assert list(setup.gaps) == [Gap(GapKind.MISSING, "/etc/mail/more.d/*.conf", HERE)]
+    assert setup_in({}).included("/etc/mail/more.d/*") == [], "on the machine itself nothing is missing"
+
+
 def test_a_copied_home_is_as_good_as_the_place_itself(tmp_path):
     for name in ("main", "t"):
         (tmp_path / name).write_text(name)

@@ -109,6 +109,82 @@ def test_files_and_folders_are_listed(tree):
     assert tree.folder(P("/none")) == tree.folders(P("/none")) == []
 
 
+def test_an_empty_folder_is_one_and_a_missing_one_is_none(copy, tmp_path):
+    (copy / "etc/empty").mkdir()
+    (copy / "etc/linked").symlink_to("empty")
+    for tree in (
+        open_tree(copy),
+        open_tree(packed(copy, tmp_path / "e.tar")),
+        open_tree(zipped(copy, tmp_path / "e.zip")),
+        TextTree({"/srv/x": ""}, open_tree(copy)),
+    ):
+        for path in ("/", "/etc/empty", "/etc/linked", "/srv", "/etc/postfix/folder"):
+            assert tree.is_folder(P(path)), path
+        for path in ("/etc/none", "/etc/postfix/main.cf", "/etc/postfix/loop", "/etc/postfix/loop/x"):
+            assert not tree.is_folder(P(path)), path
+
+
+def leading(tree, machine):
+    """The tree as a machine copied into one of its folders sees it."""
+    return tree.led(lambda target: P(f"{machine}{target}"), P(machine))
+
+
+@pytest.fixture(params=["folder", "tar", "zip", "text"])
+def machines(request, copy: Path, tmp_path: Path):
+    """Two copied machines side by side, each with links of its own."""
+    (tmp_path / "two").mkdir()
+    for name in ("a", "b"):
+        copy.rename(tmp_path / "two" / name) if name == "a" else (tmp_path / "two/b/srv/mail").mkdir(
+            parents=True
+        )
+    (tmp_path / "two/b/srv/mail/table").write_text("the other's\n")
+    (tmp_path / "two/etc").mkdir()
+    (tmp_path / "two/etc/out").write_text("nobody's\n")
+    (tmp_path / "two/a/etc/up").symlink_to("../../../../etc/out")
+    if request.param == "text":
+        return leading(TextTree({}, open_tree(tmp_path / "two")), "/a")
+    if request.param == "folder":
+        return leading(open_tree(tmp_path / "two"), "/a")
+    path = tmp_path / f"two.{request.param}"
+    made = (zipped if request.param == "zip" else packed)(tmp_path / "two", path)
+    return leading(open_tree(made), "/a")
+
+
+@pytest.mark.parametrize("name", ["absolute", "relative", "folder/table", "far"])
+def test_links_lead_within_their_own_machine(machines, name):
+    assert machines.read(P("/a/etc/postfix") / name) == b"inside\n"
+
+
+def test_no_link_leads_out_of_its_own_machine(machines):
+    for name in ("etc/up", "etc/postfix/up", "etc/postfix/out"):
+        with pytest.raises(FileNotFoundError):
+            machines.read(P("/a") / name)
+
+
+def test_a_named_file_that_is_a_link_is_followed_wherever_it_leads(tmp_path):
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "there/one").write_text("it\n")
+    (tmp_path / "here/tinyproxy.conf").symlink_to(tmp_path / "there/one")
+    (tmp_path / "here/other").symlink_to("../there/one")
+    tree = open_tree(tmp_path / "here/tinyproxy.conf")
+    assert [tree.read(path) for path in tree.files()] == [b"it\n"]
+    with pytest.raises(FileNotFoundError):
+        tree.read(P("/other"))
+
+
+def test_a_folder_behind_one_that_may_not_be_searched_is_none(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+
+    def refused(_path):
+        raise PermissionError(13, "Permission denied")
+
+    tree = FolderTree(tmp_path, P("/in"))
+    monkeypatch.setattr(Path, "is_dir", refused)
+    assert not tree.is_folder(P("/in"))
+    assert list(tree.files()) == [P("/in")]
+
+
 def test_a_file_within_a_file_is_none(copy):
     with pytest.raises(FileNotFoundError):
         open_tree(copy).read(P("/etc/postfix/main.cf/more"))

@@ -200,7 +200,7 @@ def test_the_system_is_looked_at_where_servers_usually_are(tmp_path, monkeypatch
     monkeypatch.setattr(
         command,
         "system_setups",
-        lambda server, *, allowed: core.system_setups(server, allowed=allowed, root=tmp_path),
+        lambda server, **more: core.system_setups(server, root=tmp_path, **more),
     )
     assert asked("--system").exit_code == 1
     nothing = asked("--system", "--server", "squid")
@@ -556,7 +556,7 @@ def test_the_server_takes_it_up(tmp_path, monkeypatch, reload, code, message):
     reload = tuple(part.format(mark=tmp_path / "mark") for part in reload)
     known = replace(load_servers()["tinyproxy"], reload=reload)
 
-    def found(_server, *, allowed):
+    def found(_server, *, allowed, **_more):
         for setup, _ in core.system_setups("tinyproxy", allowed=allowed, root=tmp_path):
             setup.tree.label = ""  # as the machine's own
             yield setup, known

@@ -35,11 +35,13 @@ class Unpacked:
     links: dict[str, str] = field(default_factory=dict)
     """Symbolic ones, as they are written; of hard ones a path from the root."""
     too_large: set[str] = field(default_factory=set)
+    folders: set[str] = field(default_factory=set)
+    """Those that stand in it themselves: an empty one isn't a missing one."""
     left: int = field(default_factory=lambda: MOST_UNPACKED)
     """How many octets more are kept: a sparse file is nothing in the archive, and as large as it claims."""
 
     def __len__(self) -> int:
-        return len(self.members) + len(self.links) + len(self.too_large)
+        return len(self.members) + len(self.links) + len(self.too_large) + len(self.folders)
 
     def begin(self, name: str) -> None:
         """Another file of this name: as where an archive is unpacked, it takes the place of an earlier one."""
@@ -128,6 +130,8 @@ def _take(found: Unpacked, archive: tarfile.TarFile, member: tarfile.TarInfo, mo
         found.links[name] = member.linkname[:_MOST_NAME]
     elif member.islnk():
         found.links[name] = "/" + member.linkname[:_MOST_NAME]
+    elif member.isdir():
+        found.folders.add(name)
     elif member.isreg() and member.size > most_of_one:
         found.too_large.add(name)
     elif member.isreg() and (file := archive.extractfile(member)):
@@ -139,10 +143,13 @@ def _unzipped(path: Path, most_of_one: int) -> Unpacked:
     found = Unpacked()
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
-            if entry.is_dir() or _is_odd(entry.filename):
+            if _is_odd(entry.filename):
                 continue
             if len(found) >= _MOST_MEMBERS:
                 raise ArchiveError(f"more than {_MOST_MEMBERS} files")
+            if entry.is_dir():
+                found.folders.add(entry.filename)
+                continue
             with archive.open(entry) as file:
                 content = file.read(most_of_one + 1)  # whatever size the archive claims
             found.count(len(content))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
+from stat import S_ISDIR
 
 from relaywatch.model.errors import UsageError
 
@@ -26,7 +27,7 @@ from .witness import witness
 
 NOT_EVALUATED = "not-evaluated"
 """The rule of what nobody knows: a way through that hangs on a gap."""
-_RANK = (
+RANK = (
     AuditVerdict.OPEN,
     AuditVerdict.OPEN_IF,
     AuditVerdict.UNKNOWN,
@@ -99,30 +100,59 @@ def setups(
 
 
 def system_setups(
-    server: str | None = None, *, allowed: AddressSet = NOBODY, root: Path = Path("/")
+    server: str | None = None,
+    *,
+    allowed: AddressSet = NOBODY,
+    root: Path = Path("/"),
+    left_out: dict[str, None] | None = None,
 ) -> Iterator[tuple[Setup, Server]]:
     """The servers whose usual home is on this machine, each with its main files there.
 
-    ``root`` is the machine's, unless it is a copy of another's.
+    ``root`` is the machine's, unless it is a copy of another's. Into ``left_out`` go the folders that may not be
+    looked into.
     """
+    unseen: dict[str, None] = {} if left_out is None else left_out
+    known_files: dict[str, tuple[PurePosixPath, ...]] = {}
     for known in load_servers().values():
-        if (server is not None and known.name != server) or not (root / known.home.lstrip("/")).is_dir():
-            continue
-        tree = FolderTree(root, PurePosixPath(known.home))
-        for path in tree.files():
-            for _ in recognised((known,), path, partial(_peek, tree, path)):
-                yield _setup(known, tree, path, allowed), known
+        told: set[PurePosixPath] = set()
+        for home in known.homes if server in {None, known.name} else ():
+            tree = FolderTree(root, PurePosixPath(home))
+            if home not in known_files:
+                known_files[home] = tuple(_files_of_home(tree, root / home.lstrip("/"), unseen))
+            for path in known_files[home]:
+                for _ in recognised((known,), path, partial(_peek, tree, path)):
+                    if path not in told:
+                        yield _setup(known, tree, path, allowed), known
+                    told.add(path)
+
+
+def _files_of_home(tree: FolderTree, home: Path, left_out: dict[str, None]) -> Iterator[PurePosixPath]:
+    try:
+        is_there = S_ISDIR(home.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError:
+        left_out.setdefault(str(home))
+        return
+    if is_there:
+        yield from tree.files()
+        left_out.update(tree.left_out)
 
 
 def _setup(
     known: Server, tree: Tree, main: PurePosixPath, allowed: AddressSet, front_ends: tuple[FrontEnd, ...] = ()
 ) -> Setup:
-    """With what hides strangers from a mail server on the same machine, if this is a machine or a copy of one."""
-    setup = Setup(
-        tree=tree, main=main, home=PurePosixPath(known.home), allowed=allowed, front_ends=front_ends
-    )
+    """With what hides strangers from a mail server on the same machine, if this is a machine or a copy of one.
+
+    In a copy, an absolute link leads where the configuration's own absolute names do.
+    """
+    home = next((home for home in known.homes if f"{home}/" in str(main)), known.home)
+    setup = Setup(tree=tree, main=main, home=PurePosixPath(home), allowed=allowed, front_ends=front_ends)
+    if not setup.is_live:
+        floor = PurePosixPath(setup.system or "/")
+        setup.tree = tree.led(lambda target: setup.places(str(target))[0], floor)
     if known.name in _MAIL_SERVERS and setup.system is not None:
-        setup.front_ends += tuple(local_front_ends(tree, setup.system))
+        setup.front_ends += tuple(local_front_ends(setup.tree, setup.system))
     return setup
 
 
@@ -191,7 +221,7 @@ def _reached(service: Service, setup: Setup) -> Service:
 
 
 def _by_rank(finding: AuditFinding) -> int:
-    return _RANK.index(finding.verdict)
+    return RANK.index(finding.verdict)
 
 
 def _service_report(service: Service) -> ServiceReport:
@@ -208,12 +238,12 @@ def _verdict(service: Service) -> AuditVerdict:
         return AuditVerdict.DOWN
     if service.is_out_of_reach or not service.passing:
         return AuditVerdict.CLOSED
-    return min(map(verdict_of, service.passing), key=_RANK.index)
+    return min(map(verdict_of, service.passing), key=RANK.index)
 
 
 def _worst(verdicts: list[AuditVerdict], setup: Setup) -> AuditVerdict:
     """The server's: the worst of its listeners'; with something unread and nothing found, nobody knows."""
-    worst = min(verdicts, key=_RANK.index, default=AuditVerdict.UNKNOWN)
+    worst = min(verdicts, key=RANK.index, default=AuditVerdict.UNKNOWN)
     return AuditVerdict.UNKNOWN if worst is AuditVerdict.CLOSED and setup.gaps_that_decide() else worst
 
 

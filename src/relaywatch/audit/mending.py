@@ -5,13 +5,14 @@ Nothing is written here; `relaywatch.audit.writing` does that.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import unified_diff
 from pathlib import PurePosixPath
 from typing import TypeAlias
 
-from .auditing import report
+from .auditing import RANK, report
 from .findings import AuditFinding, AuditVerdict, GapKind, ServerReport
 from .server import Edit, Server
 from .setup import Setup
@@ -20,6 +21,7 @@ from .trees import TextTree
 
 _MENDABLE = frozenset({AuditVerdict.OPEN, AuditVerdict.OPEN_IF, AuditVerdict.DOWN})
 _MOST_EDITS = 50
+_TO_QUOTE = re.compile(r'[\x00-\x1f"\\\x7f]')
 _Key: TypeAlias = tuple[str, str, int, str]
 
 
@@ -111,9 +113,10 @@ def _is_unparsed(source: SourceFile, setup: Setup) -> bool:
 
 
 def _is_worse(outcome: ServerReport, told: ServerReport) -> bool:
-    """Whether the server would no longer start, or we go wrong."""
+    """Whether the server would no longer start, would let more strangers in, or we go wrong."""
     return bool(outcome.error) or (
         outcome.verdict is AuditVerdict.DOWN is not told.verdict
+        or RANK.index(outcome.verdict) < RANK.index(told.verdict)
         or sum(one.verdict is AuditVerdict.DOWN for one in outcome.findings)
         > sum(one.verdict is AuditVerdict.DOWN for one in told.findings)
     )
@@ -157,7 +160,17 @@ def _key(finding: AuditFinding) -> _Key:
 
 
 def _diff(before: SourceFile, after: SourceFile) -> str:
-    return "".join(unified_diff(_lines(before), _lines(after), before.name, after.name))
+    return "".join(unified_diff(_lines(before), _lines(after), _named(before.name), _named(after.name)))
+
+
+def _named(name: str) -> str:
+    """A file's name as ``patch`` and ``git apply`` take it whole: one of several lines would name other files.
+
+    Behind white space in it a tab says where it ends; control characters, quotes and backslashes are quoted as in C.
+    """
+    if _TO_QUOTE.search(name):
+        return f'"{_TO_QUOTE.sub(lambda found: f"{chr(92)}{ord(found[0]):03o}", name)}"'
+    return f"{name}\t" if " " in name else name
 
 
 def _lines(source: SourceFile) -> list[str]:

@@ -95,6 +95,8 @@ class Server:
     """As in the advice: ``postfix``; its module is called the same, ``-`` as ``_``, and a digit stands behind one."""
     home: str
     """The folder in which its main file usually is."""
+    other_homes: tuple[str, ...] = ()
+    """Where other systems have it."""
     marks: tuple[Mark, ...]
     evaluate: Evaluate
     mend: Mend = no_mend
@@ -102,6 +104,12 @@ class Server:
     """The server's own syntax check, as a command; ``{main}`` is the main file, ``{home}`` its folder."""
     reload: tuple[str, ...] = ()
     """What makes it take up a changed configuration."""
+
+    @property
+    def homes(self) -> tuple[str, ...]:
+        """All of them, the usual one first; those of the BSDs last."""
+        own = (self.home, *self.other_homes)
+        return (*own, *(f"/usr/local{home}" for home in own if home.startswith("/etc")))
 
 
 @cache

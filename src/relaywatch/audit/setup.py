@@ -19,6 +19,8 @@ _MOST_LINE = 1024 * 1024
 _HEAD = 65536
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 """What no text has in it."""
+_LOCAL = re.compile(r"/usr/(?:local|pkg)$")
+"""What stands before ``/etc`` on the BSDs: no machine's root."""
 _WILD = re.compile(r"[*?\[]")
 
 
@@ -65,12 +67,17 @@ class Setup:
 
     @property
     def system(self) -> str | None:
-        """The folder in which a copy of a whole machine lies, as far above the main file as its home is deep.
+        """The folder in which a copy of a whole machine lies: what is before the home in the main file's path.
 
         Empty where that is the tree's own root; nothing where the main file isn't in its home.
         """
-        home, here = str(self.home), str(self.main.parent)
-        return here.removesuffix(home) if here.endswith(home) else None
+        before, home, _ = str(self.main).rpartition(f"{self.home}/")
+        return _LOCAL.sub("", before) if home else None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it is this machine's own, and no copy."""
+        return not self.tree.label and not self.system
 
     def afresh(self, tree: Tree | None = None) -> Setup:
         """The same before anything was read, in another tree if one is given."""
@@ -116,8 +123,19 @@ class Setup:
         return sorted(found)
 
     def included(self, name: str, position: Position | None = None) -> list[str]:
-        """The names of the files that an include means: those that fit where it is a pattern, itself otherwise."""
-        return self.glob(name, position) if _WILD.search(name) else [name]
+        """The names of the files that an include means: those that fit where it is a pattern, itself otherwise.
+
+        Itself too where a copy hasn't the pattern's folder at all: reading it tells that it is missing.
+        """
+        if not _WILD.search(name):
+            return [name]
+        found = self.glob(name, position)
+        return [name] if not found and self._is_left_out(name) else found
+
+    def _is_left_out(self, pattern: str) -> bool:
+        """Whether this is a copy without the folder in which such files would lie."""
+        folder = PurePosixPath(pattern[: _WILD.search(pattern).start()] + "x").parent  # type: ignore[union-attr]
+        return not self.is_live and not any(self.tree.is_folder(place) for place in self.places(str(folder)))
 
     def note(self, gap: Gap) -> Gap:
         """Keep a gap in mind; it is returned, for the condition that it makes unknown."""
@@ -157,12 +175,26 @@ class Setup:
         named = PurePosixPath(name)
         if not named.is_absolute():
             return (self.main.parent / named,)
-        if self.system is not None:
-            return (PurePosixPath(self.system + str(named)),)
-        if not named.is_relative_to(self.home):
-            return (named,)
-        beside = self.main.parent / named.relative_to(self.home)
-        return (beside, named) if self.tree.label else (named, beside)
+        system = self.system
+        if system is not None:
+            within = PurePosixPath(system + str(named))
+            return (named, within) if system and named.is_relative_to(system) else (within,)
+        beside = tuple(self._beside(named))
+        return (*beside, named) if self.tree.label else (named, *beside)
+
+    def _beside(self, named: PurePosixPath) -> Iterator[PurePosixPath]:
+        """Where a part of a machine was copied without its place: the main file's folder stands for its home.
+
+        And the folder above it for what is above the home, as long as both have one name: ``/etc`` under another.
+        """
+        there, here = self.home, self.main.parent
+        while there.name and there.name == here.name:
+            there, here = there.parent, here.parent
+        if named.is_relative_to(there):
+            yield here / named.relative_to(there)
+        above, etc, _ = str(self.main).rpartition("/etc/")
+        if etc and above:
+            yield PurePosixPath(above + str(named))
 
     def shown(self, path: PurePosixPath) -> str:
         """The path as reports give it."""

@@ -10,8 +10,9 @@ import os
 import stat
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from relaywatch.model.errors import UsageError
 
@@ -27,6 +28,10 @@ _OF_THE_SYSTEM = tuple(
 )
 """Where this machine keeps configurations: what they name elsewhere on it may be read as well."""
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".zip")
+
+
+Lead: TypeAlias = Callable[[PurePosixPath], PurePosixPath]
+"""Where in a tree an absolute link of a copied machine leads."""
 
 
 class NotReadError(Exception):
@@ -62,6 +67,12 @@ class Tree(Protocol):
         :raises NotReadError: if it can't be listed.
         """
 
+    def is_folder(self, path: PurePosixPath) -> bool:
+        """Whether there is such a folder, be it empty."""
+
+    def led(self, lead: Lead, floor: PurePosixPath) -> Tree:
+        """The same tree, whose absolute links lead where ``lead`` says; with ``..`` none leads out of ``floor``."""
+
 
 class FolderTree:
     """A folder, or a part of it; with ``/`` as its root, a live system."""
@@ -71,14 +82,24 @@ class FolderTree:
         self._root, self._within = root.resolve(), within
         self._is_live = self._root == Path("/")
         self._known: dict[PurePosixPath, PurePosixPath] = {}
+        self._given: dict[PurePosixPath, Path] = {}
+        self._lead: Lead | None = None
+        self._floor = _ROOT
         self.label = "" if self._is_live else str(root)
         self.left_out: dict[str, None] = {}
         """Folders that can't be listed."""
 
+    @classmethod
+    def of_file(cls, file: Path) -> FolderTree:
+        """The folder of a file that somebody named: where that is a link, it is followed wherever it leads."""
+        tree = cls(file.parent, _ROOT / file.name)
+        tree._given[_ROOT / file.name] = file.resolve()
+        return tree
+
     def files(self) -> Iterator[PurePosixPath]:
         """Every file, sorted folder by folder; links to folders aren't followed, so that there is no loop."""
         top = self.place(self._within)
-        if not top.is_dir():
+        if not _is_dir(top):
             yield self._within
             return
         count, start = 0, len(str(self._root).rstrip("/"))
@@ -117,12 +138,23 @@ class FolderTree:
 
     def place(self, path: PurePosixPath) -> Path:
         """Where it is on this machine; of a copy, an absolute link means a place in the copy, and none leads out."""
-        if self._is_live:
+        if self._is_live and self._lead is None:
             return Path(path)
+        if path in self._given:
+            return self._given[path]
         parent = path.parent
         if parent not in self._known:
-            self._known[parent] = resolved(parent, self._link)
-        return self._at(resolved(PurePosixPath(path.name), self._link, self._known[parent]))
+            self._known[parent] = self._resolved(parent, _ROOT)
+        return self._at(self._resolved(PurePosixPath(path.name), self._known[parent]))
+
+    def led(self, lead: Lead, floor: PurePosixPath) -> FolderTree:
+        """The same, with other absolute links."""
+        tree = copy(self)
+        tree._known, tree._lead, tree._floor = {}, lead, floor  # noqa: SLF001 -- another self
+        return tree
+
+    def _resolved(self, path: PurePosixPath, begin: PurePosixPath) -> PurePosixPath:
+        return resolved(path, self._link, begin, lead=self._lead, floor=self._floor)
 
     def _entries(self, path: PurePosixPath) -> list[tuple[PurePosixPath, bool]]:
         try:
@@ -131,13 +163,14 @@ class FolderTree:
             return []
         except (OSError, ValueError) as error:
             raise NotReadError(getattr(error, "strerror", None) or str(error)) from None
-        return [(path / name, self._is_folder(path / name)) for name in names]
+        return [(path / name, self.is_folder(path / name)) for name in names]
 
-    def _is_folder(self, path: PurePosixPath) -> bool:
+    def is_folder(self, path: PurePosixPath) -> bool:
+        """Whether there is such a folder; one that can't be looked at is none, and reading it tells why."""
         try:
-            return self.place(path).is_dir()
-        except (OSError, NotReadError):
-            return False  # reading it tells why
+            return _is_dir(self.place(path))
+        except NotReadError:
+            return False
 
     def _at(self, path: PurePosixPath) -> Path:
         return self._root / str(path).lstrip("/")
@@ -170,10 +203,13 @@ class ArchiveTree:
         self._too_large = {_normal(PurePosixPath(name)) for name in content.too_large}
         self._files: dict[PurePosixPath, list[PurePosixPath]] = defaultdict(list)
         self._folders: dict[PurePosixPath, set[PurePosixPath]] = defaultdict(set)
+        self._lead: Lead | None = None
+        self._floor = _ROOT
         for member in sorted({*self._members, *self._links, *self._too_large}):
             self._files[member.parent].append(member)
-            for folder in member.parents[:-1]:
-                self._folders[folder.parent].add(folder)
+            self._note(member.parent)
+        for name in content.folders:
+            self._note(_normal(PurePosixPath(name)))
 
     def files(self) -> Iterator[PurePosixPath]:
         """Every file, and every link to one, sorted."""
@@ -200,6 +236,25 @@ class ArchiveTree:
         linked = (one for one in self._files.get(here, ()) if one in self._links and not self._is_file(one))
         return sorted(path / one.name for one in {*self._folders.get(here, ()), *linked})
 
+    def is_folder(self, path: PurePosixPath) -> bool:
+        """Whether there is such a folder, or a link to one."""
+        try:
+            place = self._place(path)
+        except NotReadError:
+            return False
+        return place == _ROOT or place in self._folders.get(place.parent, ())
+
+    def led(self, lead: Lead, floor: PurePosixPath) -> ArchiveTree:
+        """The same, with other absolute links."""
+        tree = copy(self)
+        tree._lead, tree._floor = lead, floor  # noqa: SLF001 -- another self
+        return tree
+
+    def _note(self, folder: PurePosixPath) -> None:
+        while folder != _ROOT and folder not in self._folders[folder.parent]:
+            self._folders[folder.parent].add(folder)
+            folder = folder.parent
+
     def _is_file(self, path: PurePosixPath) -> bool:
         try:
             place = self._place(path)
@@ -208,7 +263,7 @@ class ArchiveTree:
         return place in self._members or place in self._too_large
 
     def _place(self, path: PurePosixPath) -> PurePosixPath:
-        return resolved(path, self._links.get)
+        return resolved(path, self._links.get, lead=self._lead, floor=self._floor)
 
 
 class TextTree:
@@ -247,6 +302,20 @@ class TextTree:
         own = (folder for file in self._files for folder in file.parents if folder.parent == here != folder)
         return sorted({*(self._under.folders(path) if self._under else ()), *own})
 
+    def is_folder(self, path: PurePosixPath) -> bool:
+        """Whether one of the files lies below it."""
+        here = _normal(path)
+        return any(here in file.parents for file in self._files) or bool(
+            self._under and self._under.is_folder(path)
+        )
+
+    def led(self, lead: Lead, floor: PurePosixPath) -> TextTree:
+        """The same: there are no links in it, but in the tree below."""
+        tree = copy(self)
+        if self._under:
+            tree._under = self._under.led(lead, floor)  # noqa: SLF001 -- another self
+        return tree
+
 
 def open_tree(path: Path) -> Tree:
     """The tree of a path that somebody named: a folder, an archive or a single file.
@@ -264,15 +333,28 @@ def open_tree(path: Path) -> Tree:
         return FolderTree(Path("/"), PurePosixPath(place.as_posix()))
     if stat.S_ISDIR(mode):
         return FolderTree(path)
-    return FolderTree(path.parent, _ROOT / path.name)
+    return FolderTree.of_file(path)
+
+
+def _is_dir(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False  # what is above it may not be searched
 
 
 def resolved(
-    path: PurePosixPath, link: Callable[[PurePosixPath], str | None], begin: PurePosixPath = _ROOT
+    path: PurePosixPath,
+    link: Callable[[PurePosixPath], str | None],
+    begin: PurePosixPath = _ROOT,
+    *,
+    lead: Lead | None = None,
+    floor: PurePosixPath = _ROOT,
 ) -> PurePosixPath:
     """Where a path leads, links followed step by step as the kernel does below a changed root.
 
-    ``link`` tells where a link leads, nothing for what is none.
+    ``link`` tells where a link leads, nothing for what is none; ``lead`` where an absolute one does in a copy.
+    ``floor`` is the copied machine's root, out of which no ``..`` leads.
 
     :raises NotReadError: if there are too many links, or a loop of them.
     """
@@ -282,14 +364,15 @@ def resolved(
         if part == "/":
             here = _ROOT
         elif part == "..":
-            here = here.parent
+            here = here if here == floor else here.parent
         elif (leads_to := link(here / part)) is None:
             here /= part
         else:
             followed += 1
             if followed > _MOST_LINKS:
                 raise NotReadError("a loop of links")
-            left.extend(reversed(PurePosixPath(leads_to).parts))
+            target = PurePosixPath(leads_to)
+            left.extend(reversed((lead(target) if lead and target.is_absolute() else target).parts))
     return here
 
 

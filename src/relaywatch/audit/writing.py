@@ -6,18 +6,19 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from relaywatch.model.errors import UsageError
 
 from .auditing import report
 from .mending import Mended
+from .programs import found
 from .server import Server
 from .setup import Setup
-from .trees import FolderTree
+from .trees import FolderTree, NotReadError
 
 _CHECK_SECONDS = 60
 
@@ -33,9 +34,7 @@ def write(outcome: Mended, setup: Setup, server: Server, now: datetime) -> tuple
     if not isinstance(setup.tree, FolderTree):
         raise UsageError(f"{setup.tree.label or setup.main}: only files in a folder can be written")
     places = {path: setup.tree.place(path).resolve() for path in outcome.after}
-    for path, place in places.items():
-        if setup.tree.read(path) != outcome.before[path].octets:
-            raise UsageError(f"{place}: it has changed since it was read; nothing was written")
+    _require_as_read(outcome, setup, places)
     backups: dict[Path, Path] = {}
     with _put_back_if_it_fails(backups):
         for path, place in places.items():
@@ -48,18 +47,46 @@ def write(outcome: Mended, setup: Setup, server: Server, now: datetime) -> tuple
     return tuple(backups.values())
 
 
+def _require_as_read(outcome: Mended, setup: Setup, places: Mapping[PurePosixPath, Path]) -> None:
+    """Every file is still as it was read, and none is written twice by two of its names."""
+    for path, place in places.items():
+        try:
+            is_as_read = setup.tree.read(path) == outcome.before[path].octets
+        except (FileNotFoundError, NotReadError):
+            is_as_read = False
+        if not is_as_read:
+            raise UsageError(f"{place}: it has changed since it was read; nothing was written")
+    for place in set(places.values()):
+        meant = {outcome.after[path].octets for path in places if places[path] == place}
+        if len(meant) > 1:
+            raise UsageError(f"{place}: it is read by several names, and mended by each; nothing was written")
+
+
 @contextmanager
 def _put_back_if_it_fails(backups: dict[Path, Path]) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        for place, backup in backups.items():
-            backup.replace(place)
-            backup.unlink(missing_ok=True)  # where both were one file, renaming does nothing
+        left = [backup for place, backup in backups.items() if not _put_back(backup, place)]
+        if left:
+            said = ", ".join(map(str, left))
+            raise UsageError(
+                f"{error}; not everything could be put back: as it was, it is in {said}"
+            ) from error
         if isinstance(error, OSError):
             text = f"{error.filename or ''}: {error.strerror}; everything is as it was"
             raise UsageError(text) from error
         raise
+
+
+def _put_back(backup: Path, place: Path) -> bool:
+    """Whether it could be; one that can't keeps no other from it."""
+    try:
+        backup.replace(place)
+        backup.unlink(missing_ok=True)  # where both were one file, renaming does nothing
+    except OSError:
+        return False
+    return True
 
 
 def _backed_up(place: Path, now: datetime) -> Path:
@@ -97,9 +124,10 @@ def _replace(place: Path, octets: bytes) -> None:
 
 def _complaint_of(server: Server, main: Path) -> str:
     """What the server's own check complains of, if it is installed and complains."""
-    if not server.check or shutil.which(server.check[0]) is None:
+    program = found(server.check[0]) if server.check else None
+    if program is None:
         return ""
-    command = [part.format(main=main, home=main.parent) for part in server.check]
+    command = [program, *(part.format(main=main, home=main.parent) for part in server.check[1:])]
     try:
         done = subprocess.run(  # noqa: S603 -- the server's own program, by its name in its module
             command, capture_output=True, text=True, errors="replace", timeout=_CHECK_SECONDS, check=False

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from relaywatch.audit.auditing import report, setups, system_setups
 from relaywatch.audit.findings import AuditVerdict, ServerReport
 from relaywatch.audit.mending import mended
 from relaywatch.audit.oracles import asked, disagreements
+from relaywatch.audit.programs import found
 from relaywatch.audit.server import Server, load_servers
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.trees import FolderTree, Tree, open_tree
@@ -135,8 +135,14 @@ def audit(
     networks = _networks(allowed)
     trees = [(path, open_tree(path)) for path in paths]
     _require_known(server)
-    empty = [path for path, tree in trees if not run.take(setups(tree, server, allowed=networks), tree)]
-    if system and not run.take(system_setups(server, allowed=networks)) and not trees:
+    empty = [
+        path
+        for path, tree in trees
+        if not run.take(setups(tree, server, allowed=networks), _left_out_of(tree))
+    ]
+    unseen: dict[str, None] = {}
+    of_the_system = system_setups(server, allowed=networks, left_out=unseen)
+    if system and not run.take(of_the_system, unseen) and not trees:
         raise CouldNotTestError(
             run.words("None of the servers that we know has its configuration on this machine.")
         )
@@ -178,6 +184,10 @@ def _networks(texts: tuple[str, ...]) -> AddressSet:
         raise UsageError(f"--allow: {error}") from error
 
 
+def _left_out_of(tree: Tree) -> Mapping[str, None]:
+    return tree.left_out if isinstance(tree, FolderTree) else {}
+
+
 class _Run:
     """One run: reports as they come, and what they come to."""
 
@@ -198,8 +208,8 @@ class _Run:
         self._kept: list[tuple[ServerReport, Sources]] = []
         self._out = sys.stderr if fix else sys.stdout
 
-    def take(self, found: Found, tree: Tree | None = None) -> bool:
-        """Audit what was found; whether that was anything."""
+    def take(self, found: Found, left_out: Mapping[str, None]) -> bool:
+        """Audit what was found, and name the folders that were left out meanwhile; whether anything was found."""
         count = 0
         for setup, server in found:
             count += 1
@@ -216,7 +226,7 @@ class _Run:
             self.tally.add(
                 AuditVerdict.OPEN if proof and proof.is_open_before and verdict is told.verdict else verdict
             )
-        for folder in tree.left_out if isinstance(tree, FolderTree) else ():
+        for folder in left_out:
             self.tally.add_unread()
             self._say(self.words("{folder}: this folder can't be listed.", folder=neutralise(folder)))
         return bool(count)
@@ -269,7 +279,7 @@ class _Run:
         said = " ".join(server.reload)
         if not self._is_reloaded:
             self._say(self.words("To take it up: {command}", command=said))
-        elif setup.tree.label:
+        elif not setup.is_live:
             self._say(self.words("Not this machine's, so not reloaded: {command}", command=said))
         else:
             _carry_out(server.reload)
@@ -289,11 +299,17 @@ def _shown(diff: str) -> str | bytes:
 
 def _carry_out(reload: tuple[str, ...]) -> None:
     said = " ".join(reload)
-    if shutil.which(reload[0]) is None:
+    program = found(reload[0])
+    if program is None:
         raise CouldNotTestError(f"{said}: there is no such program; the change is made, and not taken up")
     try:
         done = subprocess.run(  # noqa: S603 -- the server's own, by its name in its module
-            reload, capture_output=True, text=True, errors="replace", timeout=_RELOAD_SECONDS, check=False
+            [program, *reload[1:]],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_RELOAD_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise CouldNotTestError(f"{said}: nothing within {_RELOAD_SECONDS} s; the change is made") from None

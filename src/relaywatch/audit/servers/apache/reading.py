@@ -135,7 +135,7 @@ class Reading:
     ) -> None:
         path = self._path(name)
         is_pattern = bool(set(path) & set("*?["))
-        names = self.setup.glob(path) if is_pattern else [path]
+        names = self.setup.included(path, line.position)
         if not is_pattern and is_optional and not self.setup.has(path):
             return
         for named in names:
