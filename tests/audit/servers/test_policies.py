@@ -41,6 +41,78 @@ def test_kumomta(text, expected):
     assert seen(audited(kumomta.SERVER, text)) == expected
 
 
+TABLE = "local cfg = { listen = '0.0.0.0:25', relay_hosts = { '0.0.0.0/0' } }\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"{LUA}  banner = 'hi -- there', relay_hosts = {{ '0.0.0.0/0' }},\n}}\n", [("open", "km-relay-hosts", 3)]),
+        (f"--[[\nkumo.start_esmtp_listener {{ relay_hosts = {{ '0.0.0.0/0' }} }}\n]]\n{LUA}}}\n", []),
+        (f"{LUA}  banner = [[ -- ]], relay_hosts = {{ '0.0.0.0/0' }},\n}}\n", [("open", "km-relay-hosts", 3)]),
+        (f"{TABLE}kumo.start_esmtp_listener(cfg)\n", [("unknown", "not-evaluated", 0)]),
+        (f"local start = kumo.start_esmtp_listener\n{LUA}}}\n", [("unknown", "not-evaluated", 0)]),
+        (f"{LUA}  peer = {{ ['203.0.0.0/8'] = {{ relay_hosts = {{ '0.0.0.0/0' }} }} }},\n}}\n", [("unknown", "not-evaluated", 0)]),
+        (f"{LUA}  relay_hosts = {{ '127.0.0.1' }}, relay_hosts = {{ '0.0.0.0/0' }},\n}}\n", [("unknown", "not-evaluated", 0)]),
+        (f"{LUA}  ['relay_hosts'] = {{ '0.0.0.0/0' }},\n}}\n", [("unknown", "not-evaluated", 0)]),
+        (f"{LUA}  [name] = {{ '0.0.0.0/0' }},\n}}\n", [("unknown", "not-evaluated", 0)]),
+        (f"{LUA}}}\nkumo.start_proxy_listener {{ listen = '0.0.0.0:1080' }}\n", [("unknown", "not-evaluated", 0)]),
+        (f"{LUA}", [("unknown", "not-evaluated", 0)]),
+    ],
+)  # fmt: skip
+def test_kumomta_isnt_fooled(text, expected):
+    assert seen(audited(kumomta.SERVER, text)) == expected
+
+
+DOMAINS = (
+    "local listener_domains = require 'policy-extras.listener_domains'\n"
+    "kumo.on('get_listener_domain', listener_domains:setup({'/opt/kumomta/etc/policy/domains.toml'}))\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("toml", "expected"),
+    [
+        ('["example.org"]\nrelay_to = true\n', []),
+        ('["*"]\nrelay_to = false\nlog_oob = true\n', []),
+        ('# all\n["*"]\nrelay_to = true\n', [("open", "km-relay-to", 2)]),
+        ('["*.org"]\nrelay_to = true\n', [("open-if", "km-relay-to", 1)]),
+        ('["*.example.org"]\nrelay_to = true\n', []),
+        ('["example.org"]\nrelay_from = ["192.0.2.0/24"]\n', []),
+        ('["*"]\nrelay_from = ["0.0.0.0/0"]\n', [("open", "km-relay-to", 1)]),
+        ('["example.org"]\nrelay_from = ["0.0.0.0/0"]\n', [("open-if", "km-relay-to", 1)]),
+        ('["example.org"]\nrelay_from = ["gw"]\n', [("unknown", "not-evaluated", 0)]),
+        ('[listener."0.0.0.0:25"."*"]\nrelay_to = true\n', [("open", "km-relay-to", 1)]),
+        ("= broken", [("unknown", "not-evaluated", 0)]),
+    ],
+)
+def test_kumomtas_file_of_domains(toml, expected):
+    home = kumomta.SERVER.home
+    told = audited(kumomta.SERVER, {f"{home}/init.lua": f"{DOMAINS}{LUA}}}\n", f"{home}/domains.toml": toml})
+    assert seen(told) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "function(d, l, m) return kumo.make_listener_domain { relay_to = true } end)",
+            [("open", "km-relay-to", 1)],
+        ),
+        ("function(d) return kumo.make_listener_domain({ relay_to = false }) end)", []),
+        (
+            "function(d)\n if d == 'x' then return kumo.make_listener_domain { relay_to = true } end end)",
+            [("unknown", "km-relay-to", 2)],
+        ),
+        ("listener_domains:setup({ FILE }))", [("unknown", "not-evaluated", 0)]),
+        ("listener_domains:setup({ 'a.json' }))", [("unknown", "not-evaluated", 0)]),
+    ],
+)
+def test_kumomtas_domains_by_a_program(text, expected):
+    told = audited(kumomta.SERVER, f"kumo.on('get_listener_domain', {text}\n{LUA}}}\n")
+    assert seen(told) == expected
+
+
 def test_kumomta_is_mended_on_one_line():
     text = f"{LUA}  relay_hosts = {{ '0.0.0.0/0' }},\n}}\n"
     outcome = mending(kumomta.SERVER, text, allowed=["198.51.100.0/24"])
