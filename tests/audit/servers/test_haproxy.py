@@ -132,6 +132,82 @@ def test_what_is_not_evaluated(lines: list[str]) -> None:
     assert report.verdict is AuditVerdict.UNKNOWN
 
 
+def front(*lines: str, back: tuple[str, ...] = (), mode: str = "http") -> str:
+    mine = [f" {line}" for line in lines]
+    theirs = [f" {line}" for line in back]
+    head = ["frontend web", f" mode {mode}", " bind *:8080", *mine, " default_backend any", "backend any"]
+    return "\n".join([*head, f" mode {mode}", *theirs, " server any 0.0.0.0:0", ""])
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        (front("http-request allow", back=(SET,)), AuditVerdict.OPEN),
+        (front("http-request allow", back=(SET, "http-request deny")), AuditVerdict.CLOSED),
+        (front("tcp-request content accept", SET, back=("tcp-request content reject",)), AuditVerdict.CLOSED),
+        (front(SET, mode="tcp"), AuditVerdict.CLOSED),
+        (
+            front("http-request deny", "tcp-request content set-dst req.ssl_sni", mode="tcp"),
+            AuditVerdict.OPEN,
+        ),
+        (listen("http-request set-dst req.hdr_ip(x-to)"), AuditVerdict.OPEN),
+        (listen("http-request set-dst url_ip"), AuditVerdict.OPEN),
+        (
+            listen("http-request set-var-fmt(txn.a) %[hdr(host)]", "http-request set-dst var(txn.a)"),
+            AuditVerdict.OPEN,
+        ),
+        (
+            listen("http-request set-var-fmt(txn.a) %[str(x)]", "http-request set-dst var(txn.a)"),
+            AuditVerdict.CLOSED,
+        ),
+        (listen("option transparent", server=""), AuditVerdict.UNKNOWN),
+        (listen("option transparent", SET, server=""), AuditVerdict.OPEN),
+        (listen("option transparent", bind="bind *:8080 accept-proxy", server=""), AuditVerdict.OPEN_IF),
+        (listen("option transparent", server="server a 192.0.2.1:80"), AuditVerdict.CLOSED),
+        (listen(bind="bind *:8080 transparent"), AuditVerdict.UNKNOWN),
+        (
+            listen(
+                "http-request set-var(txn.ok) bool(true) if { src 10.0.0.0/8 }",
+                "http-request deny unless { var(txn.ok) -m found }",
+                SET,
+            ),
+            AuditVerdict.CLOSED,
+        ),
+        (
+            listen(
+                "http-request set-var(txn.ok) bool(true) if { var(txn.ok) -m found }",
+                "http-request deny unless { var(txn.ok) -m found }",
+                SET,
+            ),
+            AuditVerdict.UNKNOWN,
+        ),
+        (listen("http-request deny if { always_true }", SET), AuditVerdict.CLOSED),
+        (listen("tcp-request content reject if WAIT_END", SET), AuditVerdict.CLOSED),
+        (listen("http-request deny unless { src,map_ip(/etc/haproxy/geo) KR }", SET), AuditVerdict.UNKNOWN),
+        (
+            listen("http-request deny unless { hdr(host),map(/etc/haproxy/ok) -m found }", SET),
+            AuditVerdict.UNKNOWN,
+        ),
+        (listen("http-request deny unless { hdr(host,-1),lower -m found }", SET), AuditVerdict.OPEN),
+        (listen("http-request deny if { hdr(host) -m reg elsewhere }", SET), AuditVerdict.OPEN),
+        (listen("http-request deny if { hdr(host) -m reg . }", SET), AuditVerdict.CLOSED),
+        (listen(SET) + ".if defined(OPEN)\n http-request deny\n.endif\n", AuditVerdict.UNKNOWN),
+        (listen(".if defined(OPEN)", SET, ".endif"), AuditVerdict.UNKNOWN),
+        (listen("http-request lua.guard", SET), AuditVerdict.UNKNOWN),
+        (listen("http-request lua.choose", "http-request set-dst var(txn.to)"), AuditVerdict.UNKNOWN),
+        (listen("http-request set-dst lua.where"), AuditVerdict.UNKNOWN),
+        (listen("http-request set-dst str(),concat(,txn.a,)"), AuditVerdict.UNKNOWN),
+    ],
+)
+def test_what_haproxy_itself_made_of_it(text: str, verdict: AuditVerdict) -> None:
+    assert audited(SERVER, text).verdict is verdict  # HAProxy 2.6.12, and what it leaves to others is unknown
+
+
+def test_a_name_that_no_backend_has_leads_to_the_default() -> None:
+    text = front("use_backend %[hdr(x)]", back=(SET,)) + "backend own\n server a 192.0.2.1:80\n"
+    assert audited(SERVER, text).verdict is AuditVerdict.OPEN
+
+
 def test_a_field_that_has_to_be_sent() -> None:
     report = audited(SERVER, listen(SET, "http-request deny unless { hdr(X-Key) secret }"))
     assert report.verdict is AuditVerdict.OPEN_IF

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 
 from relaywatch.audit.claims import Claim, ClaimKind
 from relaywatch.audit.conditions import Way, claimed, joined, unknown
@@ -16,7 +17,7 @@ from relaywatch.audit.setup import Setup
 from relaywatch.audit.witness import OUTSIDE_HOST
 from relaywatch.model.evidence import Weakness
 
-from .matching import Matching
+from .matching import Matching, variable_of
 from .reading import Line, Section, sections
 
 _STAGES = (
@@ -28,11 +29,15 @@ _STAGES = (
 _REFUSING = re.compile(r"reject|deny|tarpit|return|redirect|auth|silent-drop|use-service")
 _LETTING = frozenset({"accept", "allow"})
 _CLIENTS = re.compile(
-    r"(?:(?:req\.|req_)?f?hdr|urlp|url_param|url|path|base|query|pathq|uri|(?:req\.)?cook|req\.ssl_sni|req_ssl_sni|ssl_fc_sni"
-    r"|req\.payload|payload|req\.body\w*|body\w*|capture\.req)\b"
+    r"(?:(?:req\.|req_)?f?hdr(?:_ip|_val|_names)?|urlp(?:_val)?|url_param|url(?:_ip|_port)?|path|base|query|pathq|uri"
+    r"|(?:req\.)?cook|req\.ssl_sni|req_ssl_sni|ssl_fc_sni|req\.payload|payload|req\.body\w*|body\w*|capture\.req)\b"
+)
+_FIXED = re.compile(
+    r"(?:str|int|bool|bin|ip|ipv4|ipv6|meth|env|proc|hostname|src|src_port|dst|dst_port|fc_src|fc_dst|fe_\w+|be_\w+|srv_\w+"
+    r"|always_\w+|date|uuid|rand)\b(?!.*,concat\()"
 )
 _VARIABLE = re.compile(r"var\(([^),]+)")
-_SETTING = re.compile(r"(?:set-var|do-resolve)\(([^),]+)")
+_EMBEDDED = re.compile(r"%\[([^\]]*)\]")
 _NOWHERE = frozenset({"0.0.0.0", "*", "::", ""})  # noqa: S104 -- an address to look for, not to bind to
 _MAIL_PORTS = frozenset({"25", "465", "587", "2525"})
 _MOST_DEPTH = 6
@@ -71,16 +76,14 @@ class _Route:
     back: Section
     version: int
 
-    def rules(self, *start: str) -> list[tuple[Line, Section]]:
-        """The lines of the frontend, then those of the backend."""
-        own = [(line, self.front) for line in self.front.all(*start)]
-        return (
-            own if self.back is self.front else [*own, *((line, self.back) for line in self.back.all(*start))]
-        )
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """The frontend, then the backend: each has its own rules, and ``allow`` ends those of one."""
+        return (self.front,) if self.back is self.front else (self.front, self.back)
 
     def matching(self, section: Section) -> Matching:
         """How conditions of a section are evaluated."""
-        return Matching(self.setup, section, self.version)
+        return Matching(self.setup, section, self.version, self.sections)
 
 
 def _passing(setup: Setup, front: Section, backends: dict[str, Section], version: int) -> Iterator[Way]:
@@ -102,7 +105,8 @@ def _backends(
         chosen = matching.when(line)
         for back in backends.values() if "%[" in name else filter(None, [backends.get(name)]):
             yield back, joined(left, chosen.true)
-        left = joined(left, chosen.false)
+        if "%[" not in name:  # of a name that no backend has he comes to the default
+            left = joined(left, chosen.false)
     default = front.last("default_backend")
     last = backends.get(default.words[1]) if default and len(default.words) > 1 else None
     if last is not None:
@@ -115,33 +119,43 @@ def _let_through(route: _Route) -> tuple[Way, ...]:
     """The ways past all that refuses, stage by stage."""
     ways: tuple[Way, ...] = (Way(),)
     for stage in _STAGES:
-        rules: list[Rule[bool]] = []
-        for line, section in route.rules(*stage):
-            action = line.words[len(stage)] if len(line.words) > len(stage) else ""
-            condition = route.matching(section).when(line)
-            if action.startswith("use-service"):
-                gap = route.setup.note(Gap(GapKind.EXTERNAL, line.text[:80], line.position))
-                rules.append(Rule(condition & unknown(gap), answer=False))
-            elif _REFUSING.match(action):
-                rules.append(Rule(condition, answer=False))
-            elif action in _LETTING:
-                rules.append(Rule(condition, answer=True))
-        ways = joined(ways, first_match(rules, default=True).get(True, ()))
+        for section in route.sections:
+            rules = list(_rules(route, section, stage))
+            ways = joined(ways, first_match(rules, default=True).get(True, ()))
+    for line in (line for section in route.sections for line in section.all(".if")):
+        gap = route.setup.note(Gap(GapKind.NOT_EVALUATED, line.text[:80], line.position))
+        ways = joined(ways, unknown(gap).true)
     return ways
+
+
+def _rules(route: _Route, section: Section, stage: tuple[str, ...]) -> Iterator[Rule[bool]]:
+    for line in section.obeyed(*stage):
+        action = line.words[len(stage)] if len(line.words) > len(stage) else ""
+        condition = route.matching(section).when(line)
+        if action.startswith(("use-service", "lua.")):
+            gap = route.setup.note(Gap(GapKind.EXTERNAL, line.text[:80], line.position))
+            yield Rule(condition & unknown(gap), answer=False)
+        elif _REFUSING.match(action):
+            yield Rule(condition, answer=False)
+        elif action in _LETTING:
+            yield Rule(condition, answer=True)
 
 
 def _leading_out(route: _Route) -> Iterator[Way]:
     """The ways to a destination of the client's own."""
-    wild = [line for line in route.back.all("server") if len(line.words) > 2 and _is_wild(line.words[2])]
     asked = route.back.last("option", "http_proxy") or route.front.last("option", "http_proxy")
     if asked is not None:
         gap = route.setup.note(Gap(GapKind.NOT_EVALUATED, f"{asked.text}: up to HAProxy 1.8", asked.position))
         yield Way(gaps=frozenset((gap,)), causes=(asked.cause("ha-http-proxy"),)).joined(
             to(f"{OUTSIDE_HOST}:25 by GET")
         )
-    for server in wild:
-        port = host_and_port(server.words[2])[1]
+    for server, port in _wild(route.back):
         yield from _by_setting(route, server, port)
+        if server.words[0] == "option" or any(
+            "transparent" in line.words for line in route.front.all("bind")
+        ):
+            gap = route.setup.note(Gap(GapKind.NOT_EVALUATED, server.text[:80], server.position))
+            yield from joined(unknown(gap).because(server.cause()).true, (to(),))
         for line in route.front.all("bind"):
             if "accept-proxy" in line.words:
                 claim = claimed(Claim(ClaimKind.PROXY_HEADER, f"to {OUTSIDE_HOST}:25"))
@@ -150,11 +164,22 @@ def _leading_out(route: _Route) -> Iterator[Way]:
         _note_hidden(route.setup, server)
 
 
+def _wild(back: Section) -> Iterator[tuple[Line, str]]:
+    """What goes where the connection was meant to go, and to which port: a server without an address, or none at all."""
+    servers = list(back.all("server"))
+    for line in servers:
+        if len(line.words) > 2 and _is_wild(line.words[2]):
+            yield line, host_and_port(line.words[2])[1]
+    asked = back.last("option", "transparent")
+    if asked is not None and not servers and back.last("dispatch") is None:
+        yield asked, ""
+
+
 def _by_setting(route: _Route, server: Line, port: str) -> Iterator[Way]:
     wanted = port if port not in {"", "0"} else "25"
-    for stage in _STAGES:
+    for stage, section in product(_STAGES, route.sections):
         left: tuple[Way, ...] = (Way(),)
-        for line, section in route.rules(*stage):
+        for line in section.obeyed(*stage):
             action = line.words[len(stage)] if len(line.words) > len(stage) else ""
             when = route.matching(section).when(line)
             if action in _LETTING:
@@ -182,23 +207,29 @@ def _taken(route: _Route, line: Line, action: str, depth: int) -> Iterator[Way]:
 def _is_clients(route: _Route, expression: str, depth: int) -> bool | None:
     """Whether an expression is the client's own words; nothing if that isn't known."""
     bare = re.split(r"\s(?:if|unless)\s", expression)[0]
+    embedded = _EMBEDDED.findall(bare)
+    if embedded:
+        return _worst(_is_clients(route, one, depth + 1) for one in embedded)
     if re.search(r",map(?:_(?!reg)\w+)?\(", bare):
         return False
-    if ",map_reg" in bare:
+    if ",map_reg" in bare or depth > _MOST_DEPTH:
         return None
     named = _VARIABLE.search(bare)
     if named is None:
-        return bool(_CLIENTS.match(bare.strip("()")))
-    if depth > _MOST_DEPTH:
-        return None
-    found: list[bool | None] = [False]
-    for stage in _STAGES:
-        for line, _ in route.rules(*stage):
-            action = line.words[len(stage)] if len(line.words) > len(stage) else ""
-            setting = _SETTING.match(action)
-            if setting is not None and setting[1] == named[1]:
-                found.append(_is_clients(route, " ".join(line.words[len(stage) + 1 :]), depth + 1))
-    return True if True in found else None if None in found else False
+        told = bare.strip("()")
+        return True if _CLIENTS.match(told) else False if _FIXED.match(told) else None
+    set_to = [
+        " ".join(line.words[len(stage) + 1 :])
+        for stage, section in product(_STAGES, route.sections)
+        for line in section.obeyed(*stage)
+        if len(line.words) > len(stage) and variable_of(line.words[len(stage)]) == named[1]
+    ]
+    return _worst(_is_clients(route, one, depth + 1) for one in set_to) if set_to else None
+
+
+def _worst(found: Iterable[bool | None]) -> bool | None:
+    told = list(found)
+    return True if True in told else None if None in told else False
 
 
 def _is_wild(address: str) -> bool:

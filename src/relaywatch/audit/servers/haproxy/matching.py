@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from types import MappingProxyType
 
 from relaywatch.audit.addresses import AddressSet
-from relaywatch.audit.captures import is_of_own_names, is_outside, names_for
+from relaywatch.audit.captures import compiled, is_of_own_names, is_outside, names_for
 from relaywatch.audit.claims import Claim, ClaimKind
 from relaywatch.audit.conditions import ALWAYS, NEVER, Condition, all_of, any_of, claimed, unknown
 from relaywatch.audit.findings import Gap, GapKind
@@ -18,18 +19,34 @@ from relaywatch.audit.witness import OUTSIDE_HOST
 
 from .reading import Line, Section
 
-_OWN: Mapping[str, Condition] = MappingProxyType({"TRUE": ALWAYS, "FALSE": NEVER, "LOCALHOST": NEVER})
-_PREDEFINED = re.compile(r"HTTP(?:_\S+|2\.0)?|METH_\w+|REQ_CONTENT|RDP_COOKIE|WAIT_END")
+_OWN: Mapping[str, Condition] = MappingProxyType(
+    {"TRUE": ALWAYS, "FALSE": NEVER, "LOCALHOST": NEVER, "WAIT_END": ALWAYS}
+)
+_PREDEFINED = re.compile(r"HTTP(?:_\S+|2\.0)?|METH_\w+|REQ_CONTENT|RDP_COOKIE")
+_SURE = frozenset({"always_true", "wait_end"})
+"""What is true, if need be in the end."""
+_SETTING = re.compile(r"(?:set-var|set-var-fmt|do-resolve)\(([^),]+)")
+_STAGES = (
+    ("tcp-request", "connection"),
+    ("tcp-request", "session"),
+    ("tcp-request", "content"),
+    ("http-request",),
+)
+_MOST_DEPTH = 4
+_PARTS = re.compile(r",(?![^(]*\))")
+_SAME_HOST = frozenset({"lower", "upper", "host_only", "field(1,:)"})
+_HOSTS = (OUTSIDE_HOST, "www.foreign.invalid", "a1.outside.test")
+
 _HOST = re.compile(
     r"(?:req\.|req_)?f?hdr(?:_\w+)?\(host(?:,-?\d+)?\)|(?:req\.ssl_sni|req_ssl_sni|ssl_fc_sni)(?:_\w+)?|base(?:_\w+)?"
 )
 _FIELD = re.compile(r"(?:req\.|req_)?f?hdr(?:_\w+)?\(([^,)]+)")
 _AS_HE_LIKES = re.compile(
-    r"(?:method|path|url|urlp|url_param|query|uri|pathq|req\.\w+|req_\w+|cook|req\.cook|body|ssl_fc|scheme|dst|dst_port|var"
-    r"|src_port|payload|payload_lv|wait_end|always_true|date|rand|fe_conn|be_conn|nbsrv|sc\w*|src_\w+|hdr_cnt)"
+    r"(?:method|path|url|urlp|url_param|query|uri|pathq|req\.\w+|req_\w+|cook|req\.cook|body|ssl_fc|scheme|dst|dst_port"
+    r"|src_port|payload|payload_lv|date|rand|fe_conn|be_conn|nbsrv|sc\w*|src_\w+|hdr_cnt)"
     r"(?:_\w+)?(?:\(.*)?"
 )
-_CREDENTIALS = ("http_auth", "ssl_c_used", "ssl_fc_has_crt", "always_false")
+_CREDENTIALS = ("http_auth", "ssl_c_used", "ssl_fc_has_crt", "always_false", "src_is_local")
 """What a stranger hasn't, and what nobody has."""
 _WAYS = re.compile(r"hdr_(\w+)|_(beg|end|sub|dom|reg|dir|str)$")
 
@@ -41,6 +58,9 @@ class Matching:
     setup: Setup
     section: Section
     version: int
+    around: tuple[Section, ...] = ()
+    """Whose rules set variables."""
+    depth: int = 0
 
     def when(self, line: Line) -> Condition:
         """Whether a line's rule applies: always, without ``if`` and ``unless``."""
@@ -95,7 +115,7 @@ class Matching:
         if not words:
             return NEVER
         sample, *rest = words
-        fetch = sample.split(",", 1)[0]
+        fetch, *converters = _PARTS.split(sample)
         how = next((one for found in _WAYS.findall(fetch) for one in found if one), "str")
         values: list[str] = []
         at = iter(rest)
@@ -108,20 +128,41 @@ class Matching:
                 values += at
             elif not word.startswith("-"):
                 values.append(word)
+        is_host = _HOST.fullmatch(fetch) is not None
+        if (converters and fetch == "src") or (is_host and not _SAME_HOST.issuperset(converters)):
+            return self._gap(line)
         return self._compared(fetch, how, values, line)
 
     def _compared(self, fetch: str, how: str, values: list[str], line: Line) -> Condition:
-        if fetch in {"src", "src_is_local"}:
-            return self._from(values) if fetch == "src" else NEVER
-        if fetch.startswith(_CREDENTIALS):
-            return NEVER
-        if _HOST.fullmatch(fetch) and how == "reg" and not all(map(_is_sure, values)):
-            return self._gap(line)
+        if fetch == "src":
+            return self._from(values)
+        if fetch in _SURE or fetch.startswith(_CREDENTIALS):
+            return ALWAYS if fetch in _SURE else NEVER
         if _HOST.fullmatch(fetch):
-            return any_of(_host_is(how, value) for value in values) if how != "found" else ALWAYS
+            return self._is_host(how, values, line)
         if named := _FIELD.match(fetch):
             return claimed(Claim(ClaimKind.FIELD, f"{named[1]}: {' '.join(values)}".strip()))
+        if fetch.startswith("var(") and how == "found":
+            return self._has(fetch, line)
         return AS_HE_LIKES if _AS_HE_LIKES.fullmatch(fetch) else self._gap(line)
+
+    def _is_host(self, how: str, values: list[str], line: Line) -> Condition:
+        if how == "reg" and not all(map(_is_sure, values)):
+            return self._gap(line)
+        return any_of(_host_is(how, value) for value in values) if how != "found" else ALWAYS
+
+    def _has(self, fetch: str, line: Line) -> Condition:
+        """Whether a variable is set: by which rules, and when they apply."""
+        if self.depth >= _MOST_DEPTH:
+            return self._gap(line)
+        found = NEVER
+        for section, stage in product(self.around or (self.section,), _STAGES):
+            within = replace(self, section=section, depth=self.depth + 1)
+            for one in section.obeyed(*stage):
+                action = one.words[len(stage)] if len(one.words) > len(stage) else ""
+                if variable_of(action) == fetch[4:].rstrip(")"):
+                    found |= within.when(one) & (AS_HE_LIKES if action.startswith("do-resolve") else ALWAYS)
+        return found
 
     def _from(self, values: list[str]) -> Condition:
         named = AddressSet()
@@ -142,6 +183,12 @@ class Matching:
         return unknown(self.setup.note(Gap(GapKind.NOT_EVALUATED, line.text[:80], line.position)))
 
 
+def variable_of(action: str) -> str:
+    """The variable that an action sets; empty if it sets none."""
+    found = _SETTING.match(action)
+    return found[1] if found else ""
+
+
 def _is_sure(pattern: str) -> bool:
     """Whether it is known what names a pattern means."""
     return any(True for _ in names_for(pattern)) or is_of_own_names(pattern)
@@ -158,6 +205,7 @@ def _host_is(how: str, value: str) -> Condition:
     if how == "reg":
         named = next(names_for(value), "")
         if named == OUTSIDE_HOST:
-            return ALWAYS
+            pattern = compiled(value, ignoring_case=True)
+            return ALWAYS if pattern is not None and all(map(pattern.search, _HOSTS)) else AS_HE_LIKES
         return claimed(Claim(ClaimKind.DESTINATION, named)) if named else NEVER
     return ALWAYS if wanted == OUTSIDE_HOST else NEVER

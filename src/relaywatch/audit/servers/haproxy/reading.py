@@ -58,6 +58,12 @@ class Section:
         """The lines that begin with these words, inherited ones first."""
         return (one for one in [*self.inherited, *self.lines] if one.words[: len(start)] == start)
 
+    def obeyed(self, *start: str) -> Iterator[Line]:
+        """The same where its mode is the one that they are for: ``http-request`` is ignored in ``mode tcp``."""
+        mode = self.last("mode")
+        if start[0] != "http-request" or (mode is not None and mode.words[1:2] == ("http",)):
+            yield from self.all(*start)
+
     def last(self, *start: str) -> Line | None:
         """The last of them."""
         return next(iter(reversed(list(self.all(*start)))), None)
