@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from relaywatch.targets.reserved import Network
+
 from .addresses import AddressSet
 from .conditions import Way
 from .findings import Cause, Position
@@ -58,3 +60,16 @@ def of_prefix(text: str) -> AddressSet:
         whole = [*octets[:-1], str(octet)] + ["0"] * (4 - len(octets))
         found |= AddressSet.of([f"{'.'.join(whole)}/{8 * len(octets)}"])
     return found
+
+
+def prefixes_of(network: Network) -> list[str]:
+    """The prefixes of whole octets, or of whole groups of IPv6, that make up a network: ``10.1``, ``:2001:0db8``."""
+    size = 8 if network.version == 4 else 16
+    length = -(-network.prefixlen // size) * size
+    return [_prefix(part, length // size) for part in network.subnets(new_prefix=length)] if length else []
+
+
+def _prefix(network: Network, count: int) -> str:
+    if network.version == 4:
+        return ".".join(str(network.network_address).split(".")[:count])
+    return "".join(f":{group}" for group in network.network_address.exploded.split(":")[:count])

@@ -33,6 +33,22 @@ def courier(access: str, domains: str = "hosted.example\n", **more: str):
         (courier("", "hosted.example\n.com\n"), [("open-if", "co-dom-wide", 2)]),
         (courier("", ".hosted.example\n"), []),
         (courier("", mine="203\tallow,RELAYCLIENT\n"), [("open-if", "co-net-all", 1)]),
+        (courier("0.0.0.0/0\tallow,RELAYCLIENT\n"), [("open", "co-net-all", 1)]),
+        (courier("192.0.2.0/25 allow,RELAYCLIENT\n"), []),
+        (courier("203 allow,RELAYCLIENT\n"), [("open-if", "co-net-all", 1)]),
+        (courier("") | {f"{HOME}/hosteddomains/mine": "a.example\n.org\n"}, [("open-if", "co-dom-wide", 2)]),
+        (courier("") | {f"{HOME}/esmtpacceptmailfor.dir/mine": ".co.kr\n"}, [("open-if", "co-dom-wide", 1)]),
+        (courier("") | {f"{HOME}/esmtpd": "ACCESSFILE=${sysconfdir}/smtpaccess\n"}, []),
+        (
+            courier("")
+            | {
+                f"{HOME}/esmtpd-msa": "ACCESSFILE=/etc/courier/msa\n",
+                f"{HOME}/msa/all": "*\tallow,RELAYCLIENT\n",
+            },
+            [("open", "co-net-all", 1)],
+        ),
+        (courier("") | {f"{HOME}/esmtpd": "ACCESSFILE=/gone\n"}, [("unknown", "not-evaluated", 0)]),
+        (courier("") | {f"{HOME}/esmtpd": "ACCESSFILE=$X\n"}, [("unknown", "not-evaluated", 0)]),
     ],
 )
 def test_rows(files, expected):
@@ -52,4 +68,14 @@ def test_mending():
     assert sorted(source.text for source in outcome.after.values()) == [
         "203.0.113\tallow,RELAYCLIENT\n",
         "hosted.example\n",
+    ]
+
+
+def test_the_owners_networks_of_any_length_and_family_are_kept():
+    allowed = ["10.1.4.0/23", "192.0.2.7/32", "2001:db8:1::/47"]
+    outcome = mending(SERVER, courier("*\tallow,RELAYCLIENT\n"), allowed=allowed)
+    assert outcome.report.verdict is AuditVerdict.CLOSED
+    kept = ("10.1.4", "10.1.5", "192.0.2.7", ":2001:0db8:0000", ":2001:0db8:0001")
+    assert [source.text for source in outcome.after.values()] == [
+        "".join(f"{prefix}\tallow,RELAYCLIENT\n" for prefix in kept)
     ]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 from relaywatch.audit.claims import Claim, ClaimKind
 from relaywatch.audit.conditions import Way
 from relaywatch.audit.domains import is_public_suffix
 from relaywatch.audit.findings import AuditFinding, Cause, Gap, GapKind, Position
-from relaywatch.audit.prefixes import Prefixed, of_prefix, relaying
+from relaywatch.audit.prefixes import Prefixed, of_prefix, prefixes_of, relaying
 from relaywatch.audit.proxies import path_of
 from relaywatch.audit.server import Edit, Mark, Server, Service
 from relaywatch.audit.setup import Setup
+from relaywatch.audit.text import SourceFile
 from relaywatch.model.evidence import Weakness
 
 _RULES = (
@@ -23,13 +25,23 @@ _RULES = (
     "/var/qmail/control/tcp.smtp",
 )
 _SCRIPTS = (
-    "/service/qmail-smtpd/run",
-    "/var/qmail/supervise/qmail-smtpd/run",
-    "/etc/qmail/supervise/qmail-smtpd/run",
-    "/etc/init.d/qmail",
+    "/service/*/run",
+    "/etc/service/*/run",
+    "/etc/sv/*/run",
+    "/var/service/*/run",
+    "/var/qmail/supervise/*/run",
+    "/etc/qmail/supervise/*/run",
+    "/var/lib/qmail/supervise/*/run",
+    "/etc/init.d/qmail*",
+    "/etc/qmail/qmail-smtpd*",
     "/var/qmail/rc",
 )
-_SETS = re.compile(r"^\s*(?:export\s+|env\s+.*)?RELAYCLIENT=", re.MULTILINE)
+_STARTS = "qmail-smtpd"
+"""What a script must name to be looked at."""
+_SETS = re.compile(r"^\s*(?:exec\s+|export\s+|(?:exec\s+)?env\s+.*)?RELAYCLIENT=", re.MULTILINE)
+_TABLE = re.compile(r"\s-[A-Za-z]*x\s*(['\"]?)(?P<path>[^\s'\"]+)\1")
+"""tcpserver's option for the table that tcprules made."""
+_ENVIRONMENT = re.compile(r"\benvdir\s+(['\"]?)(?P<path>[^\s'\"]+)\1")
 
 
 def evaluate(setup: Setup) -> Iterator[Service]:
@@ -74,19 +86,48 @@ def _by_recipient(setup: Setup) -> Iterator[Way]:
 
 
 def _by_client(setup: Setup) -> Iterator[Way]:
-    scripts = [source for name in _SCRIPTS if setup.has(name) and (source := setup.read(name)) is not None]
-    for source in scripts:
+    """By the scripts that start it and the tables that they name; where none is named, by those of the usual places."""
+    scripts = list(_scripts(setup))
+    named: dict[str, Position | None] = {}
+    for script, source in scripts:
         for number, line in enumerate(source.lines, 1):
+            if line.lstrip().startswith("#"):
+                continue
+            at = source.at(number)
             if _SETS.match(line):
-                yield Way(causes=(Cause(line.strip(), source.at(number), "qm-relayclient"),))
-    found = [name for name in _RULES if setup.has(name)]
-    for name in found:
-        yield from _of_rules(setup, name)
-    binary = next((f"{name}.cdb" for name in _RULES if setup.has(f"{name}.cdb") and name not in found), None)
-    if binary is not None:
-        yield Way(gaps=frozenset((setup.note(Gap(GapKind.BINARY, binary)),)))
-    elif not found and not scripts:
+                yield Way(causes=(Cause(line.strip(), at, "qm-relayclient"),))
+            named |= {table["path"]: at for table in _TABLE.finditer(line)}
+            if environment := _ENVIRONMENT.search(line):
+                yield from _of_environment(setup, f"{PurePosixPath(script).parent / environment['path']}", at)
+    named = named or {name: None for name in _RULES if setup.has(name) or setup.has(f"{name}.cdb")}
+    for name, position in named.items():
+        text = name.removesuffix(".cdb")
+        if setup.has(text):
+            yield from _of_rules(setup, text)
+        else:
+            gap = Gap(GapKind.BINARY, f"{text}.cdb", position)
+            yield Way(gaps=frozenset((setup.note(gap),)))
+    if not named and not scripts:
         yield Way(gaps=frozenset((setup.note(Gap(GapKind.MISSING, "tcprules of the listener")),)))
+
+
+def _scripts(setup: Setup) -> Iterator[tuple[str, SourceFile]]:
+    """Those that start the listener; nothing that others do counts."""
+    for pattern in _SCRIPTS:
+        for name in setup.included(pattern):
+            source = setup.read(name) if setup.has(name) else None
+            if source is not None and _STARTS in source.text:
+                yield name, source
+
+
+def _of_environment(setup: Setup, folder: str, position: Position) -> Iterator[Way]:
+    """envdir(8): a file of that name sets the variable, unless it is empty and so takes it away."""
+    name = f"{folder}/RELAYCLIENT"
+    if "$" in folder:
+        yield Way(gaps=frozenset((setup.note(Gap(GapKind.NOT_EVALUATED, name, position)),)))
+    source = setup.read(name, position) if setup.has(name) else None
+    if source is not None and source.lines:
+        yield Way(causes=(Cause("RELAYCLIENT", source.at(1), "qm-relayclient"),))
 
 
 def _of_rules(setup: Setup, name: str) -> Iterator[Way]:
@@ -128,17 +169,16 @@ def mend(setup: Setup, finding: AuditFinding) -> Iterator[Edit]:
     line = setup.sources[path].lines[finding.line - 1]
     if finding.rule in {"qm-rcpthosts-wide", "qm-percenthack"}:
         yield Edit(path, finding.line, finding.line, ())
+    elif finding.rule == "qm-relayclient" and path.name == "RELAYCLIENT":
+        yield Edit(path, 1, len(setup.sources[path].lines), ())
     elif finding.rule == "qm-relayclient" and _SETS.match(line):
-        yield Edit(path, finding.line, finding.line, (f"# {line}",))
+        rest = re.sub(r"\bRELAYCLIENT=(?:\"[^\"]*\"|'[^']*'|[^\s;]*)\s*", "", line)
+        is_alone = re.fullmatch(r"\s*(?:export\s*)?;?\s*(?:export\s+RELAYCLIENT\s*)?", rest)
+        yield Edit(path, finding.line, finding.line, (f"# {line}" if is_alone else rest,))
     elif finding.rule == "qm-relayclient":
         who = line.strip().partition(":")[0]
-        own = [
-            f"{'.'.join(str(network.network_address).split('.')[: network.prefixlen // 8])}"
-            + ("." if network.prefixlen < 32 else "")
-            + ':allow,RELAYCLIENT=""'
-            for network in setup.allowed.networks(4)
-            if network.prefixlen % 8 == 0 and network.prefixlen
-        ]
+        prefixes = [prefix for network in setup.allowed.networks(4) for prefix in prefixes_of(network)]
+        own = [f'{one}{"." if one.count(".") < 3 else ""}:allow,RELAYCLIENT=""' for one in prefixes]
         yield Edit(path, finding.line, finding.line, (*own, f"{who}:allow"))
 
 
