@@ -22,6 +22,14 @@ from relaywatch.model.evidence import Weakness
 _RIGHT = "accept-any-recipient"
 _SPLIT = re.compile(r"[,;{}\s]+")
 _MOST = 10_000
+_ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 -- as bindings say it
+_ANONYMOUS = re.compile(r"anonym|anónim|anonim|匿名|익명|аноним|\bS-1-5-7\b", re.IGNORECASE)
+"""ANONYMOUS LOGON, which Windows translates, and its identifier."""
+_EVERYONE = re.compile(
+    r"everyone|jeder|tout le monde|todos|tutti|iedereen|すべての|모든 사용자|\bS-1-1-0\b", re.IGNORECASE
+)
+_NO_TEXT = re.compile(r"System\.|Microsoft\.Exchange|\[\]|(?:\.\.\.|…)\}?$")
+"""What PowerShell writes for a list that it was not asked to write out, or cuts off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +44,12 @@ class _Row:
 
 
 def evaluate(setup: Setup) -> Iterator[Service]:
-    """Every receive connector; the more exact range of two on one port decides whose client it is."""
+    """Every receive connector; the more exact range of two at one place decides whose client it is."""
     rows = list(_rows(setup))
     connectors = [row for row in rows if "remoteipranges" in row.values]
     rights = [row for row in rows if "extendedrights" in row.values]
     everything = [
-        Way(
-            causes=(
-                Cause(
-                    row.get("domainname") + " " + row.get("domaintype"), row.position, "exc-accepted-domain"
-                ),
-            )
-        )
+        Cause(f"{row.get('domainname')} {row.get('domaintype')}", row.position, "exc-accepted-domain")
         for row in rows
         if row.get("domainname") == "*" and "relay" in row.get("domaintype").lower()
     ]
@@ -55,49 +57,94 @@ def evaluate(setup: Setup) -> Iterator[Service]:
         addresses = _addresses(row, setup)
         for other in connectors:
             their = _addresses(other, setup)
-            if (
-                other is not row
-                and _ports(other) & _ports(row)
-                and their
-                and not their - addresses
-                and addresses - their
-            ):
+            if _covers(other, row) and their and not their - addresses and addresses - their:
                 addresses -= their
         yield Service(
             name=row.get("identity"),
             weakness=Weakness.OPEN_RELAY,
             position=row.position,
-            passing=(*everything, *_passing(row, addresses, rights, setup)) if _is_on(row) else (),
+            passing=tuple(_passing(row, addresses, rights, everything, setup)) if _is_on(row) else (),
         )
 
 
 def _is_on(row: _Row) -> bool:
-    return row.get("enabled").lower() != "false"
+    return row.get("enabled").lower() not in {"false", "0"}
 
 
-def _passing(row: _Row, addresses: AddressSet, rights: list[_Row], setup: Setup) -> Iterator[Way]:
+def _covers(other: _Row, row: _Row) -> bool:
+    """Whether the other takes clients of this one: on the same server, and wherever this one listens."""
+    if other is row or not _is_on(other) or _server(other) != _server(row):
+        return False
+    theirs = _bindings(other)
+    return all(
+        (address, port) in theirs or (_ANYWHERE[":" in address], port) in theirs
+        for address, port in _bindings(row)
+    )
+
+
+def _server(row: _Row) -> str:
+    return row.get("identity").rpartition("\\")[0].lower() or row.get("server").lower()
+
+
+def _bindings(row: _Row) -> set[tuple[str, str]]:
+    parted = (word.rpartition(":") for word in row.values.get("bindings", ()))
+    return {(address.strip("[]"), port) for address, _, port in parted} or {(one, "25") for one in _ANYWHERE}
+
+
+def _passing(
+    row: _Row, addresses: AddressSet, rights: list[_Row], everything: list[Cause], setup: Setup
+) -> Iterator[Way]:
     groups, mechanism = row.get("permissiongroups").lower(), row.get("authmechanism").lower()
     ways = [way for version in (4, 6) for way in setup.strangers(addresses, version).true]
     text = f"{row.get('identity')} RemoteIPRanges {row.get('remoteipranges')}"[:200]
     if "externalauthoritative" in mechanism and "exchangeservers" in groups:
         yield from (way.because(Cause(text, row.position, "exc-ext-secured")) for way in ways)
-    granted = [one for one in rights if _is_of(one, row) and _RIGHT in one.get("extendedrights").lower()]
-    if any("anonymous" in one.get("user").lower() and one.get("deny").lower() != "true" for one in granted):
+    if "anonymoususers" in groups or "custom" in groups:
+        yield from (way.because(cause) for way in ways for cause in everything)
+    granted = [one for one in rights if _is_of(one, row) and one.get("deny").lower() not in {"true", "1"}]
+    held = [one for one in granted if _RIGHT in one.get("extendedrights").lower()]
+    if any(_is_anonymous(one) for one in held):
         yield from (way.because(Cause(text, row.position, "exc-anon-relay")) for way in ways)
-    elif not rights and "anonymoususers" in groups:
-        gap = setup.note(Gap(GapKind.MISSING, "Get-ADPermission of the connectors", row.position))
-        yield from (way.joined(Way(gaps=frozenset((gap,)))) for way in ways)
+        return
+    for gap in _gaps(row, granted, held, rights):
+        yield from (way.joined(Way(gaps=frozenset((setup.note(gap),)))) for way in ways)
+
+
+def _gaps(row: _Row, granted: list[_Row], held: list[_Row], rights: list[_Row]) -> Iterator[Gap]:
+    """What the export doesn't say: rights, properties as text, and who everybody is."""
+    if not rights and "anonymoususers" in row.get("permissiongroups").lower():
+        yield Gap(GapKind.MISSING, "Get-ADPermission of the connectors", row.position)
+    for name in ("PermissionGroups", "AuthMechanism"):
+        said = row.get(name.lower())
+        if not said or said.isdigit() or _NO_TEXT.search(said):
+            yield Gap(GapKind.NOT_EVALUATED, f"{name} isn't there as text: {said}"[:200], row.position)
+    for one in granted:
+        if _NO_TEXT.search(one.get("extendedrights")):
+            yield Gap(
+                GapKind.NOT_EVALUATED, f"ExtendedRights {one.get('extendedrights')}"[:200], one.position
+            )
+    for one in held:
+        if _is_everybody(one):
+            yield Gap(GapKind.NOT_EVALUATED, f"{one.get('user')} {_RIGHT}"[:200], one.position)
+
+
+def _is_anonymous(right: _Row) -> bool:
+    return _ANONYMOUS.search(right.get("user")) is not None
+
+
+def _is_everybody(right: _Row) -> bool:
+    """Who may be anonymous too: everyone, or a name that was not exported as text."""
+    user = right.get("user")
+    return not user or _EVERYONE.search(user) is not None or _NO_TEXT.search(user) is not None
 
 
 def _is_of(right: _Row, row: _Row) -> bool:
     """Rights name the connector with its server before a backslash, or by its name alone."""
-    return (
-        right.get("identity").rpartition("\\")[2].lower() == row.get("identity").rpartition("\\")[2].lower()
+    server, _, name = right.get("identity").rpartition("\\")
+    whose = row.get("identity").rpartition("\\")
+    return name.lower() == whose[2].lower() and (
+        not server or not whose[0] or server.lower() == whose[0].lower()
     )
-
-
-def _ports(row: _Row) -> set[str]:
-    return {word.rpartition(":")[2] for word in row.values.get("bindings", ())} or {"25"}
 
 
 def _addresses(row: _Row, setup: Setup) -> AddressSet:
