@@ -74,12 +74,19 @@ def conf(*lines: str, **others: str):
         ('match from any tls for any action "relay"', []),
         ('match from any !tls for any action "relay"', [("open", "os-any")]),
         ('match from any tag inside for any action "relay"', []),
-        ('match from any for domain <gone> action "relay"', [("unknown", "os-domain")]),
-        ('match from src <gone> for any action "relay"', [("unknown", "os-src")]),
-        ('match from any helo <gone> for any action "relay"', [("unknown", "os-helo")]),
+        ('match from any for domain <gone> action "relay"', [("down", "os-syntax")]),
+        ('match from src <gone> for any action "relay"', [("down", "os-syntax")]),
+        ('match from any helo <gone> for any action "relay"', [("down", "os-syntax")]),
         ('match from where for any action "relay"', [("down", "os-syntax")]),
         ('match from any for somebody action "relay"', [("down", "os-syntax")]),
         ('who = any\nmatch from $who \\\n for any action "relay"', [("open", "os-any")]),
+        ('rest = "from any for any"\nmatch $rest action "relay"', [("open", "os-any")]),
+        ('nets = "{ 10.0.0.0/8, 0.0.0.0/0 }"\nmatch from src $nets for any action "relay"', [("open", "os-src")]),
+        ('a = "from $b"\nb = any\nmatch $a for any action "relay"', [("open", "os-any")]),
+        ('a = "$a"\nmatch from $a for any action "relay"', [("down", "os-syntax")]),
+        ('match from any for any action "later"\naction "later" relay', [("down", "os-syntax")]),
+        ('action "relay" relay\nmatch from any for any action "relay"', [("down", "os-syntax")]),
+        ('table file "/etc/aliases"\nmatch from any for any action "gone"', [("down", "os-syntax")]),
         ('match from any for any action "gone"', [("down", "os-syntax")]),
         ("match from any for any", [("down", "os-syntax")]),
         ('match from any what for any action "relay"', [("down", "os-syntax")]),
@@ -117,6 +124,12 @@ def test_listeners():
         ("0.0.0.0:25", "closed"),
     ]
     assert audited(SERVER, "listen on socket\n").verdict is AuditVerdict.CLOSED
+
+
+def test_a_name_is_no_option():
+    files = conf('match from any tag "auth" for any action "relay"')
+    files["/etc/smtpd.conf"] = files["/etc/smtpd.conf"].replace("0.0.0.0\n", '0.0.0.0 tag "auth"\n')
+    assert audited(SERVER, files).verdict is AuditVerdict.OPEN
 
 
 def test_who_hides_and_who_lies():

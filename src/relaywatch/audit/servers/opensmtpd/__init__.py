@@ -11,7 +11,7 @@ from relaywatch.model.evidence import Weakness
 
 from .evaluating import Listener
 from .mending import mend
-from .reading import DownError, Smtpd, match_of, read_into
+from .reading import DownError, Smtpd, read_into
 
 _PORTS = {"smtp": "25", "smtps": "465", "submission": "587"}
 
@@ -24,7 +24,6 @@ def evaluate(setup: Setup) -> Iterator[Service]:
     smtpd = Smtpd(setup)
     try:
         read_into(smtpd, source, ())
-        matches = [match_of(smtpd, one) for one in smtpd.of("match")]
     except DownError as error:
         yield Service(
             name="smtpd", weakness=Weakness.OPEN_RELAY, position=error.cause.position, down=error.cause
@@ -37,7 +36,7 @@ def evaluate(setup: Setup) -> Iterator[Service]:
         where = one.after("on")
         named = one.after("port") or ("smtps" if one.has("smtps") else "smtp")
         inside = is_loopback(where) or where in {"lo", "lo0"}
-        listener = Listener(smtpd, one, matches, inside=inside)
+        listener = Listener(smtpd, one, smtpd.matches, inside=inside)
         yield Service(
             name=f"{where}:{_PORTS.get(named, named)}",
             weakness=Weakness.OPEN_RELAY,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from relaywatch.audit.findings import Cause, Gap, GapKind, Position
@@ -18,6 +18,9 @@ _OTHERS = frozenset(
     }
 )  # fmt: skip
 _CONDITIONS = frozenset({"from", "for", "auth", "helo", "mail-from", "rcpt-to", "tag", "tls"})
+_MARKS = "{},=!<>"
+_VALUED = frozenset({"tag", "hostname", "hostnames", "pki", "ca", "filter", "port", "senders", "on"})
+"""Options of ``listen`` that a name follows."""
 _MOST_DEPTH = 8
 
 
@@ -52,8 +55,10 @@ class Statement:
         return texts[texts.index(word) + 1] if word in texts[:-1] else ""
 
     def has(self, word: str) -> bool:
-        """Whether a word is in it."""
-        return any(token.text == word for token in self.words[1:])
+        """Whether a word is in it, other than as what an option of a name stands for."""
+        return any(
+            token.text == word and before.text not in _VALUED for before, token in pairwise(self.words)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ class Smtpd:
     macros: dict[str, str] = field(default_factory=dict)
     tables: dict[str, Values] = field(default_factory=dict)
     actions: dict[str, str] = field(default_factory=dict)
+    matches: list[Match] = field(default_factory=list)
 
     def of(self, name: str) -> list[Statement]:
         """The statements of one kind, in order."""
@@ -99,7 +105,7 @@ def read_into(smtpd: Smtpd, source: SourceFile, within: tuple[str, ...]) -> None
     :raises DownError: if smtpd wouldn't start with it.
     """
     try:
-        found = list(tokens(source, marks="{},=!<>", by_line=True, quotes='"'))
+        found = list(tokens(source, marks=_MARKS, by_line=True, quotes='"'))
     except ValueError as error:
         raise DownError(
             Cause("a quoted text without an end", source.at(int(str(error))), "os-syntax")
@@ -118,6 +124,8 @@ def read_into(smtpd: Smtpd, source: SourceFile, within: tuple[str, ...]) -> None
             _table(smtpd, statement)
         elif first.text == "action":
             _action(smtpd, statement)
+        elif first.text == "match":
+            smtpd.matches.append(_match(smtpd, statement))
         elif first.text in _OTHERS:
             smtpd.statements.append(statement)
         else:
@@ -149,12 +157,15 @@ def _broken(words: Sequence[Token], source: SourceFile) -> Position | None:
     return None
 
 
-def _expanded(smtpd: Smtpd, words: Iterable[Token]) -> Iterator[Token]:
+def _expanded(smtpd: Smtpd, words: Iterable[Token], depth: int = 0) -> Iterator[Token]:
+    """The words, a macro's value read in its place as if it stood there: it may be several words, or a list."""
     for token in words:
-        if token.text.startswith("$") and token.text[1:] in smtpd.macros and not token.is_mark:
-            yield Token(smtpd.macros[token.text[1:]], token.line)
-        else:
+        value = smtpd.macros.get(token.text[1:]) if token.text.startswith("$") and not token.is_mark else None
+        if value is None or depth > _MOST_DEPTH:
             yield token
+            continue
+        read = tokens(SourceFile("", (value,)), marks=_MARKS, quotes='"')
+        yield from _expanded(smtpd, (replace(one, line=token.line) for one in read), depth + 1)
 
 
 def _include(smtpd: Smtpd, at: Statement, within: tuple[str, ...]) -> None:
@@ -198,11 +209,13 @@ def _keys(words: Sequence[Token]) -> Iterator[str]:
 def _action(smtpd: Smtpd, at: Statement) -> None:
     if len(at.words) < 3:
         raise DownError(Cause(at.text(), at.position, "os-syntax"))
+    if at.words[1].text in smtpd.actions:  # dispatcher already declared with that name
+        raise DownError(Cause(at.text(), at.position, "os-syntax"))
     smtpd.actions[at.words[1].text] = at.words[2].text
 
 
-def match_of(smtpd: Smtpd, at: Statement) -> Match:
-    """A ``match`` in parts.
+def _match(smtpd: Smtpd, at: Statement) -> Match:
+    """A ``match`` in parts; what it names must stand before it.
 
     :raises DownError: if smtpd wouldn't start with it.
     """
@@ -221,7 +234,10 @@ def match_of(smtpd: Smtpd, at: Statement) -> Match:
                 raise DownError(Cause(at.text(), at.position, "os-syntax"))
             return Match(at, tuple(found), action)
         elif token.text in _CONDITIONS:
-            found.append((token.text, negated, tuple(_arguments(token.text, words))))
+            said = tuple(_arguments(token.text, words))
+            if "<" in said and "".join(said[said.index("<") + 1 :]) not in smtpd.tables:  # no such table
+                raise DownError(Cause(at.text(), at.position, "os-syntax"))
+            found.append((token.text, negated, said))
             negated = False
         else:
             raise DownError(Cause(at.text(), at.position, "os-syntax"))
