@@ -97,7 +97,7 @@ def test_virtual_hosts_have_what_the_main_server_has() -> None:
         "Require host",
         "Require all denied",
         "<RequireAll>\nRequire all granted\nRequire ip 10.0.0.0/8\n</RequireAll>",
-        "<RequireNone>\nRequire all granted\n</RequireNone>",
+        "<RequireAll>\nRequire all granted\n<RequireNone>\nRequire all granted\n</RequireNone>\n</RequireAll>",
         "<RequireAll>\nRequire not ip 0.0.0.0/1 128.0.0.0/1 ::/1 8000::/1\nRequire all granted\n</RequireAll>",
         "<RequireAny>\nRequire ip 10\nRequire user a\n</RequireAny>",
         "<LimitExcept>\nRequire all denied\n</LimitExcept>",
@@ -388,12 +388,12 @@ def test_who_hears_on_loopback_only() -> None:
 @pytest.mark.parametrize(
     ("lines", "claim"),
     [
-        ("RemoteIPHeader X-Forwarded-For\n", "X-Forwarded-For: 10.0.0.0"),
+        ("RemoteIPHeader X-Forwarded-For\n", "X-Forwarded-For: 192.0.2.0"),
         ("RemoteIPProxyProtocol On\n", "PROXY from 10.0.0.0"),
     ],
 )
 def test_addresses_that_the_client_writes(lines: str, claim: str) -> None:
-    inner = '<Proxy "*">\nRequire ip 10.0.0.0/8\n</Proxy>\n'
+    inner = '<Proxy "*">\nRequire ip 10.0.0.0/8\nRequire ip 192.0.2.0/24\n</Proxy>\n'
     report = audited(SERVER, ON + lines + inner)
     assert report.verdict is AuditVerdict.OPEN_IF
     assert report.findings[0].rule == "ap-forwarded-for"
@@ -431,7 +431,7 @@ def test_mending_writes_little() -> None:
 
 
 def test_what_no_edit_is_known_for_is_left_alone() -> None:
-    text = ON + "RemoteIPHeader X-Forwarded-For\n" + '<Proxy "*">\nRequire ip 10.0.0.0/8\n</Proxy>\n'
+    text = ON + "RemoteIPHeader X-Forwarded-For\n" + '<Proxy "*">\nRequire ip 192.0.2.0/24\n</Proxy>\n'
     assert mending(SERVER, text).after == {}
     text = "Listen 80\nRewriteEngine On\nRewriteRule ^(.*)$ \\\n http://%{HTTP_HOST}$1 [P]\n"
     assert mending(SERVER, text).after == {}

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from ipaddress import ip_network
+from typing import TYPE_CHECKING
 
 from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.captures import compiled
@@ -18,8 +19,13 @@ from relaywatch.audit.setup import Setup
 
 from .reading import Node
 
+if TYPE_CHECKING:
+    from .forging import Forging
+
 _GROUPS = {"requireall": all_of, "requireany": any_of}
 _OLD = frozenset({"order", "allow", "deny"})
+CHOOSING = ("if", "elseif", "else")
+"""Sections by expressions, which are merged last."""
 _CREDENTIALS = re.compile(
     r"(?:valid-user|user|group|file-owner|file-group|dbm-\w+|dbd-\w+|ldap-\S+|local|forward-dns)"
 )
@@ -42,8 +48,8 @@ class Access:
 
     setup: Setup
     sections: tuple[Node, ...]
-    forged: Node | None = None
-    """The line that makes httpd believe in addresses that the client writes."""
+    forged: Forging | None = None
+    """In which addresses that the client writes httpd believes."""
 
     def granted(self, asked: Asked) -> Condition:
         """Whether a request is let through, by all that applies to it."""
@@ -51,8 +57,9 @@ class Access:
         old: Condition = ALWAYS
         is_either = False
         for section in self._applying(asked):
-            if section.gap is not None:
-                new &= unknown(section.gap)
+            chosen = section.gap or self._chosen(section)
+            if chosen is not None:  # it takes the place of what stands before, if it applies
+                new = unknown(chosen)
                 continue
             inside = list(_of_method(section, asked.method))
             requires = [node for node in inside if _is_require(node)]
@@ -79,16 +86,24 @@ class Access:
             if asked.is_forward
             else ("proxy", "proxymatch", "location", "locationmatch")
         )
-        for group in (names[:2], names[2:], ("if",)):
+        for group in (names[:2], names[2:], CHOOSING):
             for section in self.sections:
                 if (section.name in group and self._applies(section, asked)) or (
-                    section.gap is not None and group == ("if",)
+                    section.gap is not None and group == CHOOSING
                 ):
                     yield section
 
+    def _chosen(self, section: Node) -> Gap | None:
+        """An ``<If>`` in a section that grants or refuses by an expression."""
+        choosing = (one for one in section.inside if one.name in CHOOSING and _is_deciding(one))
+        found = next(choosing, None)
+        if found is None:
+            return None
+        return self.setup.note(Gap(GapKind.NOT_EVALUATED, found.text, found.position))
+
     def _applies(self, section: Node, asked: Asked) -> bool:
-        if section.name == "if":
-            is_deciding = any(_is_require(node) for node in section.inside)
+        if section.name in CHOOSING:
+            is_deciding = _is_deciding(section)
             if is_deciding:
                 section.gap = self.setup.note(Gap(GapKind.NOT_EVALUATED, section.text, section.position))
             return is_deciding
@@ -139,12 +154,19 @@ class Access:
         fits = self.setup.strangers(meant, asked.version).because(node.cause("ap-require-wide"))
         if self.forged is None or not meant:
             return fits
-        address = next(net.network_address for version in (4, 6) for net in meant.networks(version))
-        if self.forged.name == "remoteipproxyprotocol":
+        believed = meant & self.forged.believed
+        address = next(
+            (net.network_address for version in (4, 6) for net in believed.networks(version)), None
+        )
+        if address is None:
+            return fits
+        line = self.forged.node
+        if line.name == "remoteipproxyprotocol":
             claim = Claim(ClaimKind.PROXY_HEADER, f"from {address}")
         else:
-            claim = Claim(ClaimKind.FIELD, f"{self.forged.words[0]}: {address}")
-        return fits | claimed(claim).because(self.forged.cause("ap-forwarded-for"))
+            claim = Claim(ClaimKind.FIELD, f"{line.words[0]}: {address}")
+        forging = claimed(claim) & unknown(self.forged.gap) if self.forged.gap else claimed(claim)
+        return fits | forging.because(line.cause("ap-forwarded-for"))
 
     def _old(self, inside: list[Node], asked: Asked) -> Condition:
         """``Order``, ``Allow`` and ``Deny`` of mod_access_compat."""
@@ -153,7 +175,7 @@ class Access:
         )
         allowed = any_of(self._old_one(node, asked) for node in inside if node.name == "allow")
         denied = any_of(self._old_one(node, asked) for node in inside if node.name == "deny")
-        if order == "allow,deny":
+        if order in {"allow,deny", "mutual-failure"}:
             return allowed & ~denied
         return allowed | ~denied
 
@@ -182,6 +204,10 @@ def networks(value: str) -> AddressSet | None:
         return AddressSet.of([ip_network(value, strict=False)])
     except ValueError:
         return None
+
+
+def _is_deciding(section: Node) -> bool:
+    return any(_is_require(node) or node.name in _OLD for node in section.inside)
 
 
 def _is_require(node: Node) -> bool:

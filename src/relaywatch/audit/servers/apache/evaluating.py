@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from relaywatch.audit.conditions import Way, all_of, unknown
-from relaywatch.audit.findings import Cause, Gap, GapKind
+from relaywatch.audit.findings import Gap, GapKind
 from relaywatch.audit.proxies import first_of_each, headed, host_and_port, is_loopback
 from relaywatch.audit.server import Service
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.witness import OUTSIDE_HOST
 from relaywatch.model.evidence import Weakness
 
-from .access import Access, Asked
+from .access import CHOOSING, Access, Asked
+from .forging import forging
 from .reading import Node, Reading
+from .refusing import refused
 from .rewriting import Outcome, Rewriting
 
-_SECTIONS = ("proxy", "proxymatch", "location", "locationmatch", "if")
+_SECTIONS = ("proxy", "proxymatch", "location", "locationmatch", *CHOOSING)
+_RULES = {"rewriterule": "ap-rewrite", "sethandler": "ap-handler"}
+_CONTEXTS = frozenset(
+    {"location", "locationmatch", "directory", "directorymatch", "files", "filesmatch", "proxy"}
+)
 _ASKED = (("CONNECT", 25), ("CONNECT", 443), ("CONNECT", 587), ("GET", 25), ("GET", 80), ("POST", 25))
+_HOSTS = (OUTSIDE_HOST, "www.foreign.invalid")
+"""What is denied for one may be let through to the other."""
 _USUAL_TUNNELS = (range(443, 444), range(563, 564))
-_NEEDING = {
-    "proxyrequests": "proxy",
-    "proxypass": "proxy",
-    "proxypassmatch": "proxy",
-    "allowconnect": "proxy_connect",
-    "rewriterule": "rewrite",
-    "rewriteengine": "rewrite",
-}
 
 
 def evaluate(setup: Setup) -> Iterator[Service]:
@@ -38,7 +38,7 @@ def evaluate(setup: Setup) -> Iterator[Service]:
     if top is None:
         return
     hosts = [top, *(node for node in top.inside if node.name == "virtualhost")]
-    down = next(filter(None, (_unknown_command(host, reading) for host in hosts)), None)
+    down = next(filter(None, (refused(host, reading) for host in hosts)), None)
     for host in hosts:
         one = _Host(setup, reading, top, host)
         yield Service(
@@ -49,24 +49,6 @@ def evaluate(setup: Setup) -> Iterator[Service]:
             down=down,
             is_out_of_reach=one.is_out_of_reach(),
         )
-
-
-def _unknown_command(host: Node, reading: Reading) -> Cause | None:
-    """A directive of a module that isn't loaded ends it ("Invalid command"), and so does a mask of no bits."""
-    for node in host.inside:
-        if node.name in _NEEDING and not reading.has(_NEEDING[node.name]):
-            return node.cause("ap-syntax")
-        wide = next(filter(None, map(_too_wide, node.inside)), None)
-        if wide is not None:
-            return wide.cause("ap-mask")
-    return None
-
-
-def _too_wide(node: Node) -> Node | None:
-    """A network of no bits, which httpd takes for a bad mask; ``all`` is what it has for that."""
-    if node.name in {"require", "allow", "deny"} and any(word.endswith("/0") for word in node.words):
-        return node
-    return next(filter(None, map(_too_wide, node.inside)), None)
 
 
 @dataclass(slots=True)
@@ -110,14 +92,18 @@ class _Host:
         for method, port in _ASKED:
             if not self._carries(method, port):
                 continue
-            url = f"{OUTSIDE_HOST}:{port}" if method == "CONNECT" else f"http://{OUTSIDE_HOST}:{port}/"
-            granted = [access.granted(Asked(method, url, version, is_forward=True)) for version in (4, 6)]
+            granted = [
+                (host, access.granted(Asked(method, url, version, is_forward=True)))
+                for host in _HOSTS
+                for url in [f"{host}:{port}" if method == "CONNECT" else f"http://{host}:{port}/"]
+                for version in (4, 6)
+            ]
             rule = "ap-connect" if method == "CONNECT" and port != 443 else "ap-forward"
-            for condition in granted:
+            for host, condition in granted:
                 for way in condition.true:
                     causes = way.causes if any(cause.rule for cause in way.causes) else ()
                     told = Way(way.claims, way.gaps, (*causes, switch.cause(rule)))
-                    yield headed(told, f"{OUTSIDE_HOST}:{port} by {method}")
+                    yield headed(told, f"{host}:{port} by {method}")
 
     def _carries(self, method: str, port: int) -> bool:
         if method != "CONNECT":
@@ -155,7 +141,7 @@ class _Host:
 
     def _sent_on(self) -> Iterator[Way]:
         for outcome, context in self._outcomes():
-            rule = "ap-passmatch" if outcome.node.name.startswith("proxypass") else "ap-rewrite"
+            rule = _RULES.get(outcome.node.name, "ap-passmatch")
             path = outcome.path if outcome.path.startswith("/") else f"/{outcome.path}"
             access = self._access(context)
             for version in (4, 6):
@@ -175,7 +161,7 @@ class _Host:
             engine = next((node for node in reversed(contexts.inside) if node.name == "rewriteengine"), None)
             if engine is None or engine.words[:1] == () or engine.words[0].lower() != "on":
                 nodes = []
-            nodes += contexts.all("proxypassmatch", "proxypass")
+            nodes += _passing(contexts)
             if contexts is self.node and self.node is not self.top:
                 nodes += self.top.all("proxypassmatch", "proxypass")
             rewriting = Rewriting(self.setup, nodes, self._hosts(), folder, self._maps())
@@ -195,7 +181,7 @@ class _Host:
             yield self.node, False
         own = [] if self.node is self.top else self.node.inside
         for section in (*self.top.inside, *own):
-            if section.name in {"location", "locationmatch", "directory", "directorymatch", "files", "proxy"}:
+            if section.name in _CONTEXTS:
                 yield section, section.name.startswith(("directory", "files"))
             if section.name == "directory":
                 yield from self._htaccess(section)
@@ -227,19 +213,8 @@ class _Host:
             sections.insert(
                 0, Node("proxy", ("*",), context.text, context.position, context.last, context.inside)
             )
-        return Access(self.setup, tuple(sections), self._forging())
-
-    def _forging(self) -> Node | None:
-        """What makes it believe in addresses that any client writes."""
-        if not self.reading.has("remoteip"):
-            return None
-        by_protocol = self._last("remoteipproxyprotocol")
-        if by_protocol is not None and by_protocol.words[:1] and by_protocol.words[0].lower() == "on":
-            return by_protocol
-        trusted = list(self._both("remoteipinternalproxy", "remoteiptrustedproxy"))
-        lists = list(self._both("remoteipinternalproxylist", "remoteiptrustedproxylist"))
-        field_line = self._last("remoteipheader")
-        return field_line if field_line and field_line.words and not trusted and not lists else None
+        forged = forging(self.setup, self._both) if self.reading.has("remoteip") else None
+        return Access(self.setup, tuple(sections), forged)
 
     def _both(self, *names: str) -> Iterator[Node]:
         yield from self.top.all(*names)
@@ -249,6 +224,16 @@ class _Host:
     def _last(self, name: str) -> Node | None:
         """The line that holds: the host's own, or the main server's."""
         return next(iter(reversed(list(self._both(name)))), None)
+
+
+def _passing(context: Node) -> Iterator[Node]:
+    """What passes requests on; in a location by pattern, this is what it leaves out."""
+    is_pattern = context.name == "locationmatch" or (
+        context.name == "location" and context.words[:1] == ("~",)
+    )
+    for node in context.all("proxypassmatch", "proxypass", "sethandler"):
+        is_short = is_pattern and node.name != "sethandler" and "://" in "".join(node.words[:1])
+        yield replace(node, words=(context.words[-1], *node.words)) if is_short and context.words else node
 
 
 def _for_any(hosts: list[Node]) -> Node:

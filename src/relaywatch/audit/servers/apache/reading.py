@@ -125,6 +125,9 @@ class Reading:
             self.defines[words[0]] = words[1] if len(words) > 1 else ""
         elif name == "serverroot" and words:
             self.root = words[0]
+        elif name == "use":
+            gap = self.setup.note(Gap(GapKind.NOT_EVALUATED, line.text[:80], line.position))
+            stack[-1].inside.append(Node("", (), line.text, line.position, line.last, gap=gap))
         elif name in {"include", "includeoptional"} and words:
             self._include(stack, words[0], line, within, is_optional=name != "include")
         else:

@@ -63,12 +63,12 @@ class Rewriting:
         """Each rule that leads, or may lead, to a host that the client names."""
         rules = list(_rules(self.nodes))
         for number, rule in enumerate(rules):
-            if rule.is_proxying and _may_vary(rule.target):
+            if rule.is_proxying and (_may_vary(rule.target) or self._is_of_others(rule)):
                 yield from self._outcome(rule, rules[:number])
 
     def _outcome(self, rule: _Rule, before: list[_Rule]) -> Iterator[Outcome]:
         pattern = compiled(rule.pattern.removeprefix("!"), ignoring_case="NC" in rule.flags)
-        if pattern is None:
+        if pattern is None or self._is_of_others(rule):
             yield self._unknown(rule)
             return
         has_matched, has_held = False, False
@@ -81,9 +81,19 @@ class Rewriting:
             if is_outside(host_of(found)) and not any(self._stops(one, trial) for one in before):
                 yield Outcome(rule.node, trial.path)
                 return
-        is_made = has_matched or is_fixed(rule.pattern)
+        is_made = (has_matched or is_fixed(rule.pattern)) and rule.node.name != "sethandler"
         if not is_made or (not has_held and any(_may_hold(one) for one in rule.conditions)):
             yield self._unknown(rule)
+
+    def _is_of_others(self, rule: _Rule) -> bool:
+        """Whether a program, a database or the environment has a say in the target."""
+        if (
+            any(word.lower().startswith("interpolate") for word in rule.node.words[2:])
+            and "${" in rule.target
+        ):
+            return True
+        named = re.findall(r"\$\{([^:}]+):", rule.target)
+        return any(self.maps.get(one, "").startswith(("prg:", "dbd:", "fastdbd:")) for one in named)
 
     def _unknown(self, rule: _Rule) -> Outcome:
         return Outcome(
@@ -241,6 +251,8 @@ def _rules(nodes: Sequence[Node]) -> Iterator[_Rule]:
             conditions = []
         elif node.name == "proxypassmatch" and len(node.words) > 1:
             yield _Rule(node, node.words[0], node.words[1], frozenset(), (), node.words[1] != "!")
+        elif node.name == "sethandler" and "".join(node.words[:1]).startswith("proxy:"):
+            yield _Rule(node, "", node.words[0].removeprefix("proxy:"), frozenset(), (), is_proxying=True)
         elif node.name == "proxypass" and len(node.words) > 1 and "$" in node.words[1]:
             yield _Rule(node, node.words[0], node.words[1], frozenset(), (), is_proxying=True)
 
