@@ -74,6 +74,10 @@ class Config:
     """By kind and name."""
     acls: dict[str, tuple[Statement, ...]] = field(default_factory=dict)
     routers: list[dict[str, Placed]] = field(default_factory=list)
+    transports: dict[str, str] = field(default_factory=dict)
+    """Each one's driver, by its name."""
+    rewrites: list[Placed] = field(default_factory=list)
+    """Rules of the rewrite section, as they stand."""
 
 
 def parsed(lines: Iterable[Placed], setup: Setup) -> Config:
@@ -91,6 +95,9 @@ def parsed(lines: Iterable[Placed], setup: Setup) -> Config:
         config.acls[name] = statements(said, setup)
     for _, said in _named(sections["routers"]):
         config.routers.append(dict(map(_option, said)))
+    for name, said in _named(sections.get("transports", [])):
+        config.transports[name] = dict(map(_option, said)).get("driver", Placed()).text
+    config.rewrites = sections.get("rewrite", [])
     return config
 
 

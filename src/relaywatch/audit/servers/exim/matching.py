@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from itertools import groupby
 
-from relaywatch.audit.addresses import AddressSet
+from relaywatch.audit.addresses import LOOPBACK, AddressSet
 from relaywatch.audit.findings import Gap, GapKind, Position
 from relaywatch.audit.patterns import NotEvaluatedError, Pattern, pattern
 from relaywatch.audit.placed import Placed
@@ -191,6 +191,8 @@ class Lists:
         for item in items:
             if item == "*":
                 result = AddressSet.everything()
+            elif item == "@[]":
+                result |= LOOPBACK
             elif item.startswith("+"):
                 value = self.config.lists.get(("host", item[1:].strip()))
                 if value is not None and depth < _DEEPEST:
@@ -239,6 +241,8 @@ def _is_network(text: str) -> bool:
 def _is_host(item: str, address: str, name: str) -> bool:
     if item in {"*", ""}:
         return item == "*"
+    if item == "@[]":
+        return ip_address(address) in LOOPBACK
     try:
         return ip_address(address) in ip_network(item.strip("[]"), strict=False)
     except ValueError:

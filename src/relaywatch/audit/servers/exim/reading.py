@@ -121,8 +121,8 @@ def sources_of(setup: Setup, preprocessor: Preprocessor) -> list[SourceFile]:
     answers = setup.read_main()
     if answers is None:
         return []
-    preprocessor.answers = dict(_answers(answers))
-    split = preprocessor.answers.get("dc_use_split_config", Placed()).text == "true"
+    preprocessor.answers = dict(_answers(answers, setup))
+    split = preprocessor.answers.get("dc_use_split_config", Placed()).text.lower() == "true"
     if split:
         return [source for section in _SECTIONS for source in _parts(setup, section)]
     names = ["exim4.conf.localmacros"] if setup.has("exim4.conf.localmacros") else []
@@ -143,11 +143,14 @@ def _parts(setup: Setup, section: str) -> Iterator[SourceFile]:
                 yield source
 
 
-def _answers(source: SourceFile) -> Iterator[tuple[str, Placed]]:
+def _answers(source: SourceFile, setup: Setup) -> Iterator[tuple[str, Placed]]:
+    """The assignments of a file that the shell reads; what else stands in it isn't known."""
     for number, line in enumerate(source.lines, 1):
         found = _ASSIGNMENT.fullmatch(line)
         if found is not None:
             yield found["name"], Placed(found["value"].strip("'\""), ((0, source.at(number)),))
+        elif line.strip() and not line.lstrip().startswith("#"):
+            setup.note(Gap(GapKind.SYNTAX, line.strip()[:80], source.at(number)))
 
 
 def _macros_of(answers: dict[str, Placed], setup: Setup) -> Iterator[tuple[str, Placed]]:
@@ -178,6 +181,7 @@ def _macros_of(answers: dict[str, Placed], setup: Setup) -> Iterator[tuple[str, 
         yield "DC_minimaldns", Placed("1")
     yield "DC_eximconfig_configtype", answer("dc_eximconfig_configtype")
     yield f"DCconfig_{kind}", Placed("1")
+    yield from ((name, value) for name, value in answers.items() if name[0].isupper() and name != "CFILEMODE")
 
 
 def _semicolons(value: Placed) -> Placed:

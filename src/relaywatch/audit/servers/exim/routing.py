@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from relaywatch.audit.conditions import Way
-from relaywatch.audit.findings import Cause
+from relaywatch.audit.findings import Cause, Gap, GapKind
 from relaywatch.audit.placed import Placed
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.strangers import Stranger
@@ -21,6 +22,12 @@ _HARMLESS = frozenset(
 )
 """Options of a redirect with which it takes every address that its lists mean."""
 _SIGNS = frozenset('%!"')
+_MOST_DEEP = 8
+_REWRITE = re.compile(
+    r"""(?P<pattern>"[^"]*"|\S+)\s+(?P<new>"[^"]*"|\$\{.*\}|\S+)(?:\s+(?P<flags>[A-Za-z]+))?"""
+)
+_CHOSEN = re.compile(r"\$\{?(?:\d|local_part)|\$\{(?!domain\})")
+"""What stands for something that he wrote before the @, or for what isn't known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +42,63 @@ class Routing:
         address = stranger.recipient.text or ""
         local, _, domain = address.rpartition("@")
         if not _SIGNS & set(local):
-            return [Way()] if not self.config.routers or self._goes_out(local, domain) else []
-        return list(self._rewritten(local, domain))
+            return self._sent(local, domain) if self.config.routers else [Way()]
+        return [*self._rewritten(local, domain), *self._by_rewriting()]
 
-    def _goes_out(self, local: str, domain: str) -> bool:
+    def _sent(self, local: str, domain: str, depth: int = 0) -> list[Way]:
+        """The ways in which routers send it elsewhere, directly or by a redirect to a gateway."""
         for router in self.config.routers:
-            driver, data = router.get("driver", Placed()).text, router.get("data", Placed()).text
-            swallows = driver == "redirect" and data.startswith((":blackhole:", ":fail:"))
-            decides = driver in _OUTWARD or (swallows and not set(router) - _HARMLESS)
-            if decides and self._meets(router, local, domain):
-                return not swallows
-        return False
+            if not self._meets(router, local, domain):
+                continue
+            driver, data = router.get("driver", Placed()).text, router.get("data", Placed())
+            if driver == "redirect" and data.text.startswith((":blackhole:", ":fail:")):
+                if not set(router) - _HARMLESS:
+                    return []
+            elif driver == "redirect":
+                if ways := self._redirected(data, local, domain, depth):
+                    return ways
+            elif driver in _OUTWARD:
+                return [Way()]
+            elif driver == "accept" and (ways := self._handed_over(router)):
+                return ways
+        return []
+
+    def _redirected(self, data: Placed, local: str, domain: str, depth: int) -> list[Way]:
+        """What an alias of the owner's makes of a name leads where he says; what is made of the domain may lead out."""
+        if "domain" not in data.text or depth > _MOST_DEEP:
+            return []
+        try:
+            made = self._expander(local, domain).expand(data.text).strip().strip('"')
+        except ForcedError:
+            return []
+        except UnknownError as error:
+            return [self._unknown(f"data: {error}", data)]
+        user, at, where = made.rpartition("@")
+        return self._sent(user, where, depth + 1) if at and where != domain else []
+
+    def _handed_over(self, router: dict[str, Placed]) -> list[Way]:
+        """An ``accept`` may hand mail to another host too: what counts is its transport."""
+        transport = router.get("transport", Placed())
+        if not transport.text:
+            return []
+        driver = self.config.transports.get(transport.text)
+        if driver is None:
+            return [self._unknown(f"transport = {transport.text}", transport)]
+        return [Way()] if driver == "smtp" else []
+
+    def _by_rewriting(self) -> Iterator[Way]:
+        """A rule that makes a domain of what he wrote, for recipients: what it makes isn't evaluated."""
+        for rule in self.config.rewrites:
+            found = _REWRITE.fullmatch(rule.text.strip())
+            if found is None or (found["flags"] and not set(found["flags"]) & set("TES")):
+                continue
+            if _CHOSEN.search(found["new"].rpartition("@")[2]):
+                yield self._unknown(f"rewrite {rule.text}", rule)
+
+    def _unknown(self, subject: str, said: Placed) -> Way:
+        gap = Gap(GapKind.NOT_EVALUATED, subject[:200], said.position)
+        self.setup.set_aside(gap)
+        return Way(gaps=frozenset({gap}), causes=(Cause(subject[:200], said.position),))
 
     def _meets(self, router: dict[str, Placed], local: str, domain: str) -> bool:
         """Whether a router's lists mean the address; where nobody knows, it may."""
@@ -78,7 +131,7 @@ class Routing:
                 at
                 and not _SIGNS & set(user)
                 and outside != domain
-                and self._goes_out(user, outside.strip('"'))
+                and any(not way.gaps for way in self._sent(user, outside.strip('"')))
             ):
                 yield Way(causes=(Cause(f"data = {data.text}"[:200], data.position, "ex-localpart"),))
                 return

@@ -10,7 +10,7 @@ from itertools import product
 
 from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.claims import Claim, ClaimKind
-from relaywatch.audit.domains import is_public_suffix, outsiders
+from relaywatch.audit.domains import is_public_suffix, outsiders, registered
 from relaywatch.audit.findings import Cause, Gap, GapKind
 from relaywatch.audit.patterns import sample
 from relaywatch.audit.setup import FrontEnd, Setup
@@ -136,9 +136,31 @@ class Candidates:
             if (local, domain) != (_SOMEONE, _OUTSIDE):
                 yield said
         for item in self._items("address", "recipients")[:_MOST]:
-            text = self._mailbox(item)
-            if text and item.startswith("*@"):
-                yield claiming(ClaimKind.FORWARD_PATH, text)
+            texts = self._mailboxes_elsewhere(item) if item.startswith("^") else [self._mailbox(item)]
+            for text in texts if item.startswith(("*@", "^")) else ():
+                if text:
+                    yield claiming(ClaimKind.FORWARD_PATH, text)
+
+    def _mailboxes_elsewhere(self, item: str) -> list[str]:
+        """Mailboxes that an expression matches although it means another's domain."""
+        expression, text = expression_of(item), self._sample(item)
+        meant = registered(text.rpartition("@")[2].strip("."))
+        forms = (
+            "{}.elsewhere.example",
+            "someone{}.elsewhere.example",
+            "someone@{}.elsewhere.example",
+            "{}",
+            "someone{}",
+        )
+        made = [form.format(text) for form in forms] if expression is not None else []
+        return [
+            one
+            for one in made
+            if expression is not None
+            and expression.holds(one)
+            and _MAILBOX.fullmatch(one)
+            and registered(one.rpartition("@")[2]) not in {"", meant}
+        ][:1]
 
     def _domains_elsewhere(self) -> list[str]:
         """Others' domains that a list or a condition may take for its own."""
