@@ -16,10 +16,13 @@ from .origins import EVERY_4
 
 UNNAMED = "unknown"
 """The name of a client whose address has none."""
-OUTSIDE_DOMAINS = ("elsewhere.example", "outside.test", "foreign.invalid")
+OUTSIDE_DOMAINS = ("elsewhere.example", "outside.test", "foreign.invalid", "elsewhere.zz")
+"""The last is for who refuses every reserved name: nobody has ``zz`` (ISO 3166-1 leaves it to users)."""
 _MOST_SETS = 8
 ANYBODY = "anybody@anywhere.example"
 GREETING = "client.anywhere.example"
+ANYBODY_ELSE = "anybody@anywhere.zz"
+GREETING_ELSE = "client.anywhere.zz"
 TYPICAL = {
     4: (
         "198.51.100.7",

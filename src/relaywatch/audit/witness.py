@@ -10,7 +10,7 @@ from relaywatch.model.evidence import Weakness
 
 from .addresses import AddressSet
 from .claims import Claim, ClaimKind
-from .strangers import OUTSIDE_DOMAINS, TYPICAL
+from .strangers import ANYBODY, ANYBODY_ELSE, OUTSIDE_DOMAINS, TYPICAL
 
 STRANGER = "198.51.100.7"
 OUTSIDE_MAILBOX = "someone@elsewhere.example"
@@ -28,7 +28,7 @@ def witness(weakness: Weakness, claims: Iterable[Claim]) -> str:
         return "; ".join([*_from(said, denied), *how, f"destination {asked}"])
     dialogue = [
         *([f"EHLO {said[ClaimKind.HELO]}"] if ClaimKind.HELO in said else []),
-        f"MAIL FROM:<{said.get(ClaimKind.REVERSE_PATH, 'anybody@anywhere.example')}>",
+        f"MAIL FROM:<{said.get(ClaimKind.REVERSE_PATH, _sender(claims))}>",
         f"RCPT TO:<{said.get(ClaimKind.FORWARD_PATH, _mailbox(claims))}>",
     ]
     return "; ".join([*_from(said, denied), *how, *dialogue])
@@ -48,6 +48,11 @@ def _mailbox(claims: Iterable[Claim]) -> str:
     denied = {claim.value for claim in claims if claim.negated and claim.kind is ClaimKind.FORWARD_PATH}
     mailboxes = [f"someone@{domain}" for domain in OUTSIDE_DOMAINS]
     return next((one for one in mailboxes if one not in denied), OUTSIDE_MAILBOX)
+
+
+def _sender(claims: Iterable[Claim]) -> str:
+    """Anybody, unless just he is refused."""
+    return ANYBODY_ELSE if Claim(ClaimKind.REVERSE_PATH, ANYBODY, negated=True) in claims else ANYBODY
 
 
 def _denied(claims: Iterable[Claim]) -> AddressSet:

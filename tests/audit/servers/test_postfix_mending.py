@@ -133,6 +133,25 @@ def test_a_gateway_is_taken_out_of_mynetworks() -> None:
 
 
 @pytest.mark.parametrize(
+    ("allowed", "after"),
+    [
+        ((), "127.0.0.0/8 10.0.0.0/8"),
+        (("172.30.5.0/24",), "127.0.0.0/8 10.0.0.0/8 172.30.5.0/24"),
+        (("172.30.0.0/16", "10.1.0.0/16"), "!172.30.0.1/32 127.0.0.0/8 10.0.0.0/8 172.30.0.0/16"),
+    ],
+)
+def test_where_the_gateway_may_be_one_of_many_their_networks_go(allowed: tuple[str, ...], after: str) -> None:
+    """An engine gives any of its pools: an exception for each gateway would be a list that nobody reads."""
+    gateways = [f"172.{number}.0.1" for number in range(17, 32)]
+    gateways += [f"192.168.{number}.1" for number in range(0, 256, 16)]
+    bridge = FrontEnd(addresses=AddressSet.of(gateways), name="docker-proxy")
+    named = files(OWN + "mynetworks = 127.0.0.0/8, 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16\n")
+    outcome = mended(SERVER, setup_of(SERVER, named, front_ends=[bridge], allowed=allowed))
+    assert outcome.report.verdict == "closed"
+    assert f"+mynetworks = {after}\n" in outcome.diff.replace(",", "")
+
+
+@pytest.mark.parametrize(
     "said",
     [
         "smtpd_upstream_proxy_protocol = haproxy\n",

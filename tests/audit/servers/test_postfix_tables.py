@@ -208,7 +208,13 @@ def test_tables_of_tables() -> None:
         ("/etc/postfix/missing", "unknown"),
         ("ldap:x", "unknown"),
         ("[2000::]/3", "open"),
-        ("2000::/3", "open"),
+        ("2000::/3", "closed"),  # 451: a table of type "2000"
+        ("::/0", "down"),  # fatal: expecting "type:name" form
+        ("! 10.0.0.1, 0.0.0.0/0", "down"),  # fatal: no pattern after "!"
+        ("0.0.0.0/0.0.0.0", "closed"),  # 451: a bad mask
+        ('"0.0.0.0/0"', "closed"),
+        ("[0.0.0.0]/0", "open"),
+        ("unknown", "open"),
     ],
 )
 def test_lists_of_hosts(value: str, verdict: str) -> None:
@@ -240,10 +246,13 @@ def test_unknown_recipients_of_wide_domains_are_refused() -> None:
     assert postfix(wide + "hash:/etc/postfix/m\n", m="joe@own.example x\n").verdict == "closed"
     assert postfix(wide + "static:x\n").verdict == "open"
     assert postfix(wide + "hash:/etc/postfix/m\n").verdict == "unknown"
-    assert (
-        postfix(wide + "mysql:/etc/postfix/sql.cf\n", **{"sql.cf": "query = SELECT '%s'\n"}).verdict
-        == "closed"
-    )
+    for query, verdict in (
+        ("SELECT 1 FROM m WHERE a = '%s'", "closed"),
+        ("SELECT '%s'", "unknown"),
+        ("SELECT 1 FROM m WHERE '%s' LIKE a AND b = 1", "unknown"),
+    ):
+        told = postfix(wide + "mysql:/etc/postfix/sql.cf\n", **{"sql.cf": f"query = {query}\n"})
+        assert told.verdict == verdict
     assert (
         postfix(wide + "hash:/etc/postfix/m\nsmtpd_reject_unlisted_recipient = no\n", m="a b\n").verdict
         == "open"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from relaywatch.audit.findings import Cause, Gap, GapKind
+from relaywatch.audit.hostname import hostname
+from relaywatch.audit.placed import Placed
 from relaywatch.audit.server import Mark, Server, Service
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.text import SourceFile
@@ -14,7 +16,7 @@ from relaywatch.model.evidence import Weakness
 from .mending import mend
 from .parameters import Entry, NestingError, Parameters, read_main_cf
 from .qmqp import qmqpd
-from .services import MasterService, is_loopback, read_master_cf
+from .services import MasterService, is_disabled, is_loopback, read_master_cf
 from .smtpd import Listener, Smtpd, everybody
 from .tables import Tables
 
@@ -27,6 +29,8 @@ def evaluate(setup: Setup) -> Iterator[Service]:
     if source is None:
         return
     entries, stumbles = read_main_cf(source, setup)
+    if "myhostname" not in entries and (name := hostname(setup)):
+        entries["myhostname"] = Entry("myhostname", Placed(name), 0, 0)
     master = setup.read("master.cf")
     services = list(read_master_cf(master, setup)) if master is not None else []
     if master is None:
@@ -38,10 +42,30 @@ def evaluate(setup: Setup) -> Iterator[Service]:
         down = Cause(text, stumbles, "pf-syntax")
         yield Service(name="smtp/inet", weakness=Weakness.OPEN_RELAY, position=stumbles, down=down)
         return
+    _note_gaps(services, entries, setup)
+    off = Parameters(entries, {}).value("master_service_disable")
     tables = Tables(setup)
     listening = [service for service in services if service.kind == "inet" and service.command in _OTHERS]
     for service in listening:
-        yield _service(service, services, entries, setup, tables)
+        if not is_disabled(service, [word.text for word in off.words()]):
+            yield _service(service, services, entries, setup, tables)
+
+
+def _note_gaps(services: list[MasterService], entries: dict[str, Entry], setup: Setup) -> None:
+    """What may let somebody through and isn't evaluated: other programs that listen, and commands made anew."""
+    relayed = entries.get("relay_domains")
+    if relayed and "mydomain" in relayed.value.text and not {"myhostname", "mydomain"} & entries.keys():
+        gap = Gap(GapKind.NOT_EVALUATED, "$mydomain: the server's own name", relayed.value.position)
+        setup.note(gap)
+    for service in services:
+        is_other = service.kind == "inet" and service.command not in _OTHERS
+        if is_other and not _is_inside(service, entries):
+            subject = f"{service.label} {service.command}"
+            setup.note(Gap(GapKind.EXTERNAL, subject, service.name.position))
+        rewriting = Parameters(entries, service.overrides).value("smtpd_command_filter")
+        if service.kind == "inet" and rewriting.text:
+            subject = f"smtpd_command_filter = {rewriting.text}"[:200]
+            setup.note(Gap(GapKind.NOT_EVALUATED, subject, rewriting.position))
 
 
 def _service(
@@ -65,6 +89,7 @@ def _service(
         parameters = Parameters(entries, behind.overrides)
         listener = Listener(
             parameters,
+            Parameters(entries, _overrides_of(parameters.text("rewrite_service_name"), services)),
             service.port,
             _versions(service, parameters),
             front_ends,
@@ -102,6 +127,12 @@ def _behind(service: MasterService, services: list[MasterService], front: Parame
         return service
     name = front.text("smtpd_service_name")
     return next((one for one in services if one.kind == "pass" and one.name.text == name), None)
+
+
+def _overrides_of(name: str, services: list[MasterService]) -> Mapping[str, Placed]:
+    """What master.cf overrides for a service of Postfix's own."""
+    found = (one.overrides for one in services if one.kind != "inet" and one.name.text == name)
+    return next(found, {})
 
 
 def _is_inside(service: MasterService, entries: dict[str, Entry]) -> bool:

@@ -13,20 +13,31 @@ from relaywatch.audit.findings import Cause, Gap, GapKind
 from relaywatch.audit.patterns import sample
 from relaywatch.audit.placed import Placed
 from relaywatch.audit.setup import FrontEnd
-from relaywatch.audit.strangers import ANYBODY, Client, Said, claiming, regions, wide_clients
+from relaywatch.audit.strangers import (
+    ANYBODY,
+    ANYBODY_ELSE,
+    GREETING,
+    GREETING_ELSE,
+    UNNAMED,
+    Client,
+    Said,
+    claiming,
+    regions,
+    wide_clients,
+)
 from relaywatch.model.places import Address
 
 from .addressing import addresses_of_all
-from .lists import HostList
+from .lists import is_name
 from .restrictions import Restrictions
 from .tables import Row, Table, matches
-from .vocabulary import LOOKUPS, is_refusal
+from .vocabulary import LEADS_NOWHERE, LOOKUPS, is_refusal
 
 _MOST_OF_A_KIND = 3
 _MOST_OF_A_TABLE = 12
 _MOST_ADDRESSES = 4
 _MOST_CLIENTS = 24
-_REFUSED = frozenset({"reject", "defer", "discard", "hangup", "defer_if_permit"})
+_REFUSED = LEADS_NOWHERE | {"defer_if_permit"}
 _DOMAIN = "anywhere.example"
 _UNQUOTED = frozenset(' "(),:;<>@[\\]')
 _NEUTERED = frozenset('<>()\\";@ ')
@@ -96,24 +107,63 @@ class Candidates:
 
     def named(self, anywhere: Address) -> Iterator[Client]:
         """Clients whose address has a name that is let in."""
-        names = [item.word for item in self.restrictions.mynetworks.names()]
+        names = self._names()
+        yield from self.with_names(names, anywhere)
+        if names or self._asks("client"):
+            yield Client(
+                anywhere, GREETING_ELSE, frozenset({Claim(ClaimKind.CLIENT_NAME, UNNAMED, negated=True)})
+            )
+
+    def _names(self) -> list[str]:
+        names = [*self.restrictions.mynetworks.names()]
         names += [row.key for row in self.rows("client") if row.network is None and row.pattern is None]
         for row in self.rows("client"):
             if row.pattern is not None and not row.pattern.is_negated:
                 names.append(sample(row.pattern.expression) or "")
-        fitting = [name.lower() for name in names if _is_name(name.strip("."))]
+        return names
+
+    def with_names(self, names: Iterable[str], anywhere: Address) -> Iterator[Client]:
+        """Clients whose address has such a name."""
+        fitting = [name.lower() for name in names if is_name(name.strip(".")) and name != UNNAMED]
         for name in list(dict.fromkeys(fitting))[:_MOST_OF_A_TABLE]:
             claim = Claim(ClaimKind.CLIENT_NAME, name)
             yield Client(anywhere, f"a{name}" if name.startswith(".") else name, frozenset({claim}))
 
+    def lying(self, kind: ClaimKind, cause: Cause) -> Iterator[Client]:
+        """Clients who may say which address they have, and say a trusted one; by XCLIENT a name too, or a login."""
+        form = "TCP{0} {1}" if kind is ClaimKind.PROXY_HEADER else "ADDR={1}"
+        rows = [row for row in self.rows("client") if row.pattern is None]
+        trusted = [self.restrictions.mynetworks.addresses(), addresses_of_all(rows)]
+        for addresses in dict.fromkeys(trusted):
+            for version in (4, 6):
+                for network in addresses.networks(version)[:1]:
+                    address = network[1] if network.num_addresses > 2 else network[0]
+                    claim = Claim(kind, form.format(version, address))
+                    yield Client(address, claims=frozenset({claim}), causes=(cause,), how=kind)
+        if kind is not ClaimKind.XCLIENT:
+            return
+        anywhere = ip_address("198.51.100.7")
+        for client in self.with_names(self._names(), anywhere):
+            claims = frozenset({Claim(kind, f"NAME={client.name}")})
+            yield Client(anywhere, client.name, claims, (cause,), kind)
+        claims = frozenset({Claim(kind, "LOGIN=anybody")})
+        yield Client(anywhere, claims=claims, causes=(cause,), how=kind, is_logged_in=True)
+
+    def _asks(self, wanted: str) -> bool:
+        return any(about == wanted for about, _ in self.lookups())
+
     def senders(self) -> Iterator[Said]:
         """Reverse-paths: none at all, and what the tables know."""
         yield claiming(ClaimKind.REVERSE_PATH, "")
+        if self._asks("sender"):
+            yield Said(ANYBODY_ELSE, frozenset({Claim(ClaimKind.REVERSE_PATH, ANYBODY, negated=True)}))
         for text in _mailboxes(self.rows("sender")):
             yield claiming(ClaimKind.REVERSE_PATH, text)
 
     def greetings(self) -> Iterator[Said]:
         """HELO names that the tables know, and an address without brackets."""
+        if self._asks("greeting"):
+            yield Said(GREETING_ELSE, frozenset({Claim(ClaimKind.HELO, GREETING, negated=True)}))
         for row in _few(self.rows("greeting")):
             if row.pattern is None:
                 names = [f"a{row.key}" if row.key.startswith(".") else row.key]
@@ -146,28 +196,16 @@ class Candidates:
         return self.restrictions.words(name)
 
 
-def through(front_ends: Iterable[FrontEnd], version: int) -> Iterator[Client]:
-    """Clients that come through something in front, and have its address."""
+def through(front_ends: Iterable[FrontEnd], version: int, sets: Iterable[AddressSet]) -> Iterator[Client]:
+    """Clients that come through something in front, and have its address; one in each of the sets if it may be."""
+    known = list(sets)
     for front in front_ends:
-        for network in front.addresses.networks(version)[:_MOST_ADDRESSES]:
+        parts = [*(front.addresses & one for one in known), front.addresses]
+        networks = [network for part in parts for network in part.networks(version)[:_MOST_ADDRESSES]]
+        for address in dict.fromkeys(network[0] for network in networks):
             cause = Cause(front.name, front.position)
             claim = Claim(ClaimKind.FRONT_END, front.name)
-            yield Client(network[0], claims=frozenset({claim}), causes=(cause,), how=ClaimKind.FRONT_END)
-
-
-def lying(trusted: HostList, kind: ClaimKind, cause: Cause) -> Iterator[Client]:
-    """Clients who may say which address they have, and say a trusted one."""
-    form = "TCP{0} {1}" if kind is ClaimKind.PROXY_HEADER else "ADDR={1}"
-    addresses = trusted.addresses()
-    for version in (4, 6):
-        for network in addresses.networks(version)[:1]:
-            address = network[1] if network.num_addresses > 2 else network[0]
-            claim = Claim(kind, form.format(version, address))
-            yield Client(address, claims=frozenset({claim}), causes=(cause,), how=kind)
-    if kind is ClaimKind.XCLIENT:
-        anywhere = ip_address("198.51.100.7")
-        claims = frozenset({Claim(kind, "LOGIN=anybody")})
-        yield Client(anywhere, claims=claims, causes=(cause,), how=kind, is_logged_in=True)
+            yield Client(address, claims=frozenset({claim}), causes=(cause,), how=ClaimKind.FRONT_END)
 
 
 def neighbour(anywhere: Address, what: str) -> Client:
@@ -235,11 +273,4 @@ def _is_read(row: Row) -> bool:
 
 def _is_mailbox(text: str) -> bool:
     local, at, domain = text.partition("@")
-    return bool(local and at) and _is_name(domain) and text.isprintable() and not _UNQUOTED & set(local)
-
-
-def _is_name(text: str) -> bool:
-    """Whether a key is a host's or domain's name and no address."""
-    labels = text.split(".")
-    proper = all(label and label.replace("-", "").replace("_", "").isalnum() for label in labels)
-    return proper and not labels[-1].isdecimal()
+    return bool(local and at) and is_name(domain) and text.isprintable() and not _UNQUOTED & set(local)

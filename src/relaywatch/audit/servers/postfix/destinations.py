@@ -18,6 +18,12 @@ from .tables import Tables, UnknownTable
 _CLASSES = ("mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains")
 _USER = "someone"
 _SIGNS = frozenset("%!@")
+_TRANSPORTS = {
+    "mydestination": "local_transport",
+    "virtual_mailbox_domains": "virtual_transport",
+    "relay_domains": "relay_transport",
+}
+_NOWHERE = ("discard", "error", "retry")
 _NOBODYS = frozenset({"localhost", "local", "localdomain", "invalid"})
 """Top-level names in which nobody has a domain (RFC 6761 sections 6.3 and 6.4, RFC 6762 section 3), and a custom."""
 _MOST_ROUTES = 8
@@ -37,6 +43,9 @@ class Destinations:
     """The address classes of one service."""
 
     parameters: Parameters
+    """The smtpd service's own."""
+    rewriting: Parameters
+    """Those of trivial-rewrite(8), which says what class an address is of: what smtpd overrides is nothing to it."""
     tables: Tables
     lists: dict[str, DomainList]
 
@@ -48,7 +57,7 @@ class Destinations:
     def resolved(self, address: str) -> str:
         """The address as trivial-rewrite resolves it: a route at a local domain is followed."""
         local, _, domain = address.rpartition("@")
-        follows = self.parameters.is_yes("allow_percent_hack")
+        follows = self.rewriting.is_yes("allow_percent_hack")
         for _ in range(_MOST_ROUTES):
             found = self.lists["mydestination"].find(domain)
             if not follows or not isinstance(found, Match) or not _SIGNS & set(local):
@@ -68,11 +77,23 @@ class Destinations:
         for name in _CLASSES:
             found = self.lists[name].find(domain)
             if isinstance(found, Gap):
-                cause = Cause(f"{name} = {self.parameters.text(name)}"[:200], found.position)
+                cause = Cause(f"{name} = {self.rewriting.text(name)}"[:200], found.position)
                 unknown = unknown or Destination(cause, found)
             elif found is not None:
                 return self._routed(name) if _SIGNS & set(local) else self._of(name, local, domain, found)
         return unknown
+
+    def goes_nowhere(self, address: str) -> bool:
+        """Whether mail for it is thrown away or refused once it is taken."""
+        if any(self.rewriting.text(name) for name in ("transport_maps", "content_filter")):
+            return False
+        domain = self.resolved(address).rpartition("@")[2]
+        own = (name for name in _CLASSES if isinstance(self.lists[name].find(domain), Match))
+        transport = _TRANSPORTS.get(next(own, ""), "default_transport")
+        by_sender = "sender_dependent_default_transport_maps"
+        if transport == "default_transport" and self.rewriting.text(by_sender):
+            return False
+        return self.rewriting.text(transport).partition(":")[0] in _NOWHERE
 
     def _of(self, name: str, local: str, domain: str, found: Match) -> Destination | None:
         if name == "virtual_alias_domains":
@@ -81,7 +102,7 @@ class Destinations:
         listed = self._is_listed(maps[name], local, domain) if name in maps else True
         if listed is False:
             return None
-        value = self.parameters.text(name)
+        value = self.rewriting.text(name)
         cause = Cause(f"{name} = {value}"[:200], found.item.position, "pf-dom-wide")
         if found.row is not None and found.row.pattern is not None:
             cause = Cause(found.row.text[:200], found.row.position, "pf-dom-wide")

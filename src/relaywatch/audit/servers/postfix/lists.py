@@ -9,6 +9,7 @@ from itertools import groupby
 
 from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.findings import Gap, GapKind, Position
+from relaywatch.audit.patterns import sample
 from relaywatch.audit.placed import Placed
 from relaywatch.model.places import Address
 from relaywatch.targets.reserved import Network
@@ -57,7 +58,7 @@ def items(value: Placed, tables: Tables, depth: int = 0) -> Iterator[Item]:
         negated = (len(word.text) - len(bare)) % 2 == 1
         if bare.startswith("/"):
             yield from _from_file(word, bare, tables, depth, negated=negated)
-        elif ":" in bare and not bare.startswith("[") and "::" not in bare and not _is_network(bare):
+        elif ":" in bare and not bare.startswith("[") and not _is_network(bare):
             table = tables.open(word.part(len(word.text) - len(bare), len(word.text)))
             yield Item(word, negated, table=table)
         else:
@@ -80,12 +81,18 @@ def _from_file(word: Placed, name: str, tables: Tables, depth: int, *, negated: 
 
 def _host(word: Placed, bare: str, tables: Tables, *, negated: bool) -> Item:
     text = bare.replace("[", "").replace("]", "")
-    if not (text.count(":") > 1 or text.replace(".", "").replace("/", "").isdecimal()):
+    if bare and not (text.count(":") > 1 or text.replace(".", "").replace("/", "").isdecimal()):
         return Item(word, negated)
+    is_misread = (":" in bare and not bare.startswith("[")) or "." in text.partition("/")[2]
     try:
-        return Item(word, negated, network=ip_network(text))
+        network = (
+            None if is_misread else ip_network(text)
+        )  # IPv6 without brackets is a table, a mask has bits
     except ValueError:
-        return Item(word, negated, gap=tables.gap(GapKind.SYNTAX, word.text, word.position))
+        network = None
+    if network is not None:
+        return Item(word, negated, network=network)
+    return Item(word, negated, gap=tables.gap(GapKind.SYNTAX, word.text, word.position))
 
 
 def _is_network(text: str) -> bool:
@@ -120,7 +127,7 @@ class HostList:
             return Match(item) if address in item.network else None
         if item.table is None:
             return Match(item) if is_in_domain(name, item.word, subdomains=self.matches_subdomains) else None
-        for key in (name, str(address)):
+        for key in (*_keys(name, item.table, subdomains=self.matches_subdomains), str(address)):
             found = item.table.lookup(key)
             if isinstance(found, Gap):
                 return found
@@ -136,13 +143,24 @@ class HostList:
             result = result - its if negated else result | its
         return result
 
-    def names(self) -> Iterator[Item]:
-        """The patterns that mean clients by their names."""
-        return (
-            item
-            for item in self.items
-            if not item.is_negated and item.network is None and item.table is None and item.gap is None
-        )
+    def names(self) -> Iterator[str]:
+        """What may be names of clients: patterns, keys of tables, and samples of expressions."""
+        for item in self.items:
+            if item.is_negated or item.network is not None or item.gap is not None:
+                continue
+            if item.table is None:
+                yield item.word
+            for row in item.table.rows() if item.table is not None else ():
+                if row.pattern is not None:
+                    yield sample(row.pattern.expression) or ""
+                elif row.network is None and not addresses_of_all([row]):
+                    yield row.key
+
+    @property
+    def gaps(self) -> frozenset[Gap]:
+        """Why nobody knows who else is in it."""
+        tables = (item.table for item in self.items if not item.is_negated)
+        return frozenset(table.gap for table in tables if isinstance(table, UnknownTable))
 
 
 def _addresses(items: Iterable[Item]) -> AddressSet:
@@ -241,3 +259,10 @@ def _keys(domain: str, table: Table, *, subdomains: bool) -> Iterator[str]:
     while table.is_keyed and "." in rest:
         _, _, rest = rest.partition(".")
         yield rest if subdomains else f".{rest}"
+
+
+def is_name(text: str) -> bool:
+    """Whether a key is a host's or domain's name and no address."""
+    labels = text.split(".")
+    proper = all(label and label.replace("-", "").replace("_", "").isalnum() for label in labels)
+    return proper and not labels[-1].isdecimal()

@@ -14,13 +14,14 @@ from relaywatch.audit.server import Edit
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.text import SourceFile
 
-from .lists import HostList, Item, items
+from .lists import HostList, Item, is_name, items
 from .parameters import Entry, Parameters, read_main_cf
 from .tables import Tables
 
 _TRUSTING = frozenset(
     {"pf-net-all", "pf-net-ipv6", "pf-net-style", "pf-net-gateway", "pf-submission", "pf-master-o"}
 )
+_MOST_EXCEPTIONS = 3
 _LISTS = frozenset({"pf-relay-empty", "pf-relay-noreject", "pf-mxbackup", "pf-tls-cert"})
 _LOOPBACK = ("127.0.0.0/8", "[::ffff:127.0.0.0]/104", "[::1]/128")
 _PLAIN_PATTERN = re.compile(
@@ -125,14 +126,29 @@ def _anchored(line: str) -> str | None:
 def _networks(setup: Setup, entries: dict[str, Entry], finding: AuditFinding) -> list[str]:
     """What is trusted so far and is nobody else's, without a front end's address, and what the owner allows."""
     if finding.rule == "pf-net-gateway":
-        hidden = [f"!{word}" for front in setup.front_ends for word in _as_words(front.addresses)]
-        return [
-            *hidden,
-            *(word for word in _words(entries, "mynetworks") or list(_LOOPBACK) if word not in hidden),
-        ]
+        return _without_front_ends(setup, entries)
     kept = _narrow(setup, entries, "mynetworks") or list(_LOOPBACK)
-    there = HostList(tuple(_items(setup, entries, "mynetworks", kept)), matches_subdomains=True).addresses()
-    return [*kept, *_as_words(setup.allowed - there)]
+    return [*kept, *_as_words(setup.allowed - _addresses_of(setup, entries, kept))]
+
+
+def _without_front_ends(setup: Setup, entries: dict[str, Entry]) -> list[str]:
+    """An exception for an address or two; where it may be one of many, the networks that they are in go."""
+    words = _words(entries, "mynetworks") or list(_LOOPBACK)
+    front = AddressSet()
+    for one in setup.front_ends:
+        front |= one.addresses
+    within = _as_words(front & _addresses_of(setup, entries, words))
+    if len(within) > _MOST_EXCEPTIONS:
+        lists = [(word, _addresses_of(setup, entries, [word])) for word in words]
+        words = [word for word, its in lists if word.startswith("!") or not its & front]
+        words += _as_words(setup.allowed - _addresses_of(setup, entries, words))
+        within = _as_words(front & _addresses_of(setup, entries, words))
+    return [*(f"!{word}" for word in within if f"!{word}" not in words), *words]
+
+
+def _addresses_of(setup: Setup, entries: dict[str, Entry], words: list[str]) -> AddressSet:
+    found = tuple(_items(setup, entries, "mynetworks", words))
+    return HostList(found, matches_subdomains=True).addresses()
 
 
 def _narrow(setup: Setup, entries: dict[str, Entry], name: str) -> list[str]:
@@ -140,7 +156,7 @@ def _narrow(setup: Setup, entries: dict[str, Entry], name: str) -> list[str]:
     kept: list[str] = []
     for word in _words(entries, name):
         one = HostList(tuple(_items(setup, entries, name, [word.lstrip("!")])), matches_subdomains=True)
-        if any(one.names()) or (word.startswith("!") and not kept):
+        if any(is_name(name.strip(".")) for name in one.names()) or (word.startswith("!") and not kept):
             continue
         addresses = one.addresses()
         if all(addresses.has_strangers(version, setup.allowed) == NEVER for version in (4, 6)) and addresses:

@@ -15,17 +15,21 @@ DEFAULTS: Mapping[str, str] = {
     "allow_percent_hack": "yes",
     "allow_untrusted_routing": "no",
     "compatibility_level": "0",
+    "config_directory": "/etc/postfix",
+    "data_directory": "/var/lib/postfix",
+    "default_database_type": "hash",
     "default_transport": "smtp",
     "inet_interfaces": "all",
     "inet_protocols": "all",
     "local_recipient_maps": "proxy:unix:passwd.byname $alias_maps",
     "mydestination": "$myhostname, localhost.$mydomain, localhost",
-    "mydomain": "localdomain",
-    "myhostname": "mail.$mydomain",
+    "myhostname": "mail.localdomain",
     "mynetworks_style": "${{$compatibility_level} <level {2} ? {subnet} : {host}}",
     "parent_domain_matches_subdomains": "debug_peer_list,fast_flush_domains,mynetworks,"
     "permit_mx_backup_networks,qmqpd_authorized_clients,relay_domains,smtpd_access_maps",
+    "queue_directory": "/var/spool/postfix",
     "relay_domains": "${{$compatibility_level} <level {2} ? {$mydestination} : {}}",
+    "rewrite_service_name": "rewrite",
     "smtpd_delay_reject": "yes",
     "smtpd_helo_required": "no",
     "smtpd_null_access_lookup_key": "<>",
@@ -34,6 +38,8 @@ DEFAULTS: Mapping[str, str] = {
     "smtpd_relay_restrictions": "${{$compatibility_level} <level {1} ? {} : "
     "{permit_mynetworks, permit_sasl_authenticated, defer_unauth_destination}}",
     "smtpd_service_name": "smtpd",
+    "smtpd_sasl_auth_enable": "no",
+    "smtpd_sasl_security_options": "noanonymous",
     "smtpd_tls_ask_ccert": "no",
     "smtpd_tls_req_ccert": "no",
     "swap_bangpath": "yes",
@@ -43,7 +49,7 @@ DEFAULTS: Mapping[str, str] = {
     "virtual_mailbox_domains": "$virtual_mailbox_maps",
 }
 """Postfix 3.0 and later; what isn't listed is empty by default."""
-_NAME = re.compile(r"[A-Za-z0-9_.]+")
+_NAME = re.compile(r"[A-Za-z0-9_]+")
 _COMPARISON = re.compile(r"\s*(==|!=|<=|>=|<|>)(level)?\s*")
 _MOST_NESTING = 100
 
@@ -112,7 +118,7 @@ class Parameters:
                 parts.append(self._braced(value.part(dollar + 2, end), depth))
                 at = end + 1
             elif found := _NAME.match(text, dollar + 1):
-                inner = self.expanded(self._written(found[0]), depth + 1)
+                inner = self.expanded(self._written(found[0], depth), depth + 1)
                 parts.append(inner.or_at(value.at(dollar)))
                 at = found.end()
             else:
@@ -121,12 +127,19 @@ class Parameters:
         parts.append(value.part(at, len(text)))
         return Placed.joined(part for part in parts if part.text)
 
-    def _written(self, name: str) -> Placed:
+    def _written(self, name: str, depth: int = 0) -> Placed:
         if name in self.overrides:
             return self.overrides[name]
         if name in self.entries:
             return self.entries[name].value
+        if name == "mydomain":
+            return self._parent(depth)
         return Placed(DEFAULTS.get(name, ""))
+
+    def _parent(self, depth: int) -> Placed:
+        """The domain that myhostname is in: of ``example.org`` that is all of ``org``."""
+        hostname = self.expanded(self._written("myhostname", depth), depth + 1).text
+        return Placed(hostname.partition(".")[2] or "localdomain")
 
     def _braced(self, inner: Placed, depth: int) -> Placed:
         """``${name}``, ``${name?then}``, ``${name:else}``, ``${{a} == {b} ? {then} : {else}}``."""
@@ -137,7 +150,7 @@ class Parameters:
             name = _NAME.match(inner.text)
             end = name.end() if name else 0
             rest = inner.part(end, len(inner.text)).stripped()
-            value = self.expanded(self._written(inner.text[:end]), depth + 1)
+            value = self.expanded(self._written(inner.text[:end], depth), depth + 1)
             if not rest.text:
                 return value.or_at(inner.position)
             holds = bool(value.text)
@@ -174,7 +187,7 @@ def read_main_cf(source: SourceFile, setup: Setup) -> tuple[dict[str, Entry], Po
     stumbles: Position | None = None
     for line in logical(source):
         name, equals, _ = line.text.partition("=")
-        if not equals or not name.strip():
+        if not equals or len(name.split()) != 1:
             position = line.position or source.at(1)
             setup.set_aside(Gap(GapKind.SYNTAX, line.text[:80], position))
             stumbles = stumbles or position

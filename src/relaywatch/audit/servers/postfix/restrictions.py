@@ -27,6 +27,7 @@ from .vocabulary import (
     DUNNO,
     FULL_NAMES,
     GOES_ON,
+    LEADS_NOWHERE,
     LOOKUPS,
     MET,
     OK,
@@ -177,9 +178,15 @@ class Restrictions:
         yield _because(OK, Cause(word.text, word.position, "pf-net-gateway")) if is_own else DUNNO
 
     def permit_sasl_authenticated(self, word: Placed, walk: Walk) -> Iterator[Branch]:
-        """He has no password; but XCLIENT asks for none."""
-        is_in = walk.stranger.client.is_logged_in and self.parameters.is_yes("smtpd_sasl_auth_enable")
+        """He has no password; but XCLIENT asks for none, and neither does the mechanism ANONYMOUS."""
+        asks = self.parameters.is_yes("smtpd_sasl_auth_enable")
+        is_in = walk.stranger.client.is_logged_in and asks
         yield _because(OK, Cause(word.text, word.position)) if is_in else DUNNO
+        options = self.parameters.value("smtpd_sasl_security_options")
+        if asks and not is_in and not any(one.text.lower() == "noanonymous" for one in options.words()):
+            subject = "whether the mechanisms are without ANONYMOUS: no noanonymous"
+            gap = self.tables.gap(GapKind.EXTERNAL, subject, options.position)
+            yield Branch(Status.OK, Way(gaps=frozenset({gap}), causes=(Cause(word.text, word.position),)))
 
     def permit_naked_ip_address(self, word: Placed, walk: Walk) -> Iterator[Branch]:
         """Whoever greets with an address (until Postfix 3.8)."""
@@ -259,6 +266,8 @@ class Restrictions:
         if about == "sender" and not walk.stranger.sender.text:
             rule = "pf-relay-order-null"
         cause = Cause(f"{name} {argument.text}"[:200], word.position, rule)
+        if isinstance(found, Row) and "$" in found.value.partition(" ")[0]:
+            found = self.tables.gap(GapKind.NOT_EVALUATED, found.text, found.position)
         if isinstance(found, Gap):
             return [DUNNO, Branch(Status.OK, Way(gaps=frozenset({found}), causes=(cause,)))]
         causes = (
@@ -281,9 +290,9 @@ class Restrictions:
             return [DUNNO]
         if action == "defer_if_permit":
             return [replace(DUNNO, defers=True)]
-        if action in {"reject", "defer", "discard", "hangup"} or is_refusal(action, text):
+        if action in LEADS_NOWHERE or is_refusal(action, text) or not value:
             return [REJECT]
-        if action in {"ok", "relay"} or value.isdecimal():
+        if action in {"ok", "relay"} or value.isdecimal() or not value.strip(", "):
             return [_because(OK, *causes)]
         if ":" in value:
             return [REJECT]  # "do not specify lookup tables inside SMTPD access maps"

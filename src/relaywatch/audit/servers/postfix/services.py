@@ -99,6 +99,15 @@ def _nothing(said: Placed) -> Placed:
     return Placed("", ((0, said.position),))
 
 
+def is_disabled(service: MasterService, patterns: list[str]) -> bool:
+    """Whether master_service_disable names it: ``smtp/inet``, ``smtp.inet``, or all of a type."""
+    for pattern in patterns:
+        named = pattern.lstrip("!").replace(".", "/") if "/" not in pattern else pattern.lstrip("!")
+        if named in {service.kind, service.label, service.label.replace(".", "/")}:
+            return not pattern.startswith("!")
+    return False
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches a listener on that address."""
     if host.lower() in {"localhost", "loopback-only"}:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.claims import Claim, ClaimKind
@@ -23,7 +23,7 @@ from relaywatch.audit.strangers import (
 )
 from relaywatch.audit.trying import TooManyError, tried
 
-from .candidates import Candidates, lying, neighbour, through
+from .candidates import Candidates, neighbour, through
 from .destinations import Destinations
 from .lists import DomainList, HostList, items
 from .parameters import Parameters
@@ -45,7 +45,6 @@ _LISTS = (
 _PROPER = "permit_mynetworks, permit_sasl_authenticated, reject_unauth_destination"
 _MOST_TRIED = 3_000
 _SUBMISSION = frozenset({"submission", "submissions", "smtps", "465", "587", "2525"})
-_NOWHERE = ("discard", "error", "retry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +52,8 @@ class Listener:
     """What is evaluated: a service's parameters, and who reaches it."""
 
     parameters: Parameters
+    rewriting: Parameters
+    """Those of the service that tells its addresses' classes."""
     port: str
     versions: tuple[int, ...]
     front_ends: tuple[FrontEnd, ...]
@@ -74,25 +75,15 @@ class Smtpd:
     def of(cls, listener: Listener, setup: Setup, tables: Tables) -> Smtpd:
         """Read its lists."""
         parameters = listener.parameters
-        parents = parameters.text("parent_domain_matches_subdomains")
-        lists = {
-            name: DomainList(tuple(items(parameters.value(name), tables)))
-            for name in ("mydestination", "virtual_alias_domains", "virtual_mailbox_domains")
-        }
-        lists["relay_domains"] = DomainList(
-            tuple(items(parameters.value("relay_domains"), tables)),
-            "relay_domains" in parents,
-            is_of_strings=False,
-        )
         classes = {
             name.text: list(parameters.value(name.text).words())
             for name in parameters.value("smtpd_restriction_classes").words()
         }
-        networks, neighbours = _mynetworks(parameters, tables, subdomains="mynetworks" in parents)
+        networks, neighbours = _mynetworks(parameters, tables)
         restrictions = Restrictions(
             parameters,
             tables,
-            Destinations(parameters, tables, lists),
+            Destinations(parameters, listener.rewriting, tables, _domains(listener.rewriting, tables)),
             networks,
             Certificates(parameters, tables),
             classes,
@@ -108,7 +99,15 @@ class Smtpd:
         return self.listener.parameters
 
     def down(self) -> Cause | None:
-        """That smtpd refuses to start: neither list has a working refusal (smtpd_check.c, has_required)."""
+        """That smtpd refuses to start: it can't read a list, or neither has a working refusal (smtpd_check.c)."""
+        for name, words in self.restrictions.classes.items():
+            if not words:
+                position = self.parameters.position("smtpd_restriction_classes")
+                return Cause(f"restriction class {name} needs a definition", position, "pf-syntax")
+        for word in self.parameters.value("mynetworks").words():
+            bare = word.text.lstrip("!")
+            if not bare or bare.startswith(":"):
+                return Cause(f"mynetworks: {word.text}", word.position, "pf-syntax")
         if any(self._refuses_somebody(self.restrictions.words(name)) for name in (_RELAY, _RECIPIENT)):
             return None
         for name in (_RELAY, _RECIPIENT):
@@ -142,19 +141,12 @@ class Smtpd:
 
     def ways(self) -> tuple[Way, ...]:
         """The shortest ways through, of strangers with few claims first."""
-        if self._goes_nowhere():
-            return ()
         needs = frozenset({"client"}) if self.listener.only_front_ends else frozenset()
         try:
             return tried(self._strangers(), self.through, most=_MOST_TRIED, needs=needs)
         except TooManyError as error:
             self.setup.note(Gap(GapKind.TOO_MANY, "ways through the restrictions", self._level))
             return error.found
-
-    def _goes_nowhere(self) -> bool:
-        """Whether mail for others is thrown away or refused at the end."""
-        transport = self.parameters.text("default_transport").partition(":")[0]
-        return transport in _NOWHERE and not self.parameters.text("transport_maps")
 
     def _strangers(self) -> Iterator[tuple[Stranger, dict[str, list[Client | Said]]]]:
         """Just anybody of each family, and what others are or say instead."""
@@ -184,7 +176,8 @@ class Smtpd:
     def _clients(
         self, candidates: Candidates, version: int, sets: list[AddressSet], anybody: Client
     ) -> Iterator[Client]:
-        yield from through(self.listener.front_ends, version)
+        yield from through(self.listener.front_ends, version, sets)
+        yield from self._said_by_xclient(candidates, version, anybody)
         if self.listener.only_front_ends:
             return
         yield from candidates.clients(version, sets)
@@ -194,19 +187,37 @@ class Smtpd:
                 anybody.address, f"{self.parameters.text('mynetworks_style')} of the server's own address"
             )
         if self.listener.proxy_header is not None:
-            yield from lying(self.restrictions.mynetworks, ClaimKind.PROXY_HEADER, self.listener.proxy_header)
+            yield from candidates.lying(ClaimKind.PROXY_HEADER, self.listener.proxy_header)
+
+    def _said_by_xclient(self, candidates: Candidates, version: int, anybody: Client) -> Iterator[Client]:
+        """Who may say that he is another: strangers in the list, however they come."""
         name = "smtpd_authorized_xclient_hosts"
         value = self.parameters.value(name)
-        hosts = HostList(tuple(items(value, self.tables)), matches_subdomains=True)
-        found = hosts.find(anybody.address, anybody.name)
-        if found is not None and not isinstance(found, Gap):
-            cause = Cause(f"{name} = {value.text}"[:200], found.item.position, "pf-xclient")
-            yield from lying(self.restrictions.mynetworks, ClaimKind.XCLIENT, cause)
+        if not value.text:
+            return
+        hosts = HostList(tuple(items(value, self.tables)), _matches_subdomains(self.parameters, name))
+        coming = [*through(self.listener.front_ends, version, [hosts.addresses()])]
+        if not self.listener.only_front_ends:
+            coming += [anybody, *candidates.clients(version, [hosts.addresses()])]
+            coming += candidates.with_names(hosts.names(), anybody.address)
+        for client in coming:
+            found = hosts.find(client.address, client.name)
+            if isinstance(found, Gap):
+                if found.kind not in {GapKind.SYNTAX, GapKind.MISSING}:  # of which Postfix hangs up
+                    self.setup.harmless.discard(found)
+            elif found is not None:
+                cause = Cause(f"{name} = {value.text}"[:200], found.item.position, "pf-xclient")
+                for liar in candidates.lying(ClaimKind.XCLIENT, cause):
+                    yield replace(
+                        liar, claims=liar.claims | client.claims, causes=(*client.causes, *liar.causes)
+                    )
 
     # --- lists -----------------------------------------------------------------------------------
 
     def through(self, stranger: Stranger) -> list[Way]:
-        """The ways in which this stranger's message is taken; none if he is refused."""
+        """The ways in which this stranger's message is taken; none if he is refused, or it is thrown away."""
+        if self.restrictions.destinations.goes_nowhere(stranger.recipient.text or ""):
+            return []
         own = Way(stranger.claims, causes=stranger.client.causes)
         certified = self.restrictions.certificates.required()
         ways = [(own.joined(Way(way.claims, way.gaps)), False) for way in certified]
@@ -263,8 +274,27 @@ def _somebody(domain: str) -> Said:
     return Said(f"someone@{domain}", frozenset(denied))
 
 
-def _mynetworks(parameters: Parameters, tables: Tables, *, subdomains: bool) -> tuple[HostList, Cause | None]:
+def _matches_subdomains(parameters: Parameters, name: str) -> bool:
+    """Whether a domain in this list means those below it."""
+    return name in {one.text for one in parameters.value("parent_domain_matches_subdomains").words()}
+
+
+def _domains(rewriting: Parameters, tables: Tables) -> dict[str, DomainList]:
+    lists = {
+        name: DomainList(tuple(items(rewriting.value(name), tables)))
+        for name in ("mydestination", "virtual_alias_domains", "virtual_mailbox_domains")
+    }
+    lists["relay_domains"] = DomainList(
+        tuple(items(rewriting.value("relay_domains"), tables)),
+        _matches_subdomains(rewriting, "relay_domains"),
+        is_of_strings=False,
+    )
+    return lists
+
+
+def _mynetworks(parameters: Parameters, tables: Tables) -> tuple[HostList, Cause | None]:
     """mynetworks, or what the style makes of it: this host, and the networks beside it, whatever they are."""
+    subdomains = _matches_subdomains(parameters, "mynetworks")
     if parameters.is_set("mynetworks"):
         return HostList(tuple(items(parameters.value("mynetworks"), tables)), subdomains), None
     own = HostList(tuple(items(Placed("127.0.0.0/8 [::1]/128"), tables)), subdomains)

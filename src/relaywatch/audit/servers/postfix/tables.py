@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -258,7 +259,7 @@ class Tables:
         rest = spec.part(len(kind) + 1, len(spec.text)).stripped()
         if depth > _DEEPEST:
             return self.unknown(GapKind.LOOP, spec)
-        if kind == "proxy":
+        if kind in {"proxy", "debug"}:
             return self.open(rest, depth + 1)
         if kind == "static":
             return StaticTable(Row(spec.text, unbraced(rest).text, spec.position))
@@ -299,12 +300,21 @@ class Tables:
         asks = False
         for line in logical(source):
             key, _, value = line.text.partition("=")
-            asks = asks or (key.strip() in {"query", "query_filter"} and "%" in value)
+            asks = asks or (key.strip() in {"query", "query_filter"} and _asks_for_key(key, value))
             if key.strip() in {"query", "query_filter"} and "%" not in value:
                 return StaticTable(Row(spec.text, value.strip(), line.position))
         return UnknownTable(self.gap(GapKind.EXTERNAL, spec.text, spec.position), asks_for_key=asks)
 
 
+def _asks_for_key(parameter: str, query: str) -> bool:
+    """Whether a query with the key in it answers for that very key only: SQL compares it, and with nothing wider."""
+    return parameter.strip() == "query_filter" or (
+        _COMPARED.search(query) is not None and _WIDER.search(query) is None
+    )
+
+
+_COMPARED = re.compile(r"\bwhere\b.*=.*%", re.IGNORECASE | re.DOTALL)
+_WIDER = re.compile(r"\b(?:like|regexp|rlike|similar)\b|~", re.IGNORECASE)
 _SUFFIXES = {"lmdb": "lmdb", "cdb": "cdb", "dbm": "pag", "sdbm": "pag"}
 
 
@@ -335,7 +345,11 @@ def _inline(rest: Placed) -> Iterator[tuple[str, Row]]:
 def _ordered(kind: str, lines: Iterable[Placed], tables: Tables) -> Iterator[Row | Guard | Gap]:
     for line in lines:
         try:
-            yield _ordered_line(kind, line)
+            row = _ordered_line(kind, line)
+            if (
+                isinstance(row, Guard) or row.value or kind != "cidr"
+            ):  # "no lookup result: skipping this rule"
+                yield row
         except (ValueError, NotEvaluatedError):
             yield tables.gap(GapKind.NOT_EVALUATED, line.text, line.position)
 

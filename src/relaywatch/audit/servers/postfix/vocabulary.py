@@ -85,9 +85,9 @@ MET = frozenset(
     }
 )
 """What a stranger with a proper host, a proper reverse-path and a proper destination meets."""
-GOES_ON = frozenset(
-    {"dunno", "warn", "info", "filter", "hold", "redirect", "bcc", "prepend", "defer_if_reject", "delay"}
-)
+GOES_ON = frozenset({"dunno", "warn", "info", "filter", "hold", "bcc", "prepend", "defer_if_reject", "delay"})
+LEADS_NOWHERE = frozenset({"reject", "defer", "discard", "hangup", "redirect"})
+"""Refused, thrown away, or sent to somebody whom the owner names: to whom the stranger writes gets nothing."""
 
 
 class Status(Enum):

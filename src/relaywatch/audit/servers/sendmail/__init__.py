@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from relaywatch.audit.conditions import Way
 from relaywatch.audit.findings import Cause, Gap, GapKind, Position
+from relaywatch.audit.hostname import first_word, hostname
 from relaywatch.audit.proxies import is_loopback
 from relaywatch.audit.server import Mark, Server, Service
 from relaywatch.audit.setup import Setup
@@ -125,10 +125,9 @@ def _by_features(features: Features, stranger: Stranger) -> list[Cause] | None:
 
 def _host(setup: Setup) -> str:
     """The machine's own full name, if the tree says it: that is what ``$m`` comes from."""
-    source = setup.read("/etc/hostname") if setup.has("/etc/hostname") else None
-    name = source.lines[0].strip().lower() if source is not None and source.lines else ""
-    if re.fullmatch(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+", name):
-        return name
+    if full := hostname(setup):
+        return full
+    name = first_word(setup)
     hosts = setup.read("/etc/hosts") if name and setup.has("/etc/hosts") else None
     words = (
         word.lower() for line in (hosts.lines if hosts else ()) for word in line.partition("#")[0].split()[1:]
