@@ -28,6 +28,7 @@ def test_no_allow_line_is_open_and_connect_leads_to_mail() -> None:
     [
         ("ConnectPort 443\n", ":443 by CONNECT"),
         ("ConnectPort 25\nConnectPort 443\n", ":25 by CONNECT"),
+        ("ConnectPort 0443\n", ":443 by CONNECT"),
         ("ConnectPort 0\n", ":25 by GET"),
     ],
 )
@@ -69,6 +70,24 @@ def test_what_keeps_strangers_out(lines: str) -> None:
 def test_what_lets_strangers_in(lines: str, rule: str, line: int) -> None:
     finding = audited(SERVER, HEAD + lines).findings[0]
     assert (finding.verdict, finding.rule, finding.line) == (AuditVerdict.OPEN, rule, line)
+
+
+@pytest.mark.parametrize(
+    "value", ['"/" "http://192.0.2.31"', '"http://192.0.2.31"', '"/x" "http://a.test:80"']
+)
+def test_a_reverse_path_to_an_address_without_a_slash_leads_anywhere(value: str) -> None:
+    text = f"{HEAD}ReverseOnly Yes\nReversePath {value}\n"
+    finding = only(audited(SERVER, text))
+    assert (finding.verdict, finding.rule, finding.line) == (AuditVerdict.OPEN, "tp-reverse-loose", 6)
+    assert "GET /.elsewhere.example/" in finding.witness
+    assert mended_texts(SERVER, text) == {MAIN: text.removesuffix('"\n') + '/"\n'}
+    assert audited(SERVER, text + "Allow 127.0.0.1\n").verdict is AuditVerdict.CLOSED
+
+
+@pytest.mark.parametrize("value", ['"x" "http://192.0.2.31/"', '"/x/" "nowhere"', "what"])
+def test_a_reverse_path_that_it_passes_over_leaves_it_a_proxy(value: str) -> None:
+    finding = audited(SERVER, f"{HEAD}ReverseOnly Yes\nReversePath {value}\n").findings[0]
+    assert (finding.verdict, finding.rule) == (AuditVerdict.OPEN, "tp-no-allow")
 
 
 @pytest.mark.parametrize("name", ["localhost", ".example.org", "all", "host.example.org"])

@@ -109,10 +109,16 @@ def _what_it_stumbles_over(said: list[_Directive], setup: Setup) -> Cause | None
 def _passing(said: list[_Directive], setup: Setup) -> tuple[Way, ...]:
     if any(directive.name == "basicauth" for directive in said):
         return ()
-    only_reverse = _is_on(said, "reverseonly")
-    if only_reverse and any(directive.name == "reversepath" for directive in said):
-        return ()
     ways = [way for version in (4, 6) for way in _let_in(said, version, setup)]
+    mapped = [one for one in said if one.name == "reversepath" and _mapped(one)]
+    if _is_on(said, "reverseonly") and mapped:
+        loose = (Way(causes=(one.cause("tp-reverse-loose"),)) for one in mapped if _is_loose(_mapped(one)))
+        return first_of_each(
+            headed(way, f"{host}:80 by GET /.{host}/")
+            for through in loose
+            for host, filtered in _filtered(said, setup)
+            for way in joined((through,), joined(ways, filtered))
+        )
     return first_of_each(
         headed(way.because(*_of_tunnels(said, method)), f"{host}:{port} by {method}")
         for method, port in _ASKED
@@ -122,10 +128,21 @@ def _passing(said: list[_Directive], setup: Setup) -> tuple[Way, ...]:
     )
 
 
+def _mapped(line: _Directive) -> str:
+    """The URL to which a ``ReversePath`` leads; empty where it is none, and tinyproxy passes over the line."""
+    *path, url = re.findall(r'"([^"]*)"', line.value) or [""]
+    return url if "://" in url and all(one.startswith("/") for one in path[:1]) else ""
+
+
+def _is_loose(url: str) -> bool:
+    """Whether what follows the path in a request goes on with the host's name, since no slash ends it."""
+    return "/" not in url.partition("://")[2]
+
+
 def _is_tunnelled(said: list[_Directive], port: str) -> bool:
     """``ConnectPort`` holds for CONNECT alone, and without any every port is let through."""
-    ports = {one.value for one in said if one.name == "connectport"}
-    return not ports or port in ports
+    ports = {int(one.value) for one in said if one.name == "connectport" and one.value.isdecimal()}
+    return not ports or int(port) in ports
 
 
 def _of_tunnels(said: list[_Directive], method: str) -> tuple[Cause, ...]:
@@ -225,6 +242,9 @@ def mend(setup: Setup, finding: AuditFinding) -> Iterator[Edit]:
         yield Edit(setup.main, end + 1, end, lines)
     elif finding.rule in {"tp-allow-wide", "tp-allow-name"}:
         yield Edit(setup.main, finding.line, finding.line, lines)
+    elif finding.rule == "tp-reverse-loose":
+        fresh = re.sub(r'"\s*$', '/"', source.lines[finding.line - 1])
+        yield Edit(setup.main, finding.line, finding.line, (fresh,))
 
 
 def _last(said: list[_Directive], name: str) -> _Directive | None:
