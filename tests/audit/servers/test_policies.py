@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from tests.audit.auditing import audited, mending, seen
 
+from relaywatch.audit.auditing import audit
 from relaywatch.audit.findings import AuditVerdict
 from relaywatch.audit.servers import chasquid, hmailserver, iis_smtp, kumomta, stalwart, zimbra
 
@@ -18,9 +22,11 @@ def test_chasquid_relays_for_its_users_only():
     assert [(one.name, one.verdict.value) for one in told.services] == [
         (":25", "closed"),
         ("127.0.0.1:587", "closed"),
+        ("systemd (submission_over_tls_address)", "closed"),
     ]
     assert audited(chasquid.SERVER, 'smtp {\nsmtp_address: ":25"\n').verdict is AuditVerdict.UNKNOWN
-    assert audited(chasquid.SERVER, 'hostname: "x"\n').verdict is AuditVerdict.UNKNOWN
+    as_shipped = audited(chasquid.SERVER, "# Default: systemd\n")
+    assert (as_shipped.verdict, len(as_shipped.services)) == (AuditVerdict.CLOSED, 3)
 
 
 @pytest.mark.parametrize(
@@ -127,8 +133,14 @@ def test_kumomta_is_mended_on_one_line():
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("", []),
+        ("", [("unknown", "not-evaluated", 0)]),
         ("relay = false", []),
+        ("relay = 'true && !is_empty(authenticated_as)'", []),
+        ("relay = 'true || !is_empty(authenticated_as)'", [("unknown", "not-evaluated", 0)]),
+        (
+            "relay = [ { if = 'remote_ip != 10', then = false }, { else = true } ]",
+            [("unknown", "not-evaluated", 0)],
+        ),
         ("relay = '!is_empty(authenticated_as)'", []),
         ("relay = [ { if = '!is_empty(authenticated_as)', then = true }, { else = false } ]", []),
         (
@@ -149,6 +161,72 @@ def test_kumomta_is_mended_on_one_line():
 )
 def test_stalwart(line, expected):
     assert seen(audited(stalwart.SERVER, f"{TOML}{line}\n")) == expected
+
+
+STAGE = "MtaStageRcpt"
+KNOWN = "!is_empty(authenticated_as)"
+
+
+def plan(value: object) -> str:
+    """A snapshot's lines."""
+    other = {"@type": "destroy", "object": "MtaStageMail"}
+    stage = {"@type": "update", "object": STAGE, "value": value}
+    return f"# plan\n{json.dumps(other)}\n\n{json.dumps(stage)}\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"allowRelaying": {"else": KNOWN}}, []),
+        ({"singleton": {"maxFailures": {"else": "5"}}}, []),
+        ({"singleton": {"allowRelaying": {"else": "true"}}}, [("open", "st-relay", 4)]),
+        ({"allowRelaying": {"match": [{"if": KNOWN, "then": "true"}], "else": "false"}}, []),
+        (
+            {"allowRelaying": {"match": {"0": {"if": KNOWN, "then": "true"}}, "else": "true"}},
+            [("open", "st-relay", 4)],
+        ),
+        (
+            {
+                "allowRelaying": {
+                    "match": [{"if": "remote_ip == '10.0.0.1'", "then": "true"}],
+                    "else": "false",
+                }
+            },
+            [("unknown", "not-evaluated", 0)],
+        ),
+    ],
+)
+def test_a_snapshot_of_stalwart(value, expected):
+    files = {"/copy/plan.ndjson": plan(value)}
+    assert seen(audited(stalwart.SERVER, files)) == expected
+
+
+def test_an_answer_of_stalwarts_api_and_its_small_file():
+    answer = {
+        "methodResponses": [
+            [f"x:{STAGE}/get", {"list": [{"id": "singleton", "allowRelaying": {"else": "true"}}]}, "c1"]
+        ]
+    }
+    text = json.dumps(answer, indent=1)
+    assert seen(audited(stalwart.SERVER, {"/copy/rcpt.json": text})) == [("open", "st-relay", 9)]
+    for text in (
+        '{"@type": "RocksDb", "path": "/var/lib/stalwart"}\n',
+        plan({}).partition("{")[0] + '{"a": 1}\nbroken\n',
+    ):
+        told = audited(stalwart.SERVER, {"/etc/stalwart/config.json": text})
+        assert seen(told) == [("unknown", "not-evaluated", 0)]
+        assert any("allowRelaying, in the database" in gap.subject for gap in told.gaps)
+
+
+def test_stalwarts_files_are_told(tmp_path: Path):
+    (tmp_path / "stalwart").mkdir()
+    (tmp_path / "stalwart" / "config.json").write_text('{"@type": "RocksDb"}')
+    (tmp_path / "plan.ndjson").write_text(plan({"allowRelaying": {"else": "true"}}))
+    (tmp_path / "other.json").write_text('{"a": 1}')
+    assert sorted((one.server, one.verdict.value) for one in audit([tmp_path])) == [
+        ("stalwart", "open"),
+        ("stalwart", "unknown"),
+    ]
 
 
 def test_stalwart_is_mended():

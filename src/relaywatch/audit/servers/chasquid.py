@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from relaywatch.audit.conditions import Way
-from relaywatch.audit.findings import Cause, Gap, GapKind
+from relaywatch.audit.findings import Cause, Gap, GapKind, Position
 from relaywatch.audit.proxies import host_and_port, is_loopback
 from relaywatch.audit.server import Mark, Server, Service
 from relaywatch.audit.setup import Setup
@@ -17,31 +17,30 @@ _LISTENS = frozenset({"smtp_address", "submission_address", "submission_over_tls
 
 
 def evaluate(setup: Setup) -> Iterator[Service]:
-    """Every listener; there are no networks to trust."""
+    """Every listener; there are no networks to trust. Those that aren't named are systemd's sockets."""
     source = setup.read_main()
     if source is None:
         return
-    found = 0
+    named: set[str] = set()
     gaps: list[Gap] = []
+    listeners: list[tuple[str, Position]] = []
     for number, line in enumerate(source.lines, 1):
         said = _LINE.fullmatch(line)
         if said is None and line.strip() and not line.lstrip().startswith("#"):
             gaps.append(setup.note(Gap(GapKind.SYNTAX, line.strip()[:80], source.at(number))))
-        if said is None or said[1] not in _LISTENS:
-            continue
-        found += 1
-        where = said[2] if said[2] is not None else said[3]
+        if said is not None and said[1] in _LISTENS:
+            listeners.append((said[2] if said[2] is not None else said[3], source.at(number)))
+            named.add(said[1])
+    listeners += [(f"systemd ({name})", source.at(1)) for name in sorted(_LISTENS - named)]
+    way = Way(gaps=frozenset(gaps), causes=(Cause("chasquid.conf", source.at(1)),))
+    for where, position in listeners:
         yield Service(
             name=where,
             weakness=Weakness.OPEN_RELAY,
-            position=source.at(number),
+            position=position,
             is_out_of_reach=is_loopback(host_and_port(where)[0]),
-            passing=(Way(gaps=frozenset(gaps), causes=(Cause("chasquid.conf", source.at(1)),)),)
-            if gaps
-            else (),
+            passing=(way,) if gaps else (),
         )
-    if not found:
-        setup.note(Gap(GapKind.MISSING, "smtp_address"))
 
 
 SERVER = Server(

@@ -1,7 +1,13 @@
-"""Stalwart 0.15 (stalw.art/docs/0.15: session.rcpt.relay): whether a stranger may relay; expressions aren't evaluated."""
+"""Stalwart: whether a stranger may relay, as far as expressions say so in so many words.
+
+Up to 0.15 that is session.rcpt.relay of config.toml (stalw.art/docs/0.15), which may stand in the database as well;
+from 0.16 on it is MtaStageRcpt's allowRelaying, in the database alone: what ``stalwart-cli snapshot`` or the API
+writes out is read (stalw.art/docs/ref/object/mta-stage-rcpt).
+"""
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -16,6 +22,10 @@ from relaywatch.model.evidence import Weakness
 
 _ONLY_KNOWN = re.compile(r"""!\s*is_empty\(\s*authenticated_as\s*\)|authenticated_as\s*!=\s*(?:''|"")""")
 _SETTING = re.compile(r"^\s*(?:session\.rcpt\.)?relay\s*=")
+_STAGE = "MtaStageRcpt"
+_FIELD = "allowRelaying"
+_MOST_DEEP = 12
+_MOST_LINES = 100_000
 
 
 def evaluate(setup: Setup) -> Iterator[Service]:
@@ -23,58 +33,133 @@ def evaluate(setup: Setup) -> Iterator[Service]:
     source = setup.read_main()
     if source is None:
         return
+    ways, position = _of_json(setup, source) if setup.main.suffix != ".toml" else _of_toml(setup, source)
+    yield Service(name="smtp", weakness=Weakness.OPEN_RELAY, position=position, passing=ways)
+
+
+def _of_toml(setup: Setup, source: SourceFile) -> tuple[tuple[Way, ...], Position]:
+    lines = enumerate(source.lines, 1)
+    position = source.at(next((number for number, line in lines if _SETTING.match(line)), 1))
     try:
-        told = tomllib.loads(source.text)
+        told: Any = tomllib.loads(source.text)
     except tomllib.TOMLDecodeError as error:
-        gap = setup.note(Gap(GapKind.SYNTAX, str(error)[:80], source.at(1)))
-        yield Service(name="smtp", weakness=Weakness.OPEN_RELAY, passing=(Way(gaps=frozenset((gap,))),))
-        return
-    position = _position(source)
-    way = _way(setup, _found(told), position)
-    yield Service(name="smtp", weakness=Weakness.OPEN_RELAY, position=position, passing=way)
-
-
-def _found(told: Any) -> Any:
+        return (_gap(setup, GapKind.SYNTAX, str(error), source.at(1)),), position
     for name in ("session", "rcpt", "relay"):
         told = told.get(name) if isinstance(told, dict) else None
-    return told
+    if told is None:
+        return (_gap(setup, GapKind.EXTERNAL, "session.rcpt.relay, in the database", position),), position
+    return _ways(setup, "session.rcpt.relay", told, position), position
 
 
-def _way(setup: Setup, said: Any, position: Position) -> tuple[Way, ...]:
-    """Absent it relays for whoever authenticated."""
-    cause = Cause(f"session.rcpt.relay = {said}"[:200], position, "st-relay")
-    if said is None or _is(said, "false") or (isinstance(said, str) and _ONLY_KNOWN.fullmatch(said.strip())):
-        return ()
-    if _is(said, "true"):
-        return (Way(causes=(cause,)),)
-    branches = said if isinstance(said, list) else [said]
-    for branch in branches:
-        if not isinstance(branch, dict):
-            break
-        if "else" in branch:
-            return (
-                _way(setup, branch["else"], position)
-                if _is(branch["else"], "true") or _is(branch["else"], "false")
-                else (_unknown(setup, cause, position),)
+def _of_json(setup: Setup, source: SourceFile) -> tuple[tuple[Way, ...], Position]:
+    """A whole document, or one a line (a plan); where the stage is exported without the field, it has its default."""
+    documents = list(_documents(setup, source))
+    stages = [(one, line) for document, line in documents for one in _stages(document)]
+    if not stages:
+        missing = _gap(setup, GapKind.EXTERNAL, f"{_STAGE} {_FIELD}, in the database", source.at(1))
+        return (missing,), source.at(1)
+    ways: list[Way] = []
+    at = source.at(1)
+    for stage, line in stages:
+        if _FIELD in stage:
+            near = next(
+                (number for number, text in enumerate(source.lines, 1) if number >= line and _FIELD in text),
+                line,
             )
-        if not _is(branch.get("then"), "false") and not _ONLY_KNOWN.fullmatch(
-            str(branch.get("if", "")).strip()
-        ):
-            break
-    return (_unknown(setup, cause, position),)
+            at = source.at(near)
+            ways += _ways(setup, _FIELD, stage[_FIELD], at)
+    return tuple(ways), at
+
+
+def _documents(setup: Setup, source: SourceFile) -> Iterator[tuple[Any, int]]:
+    try:
+        yield json.loads(source.text), 1
+    except (ValueError, RecursionError):
+        pass
+    else:
+        return
+    for number, line in enumerate(source.lines[:_MOST_LINES], 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        try:
+            yield json.loads(line), number
+        except (ValueError, RecursionError):
+            setup.note(Gap(GapKind.SYNTAX, line.strip()[:80], source.at(number)))
+
+
+def _stages(told: Any, depth: int = 0, *, named: bool = False) -> Iterator[dict[str, Any]]:
+    """Objects that have the field, and those that an operation or an answer names so."""
+    if depth > _MOST_DEEP:
+        return
+    if isinstance(told, dict):
+        is_stage = named or _STAGE in {str(told.get("object")), str(told.get("@type"))}
+        if _FIELD in told:
+            yield told
+            return
+        inner = [value for value in told.values() if isinstance(value, (dict, list))]
+        if is_stage and not any(isinstance(value, dict) for value in inner):
+            yield told
+        for value in inner:
+            yield from _stages(value, depth + 1, named=is_stage)
+    elif isinstance(told, list):
+        is_stage = named or (bool(told) and isinstance(told[0], str) and _STAGE in told[0])
+        for value in told:
+            if isinstance(value, (dict, list)):
+                yield from _stages(value, depth + 1, named=is_stage)
+
+
+# --- expressions ----------------------------------------------------------------------------------
+
+
+def _ways(setup: Setup, name: str, said: Any, position: Position) -> tuple[Way, ...]:
+    """Branches are tried in order; what only refuses, or asks for a log-in, lets no stranger through."""
+    cause = Cause(f"{name} = {said}"[:200], position, "st-relay")
+    may_refuse = False
+    for condition, answer in _branches(said):
+        if condition is not None and (_refuses(answer) or _asks_who(condition)):
+            may_refuse = may_refuse or not _asks_who(condition)
+            continue
+        if condition is None and (_refuses(answer) or _asks_who(answer)):
+            return ()
+        if condition is None and _is(answer, "true") and not may_refuse:
+            return (Way(causes=(cause,)),)
+        break
+    return (_gap(setup, GapKind.NOT_EVALUATED, cause.text, position),)
+
+
+def _branches(said: Any) -> Iterator[tuple[Any, Any]]:
+    """Each condition with its answer, and nothing with the last one's."""
+    if isinstance(said, dict) and not {"if", "then"} & set(said):
+        listed = said.get("match", [])
+        for one in listed.values() if isinstance(listed, dict) else listed:
+            yield from _branches(one)
+        if "else" in said:
+            yield None, said["else"]
+    elif isinstance(said, dict):
+        yield said.get("if", ""), said.get("then", "")
+    elif isinstance(said, list):
+        for one in said:
+            yield from _branches(one) if isinstance(one, dict) else [("", "")]
+    else:
+        yield None, said
+
+
+def _refuses(said: Any) -> bool:
+    return _is(said, "false")
+
+
+def _asks_who(said: Any) -> bool:
+    """Whether it can only hold for whoever authenticated: alone, or beside other things that must hold too."""
+    text = str(said).strip()
+    return "||" not in text and any(_ONLY_KNOWN.fullmatch(part.strip()) for part in text.split("&&"))
 
 
 def _is(said: Any, word: str) -> bool:
     return str(said).strip().lower() == word
 
 
-def _unknown(setup: Setup, cause: Cause, position: Position) -> Way:
-    return Way(gaps=frozenset((setup.note(Gap(GapKind.NOT_EVALUATED, cause.text, position)),)))
-
-
-def _position(source: SourceFile) -> Position:
-    lines = enumerate(source.lines, 1)
-    return source.at(next((number for number, line in lines if _SETTING.match(line)), 1))
+def _gap(setup: Setup, kind: GapKind, text: str, position: Position) -> Way:
+    return Way(gaps=frozenset((setup.note(Gap(kind, text[:200], position)),)))
 
 
 def mend(setup: Setup, finding: AuditFinding) -> Iterator[Edit]:
@@ -95,6 +180,10 @@ SERVER = Server(
             name="config.toml",
             holds=re.compile(r"^\s*\[?(?:session\.|server\.listener|storage\.)", re.MULTILINE),
         ),
+        Mark(name="stalwart/config.json", holds=re.compile(r'"@type"')),
+        Mark(name="stalwart/etc/config.json", holds=re.compile(r'"@type"')),
+        Mark(name="*.ndjson", holds=re.compile(_STAGE)),
+        Mark(name="*.json", holds=re.compile(rf'"{_FIELD}"|"x?:?{_STAGE}')),
     ),
     evaluate=evaluate,
     mend=mend,
