@@ -89,7 +89,7 @@ def test_a_server_that_takes_every_name_goes_before_the_default() -> None:
         ("*.example", AuditVerdict.OPEN),
         (".example", AuditVerdict.OPEN),
         ("~^www\\d\\.own\\.example\\.org$", AuditVerdict.CLOSED),
-        ("~(", AuditVerdict.CLOSED),
+        ("~(", AuditVerdict.UNKNOWN),
         ("_", AuditVerdict.CLOSED),
         ("*.own.example.org", AuditVerdict.CLOSED),
     ],
@@ -117,7 +117,8 @@ def test_names_that_mean_any_host(name: str, verdict: AuditVerdict) -> None:
         location("if ($uri ~ ^/go/(.+)$) {\nproxy_pass http://$1;\n}"),
         location(location("proxy_pass http://$host;", at="/a/b"), at="/a"),
         location("proxy_pass http://$host;", at="= /x"),
-        location("proxy_pass http://$host;", at="@named"),
+        location("error_page 404 = @named;", "return 404;")
+        + location("proxy_pass http://$host;", at="@named"),
         location("limit_except GET {\nproxy_pass http://$host;\n}"),
         location("if ($request_method = POST) {\nreturn 405;\n}", "proxy_pass http://$host;"),
         location("if ($host = www.example.org) {\nreturn 403;\n}", "proxy_pass http://$host;"),

@@ -103,7 +103,7 @@ class Rewriting:
 
     def _trials(self, rule: _Rule) -> Iterator[Try]:
         """Paths for the rule's pattern, with what its conditions ask for in the client's other words."""
-        others = [OUTSIDE_HOST]
+        others = [OUTSIDE_HOST, f"{OUTSIDE_HOST}/"]
         for condition in rule.conditions:
             others += (
                 list(dict.fromkeys(subjects(condition.words[1])))[:20] if len(condition.words) > 1 else []

@@ -46,7 +46,11 @@ def _password(setup: Setup, levels: Sequence[Node]) -> Condition | None:
     for name in _PASSWORDS:
         asked = inherited(levels, name)
         if asked is not None and asked.words[:1] != ("off",):
-            return NEVER
+            if not any("$" in word for word in asked.words[:1]):
+                return NEVER
+            return unknown(
+                setup.note(Gap(GapKind.NOT_EVALUATED, asked.text, asked.position))
+            )  # it may be "off"
     asked = inherited(levels, "auth_request")
     if asked is not None and asked.words[:1] != ("off",):
         return unknown(setup.note(Gap(GapKind.EXTERNAL, asked.text, asked.position)))

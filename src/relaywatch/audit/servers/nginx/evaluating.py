@@ -13,7 +13,7 @@ from relaywatch.audit.witness import OUTSIDE_HOST
 from relaywatch.model.evidence import Weakness
 
 from .access import inherited, let_in
-from .passing import Passed, Place, listens, outside_host_of, passed, places
+from .passing import Passed, Place, listens, made_names, outside_host_of, passed, places
 from .reading import Node, whole
 from .values import Trial, Values, patterns_in, words_to_try
 
@@ -80,22 +80,24 @@ def _hosts(server: Node, outside: str | None) -> list[Trial]:
     names = [
         word for node in server.all("server_name") for word in node.words if word[:1] not in {"~", "_", ""}
     ]
+    patterns = [word for node in server.all("server_name") for word in node.words if word.startswith("~")]
+    made = [
+        Trial(host, host, "/") for name in patterns for host in list(dict.fromkeys(made_names(name)))[:12]
+    ]
     own = Trial(names[0].lstrip("*.") if names else _OWN_NAME, OUTSIDE_HOST, "/")
     if outside is None:
-        return [own]
+        return [*made, own]
     if not outside:
         return [Trial(own.host, "", "/")]  # HTTP/1.0 without a Host field
-    return [Trial(outside, outside, "/"), own]
+    short = f"{outside}?"  # what follows it is no host any more
+    return [Trial(outside, outside, "/"), Trial(short, short, "/"), *made, own]
 
 
 def _let_on(setup: Setup, one: Passed) -> Iterator[Way]:
     known = Way(gaps=one.gaps, causes=(one.node.cause("ng-variable"),))
     trial = one.trial
-    said = (
-        f"by GET {trial.path}"
-        if trial.host == OUTSIDE_HOST
-        else f"by Host, GET http://{trial.host}{trial.path}"
-    )
+    path = trial.path.replace("?", "%3F")
+    said = f"by GET {path}" if trial.host == OUTSIDE_HOST else f"by Host, GET http://{trial.host}{path}"
     for version in (4, 6):
         for way in let_in(setup, one.levels, version):
             yield headed(by_rule(known, way), f"{OUTSIDE_HOST}:80 {said}")

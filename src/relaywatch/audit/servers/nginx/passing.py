@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from relaywatch.audit.findings import Gap, GapKind
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.witness import OUTSIDE_HOST
 
+from .choosing import fits, is_chosen, is_led_to
 from .reading import Node
 from .values import Trial, Values, fits_name, patterns_in, words_to_try
 
@@ -51,11 +53,24 @@ def passed(setup: Setup, http: Node, server: Node, hosts: Sequence[Trial]) -> It
     """Every directive of a server that leads to an outside host."""
     upstreams = {node.words[0] for node in http.all("upstream") if node.words}
     name = next((word for node in server.all("server_name") for word in node.words), "")
+    declared = frozenset(_set_in(server))
     for place in places((http, server)):
+        named = next(
+            (one for one in place.levels if one.name == "location" and one.words[0][:1] == "@"), None
+        )
+        if named is not None and not is_led_to(named, (server, *http.all("error_page"))):
+            continue
         for node in place.node.all(*PASSING):
             target = node.words[0] if node.words else ""
             if "$" in target:
-                yield from _tried(_Walk(setup, http, place, name, upstreams), node, hosts)
+                yield from _tried(_Walk(setup, http, place, name, upstreams, declared), node, hosts)
+
+
+def _set_in(node: Node) -> Iterator[str]:
+    for one in node.inside:
+        if one.name == "set" and one.words:
+            yield one.words[0].lstrip("$")
+        yield from _set_in(one)
 
 
 def outside_host_of(server: Node, servers: Sequence[Node]) -> str | None:
@@ -78,7 +93,7 @@ def _taken(server: Node) -> Iterator[str]:
         if fits_name(name, OUTSIDE_HOST):
             yield OUTSIDE_HOST
         elif name.startswith("~"):
-            yield from (host for host in _made_names(name) if is_outside(host))
+            yield from (host for host in made_names(name) if is_outside(host))
 
 
 def _takes(server: Node, host: str) -> bool:
@@ -96,10 +111,19 @@ def listens(server: Node) -> list[str]:
     return [node.words[0] for node in server.all("listen") if node.words] or ["80"]
 
 
-def _made_names(name: str) -> Iterator[str]:
+def made_names(name: str) -> Iterator[str]:
+    """Hosts that a server's name by a pattern means; nginx takes any character in them but a slash."""
     pattern = name.lstrip("~").removeprefix("*")
     regex = compiled(pattern, ignoring_case=True)
-    return (host for host in subjects(pattern) if regex is not None and regex.search(host))
+    for host in subjects(pattern):
+        for made in (host, _cut_short(host)):
+            if regex is not None and regex.search(made) and re.fullmatch(r"[^/\s:]+", made):
+                yield made
+
+
+def _cut_short(text: str) -> str:
+    """With a question mark behind the outside host: what follows it in a URL is no host any more."""
+    return text.replace(OUTSIDE_HOST, f"{OUTSIDE_HOST}?", 1)
 
 
 def _default_of(listen: str, servers: Sequence[Node]) -> Node | None:
@@ -126,23 +150,47 @@ class _Walk:
     place: Place
     server_name: str
     upstreams: set[str]
+    declared: frozenset[str]
+    """What is set anywhere in the server, and empty before."""
 
 
 def _tried(walk: _Walk, node: Node, hosts: Sequence[Trial]) -> Iterator[Passed]:
     gaps: set[Gap] = set()
     inner = frozenset(_internal(walk))
+    is_met = False
     for trial in list(_trials(walk, hosts))[:_MOST_TRIED]:
-        values = Values(walk.setup, walk.http, trial, walk.server_name)
-        if not _arrives(walk.place.levels, values):
+        values = Values(walk.setup, walk.http, trial, walk.server_name, declared=walk.declared)
+        _by_name(walk.place.levels, values)
+        arrives = _arrives(walk.place.levels, values)
+        is_met |= arrives is not None
+        if not arrives:
             continue
         target = values.expanded(node.words[0])
-        host = host_of(target, userinfo=False)
+        host = _host_of(target)
         if is_outside(host) and host not in walk.upstreams and not values.gaps:
             yield Passed(node, walk.place.levels, trial, inner)
             return
         gaps |= values.gaps
+    if not is_met:  # for its pattern no path was made
+        gaps.add(walk.setup.note(Gap(GapKind.NOT_EVALUATED, walk.place.node.text[:80], node.position)))
     if gaps:
         yield Passed(node, walk.place.levels, hosts[0], frozenset(gaps))
+
+
+def _host_of(target: str) -> str:
+    """The host of a URL; none of one whose port is no number."""
+    authority = re.split(r"[/?]", target.split("://", 1)[-1], maxsplit=1)[0]
+    port = re.sub(r"^\[[^\]]*\]", "", authority).partition(":")[2]
+    return host_of(target, userinfo=False) if not port or port.isdigit() else ""
+
+
+def _by_name(levels: Sequence[Node], values: Values) -> None:
+    """What the server's name captures, where it is a pattern."""
+    for word in (word for level in levels for one in level.all("server_name") for word in one.words):
+        if word.startswith("~") and values.matched(
+            word[1:].removeprefix("*"), values.trial.host, ignoring_case=True
+        ):
+            return
 
 
 def _internal(walk: _Walk) -> Iterator[Gap]:
@@ -178,9 +226,12 @@ def _hosts_asked_for(walk: _Walk) -> Iterator[str]:
     }
     for level in walk.place.levels:
         for node in (level, *level.all("if")):
-            words = " ".join(node.words).strip("()").split() if node.name == "if" else []
+            said = " ".join(node.words).removeprefix("(").removesuffix(")")
+            words = said.split() if node.name == "if" else []
             if len(words) > 2 and words[0] in {"$host", "$http_host"} and words[1] in {"=", "!="}:
                 yield from (word for word in words[2:] if word not in taken)
+            elif len(words) > 2 and words[0] in {"$host", "$http_host"}:
+                yield from list(dict.fromkeys(subjects(words[2])))[:12]
 
 
 def _patterns(level: Node) -> Iterator[str]:
@@ -208,34 +259,26 @@ def _paths(levels: Sequence[Node]) -> Iterator[str]:
             pattern = level.words[2].rstrip(")")
         for node in level.all("rewrite"):
             pattern = pattern or (node.words[0] if node.words else "")
-    if not pattern:
-        yield from (start, f"{start}{OUTSIDE_HOST}/", f"{start.rstrip('/')}/{OUTSIDE_HOST}")
-        return
-    yield from list(dict.fromkeys(subjects(pattern, "/")))[:60]
+    if pattern:
+        made = list(dict.fromkeys(subjects(pattern, "/")))[:60]
+        yield from (*made, *map(_cut_short, made))
+    yield from (start, f"{start}{OUTSIDE_HOST}/", f"{start.rstrip('/')}/{OUTSIDE_HOST}", f"{start}a7/b")
 
 
-def _arrives(levels: Sequence[Node], values: Values) -> bool:
-    """Whether a request comes through the levels to the innermost, and isn't sent away on the way."""
+def _arrives(levels: Sequence[Node], values: Values) -> bool | None:
+    """Whether a request comes through the levels to the innermost, and isn't sent away; nothing if it isn't for it."""
     for number, level in enumerate(levels):
-        if level.name == "location" and not _is_at(level, values):
-            return False
-        if level.name == "if" and not _holds(level, values):
+        if level.name == "location":
+            if not fits(level, values):
+                return None
+            if not is_chosen(levels, number, values):
+                return False
+        if level.name == "if" and _holds(level, values) is False:
             return False
         following = levels[number + 1] if number + 1 < len(levels) else None
         if not _goes_on(level, values, following):
             return False
     return True
-
-
-def _is_at(level: Node, values: Values) -> bool:
-    if not level.words or level.words[0].startswith("@"):
-        return True
-    path = values.value("uri")
-    if level.words[0].startswith("~"):
-        return bool(values.matched(level.words[-1], path, ignoring_case=level.words[0] == "~*"))
-    if level.words[0] == "=":
-        return path == level.words[-1]
-    return path.startswith(level.words[-1])
 
 
 def _goes_on(level: Node, values: Values, following: Node | None) -> bool:
@@ -248,16 +291,19 @@ def _goes_on(level: Node, values: Values, following: Node | None) -> bool:
         elif node.name == "return":
             return False
         elif node.name == "rewrite" and len(node.words) > 1:
-            if not _rewritten(node, values):
+            if not _rewritten(node, values, is_inside=level.name == "location"):
                 return False
         elif node.name == "if" and not _passes_by(node, values):
             return False
     return True
 
 
-def _rewritten(node: Node, values: Values) -> bool:
+def _rewritten(node: Node, values: Values, *, is_inside: bool) -> bool:
+    """Whether a request stays; from inside a location it goes to that of its new path, as if he had asked for it."""
     if values.matched(node.words[0], values.value("uri")):
         if node.words[-1] in {"redirect", "permanent"} or node.words[1].startswith(("http:", "https:")):
+            return False
+        if is_inside and node.words[-1] != "break":
             return False
         values.known["uri"] = values.expanded(node.words[1]).partition("?")[0]
     else:
@@ -266,7 +312,7 @@ def _rewritten(node: Node, values: Values) -> bool:
 
 
 def _passes_by(node: Node, values: Values) -> bool:
-    """Whether a request isn't sent away by an ``if``; what is set in it is set."""
+    """Whether a request isn't sent away by an ``if``, as far as that is known; what is set in it is set."""
     if not _holds(node, values):
         return True
     asked = node.words[0].lstrip("(").rstrip(")").removeprefix("$")
@@ -275,18 +321,27 @@ def _passes_by(node: Node, values: Values) -> bool:
     return _goes_on(node, values, None)
 
 
-def _holds(node: Node, values: Values) -> bool:
-    """An ``if``'s condition: a variable alone, compared, or matched; files are there as he likes."""
-    words = " ".join(node.words).strip("()").split()
+def _holds(node: Node, values: Values) -> bool | None:
+    """An ``if``'s condition; nothing, and a gap among the values, where it asks for what isn't known."""
+    before, values.gaps = values.gaps, set()
+    held = _is_so(node, values)
+    is_known = not values.gaps
+    values.gaps |= before
+    return held if is_known else None
+
+
+def _is_so(node: Node, values: Values) -> bool | None:
+    """A variable alone, compared, or matched; files are there as he likes."""
+    words = " ".join(node.words).removeprefix("(").removesuffix(")").split()
     if not words or words[0].startswith(("-", "!-")):
         return True
     subject = values.expanded(words[0])
     if len(words) < 3:
         return subject not in {"", "0"}
-    operator, wanted = words[1], values.expanded(" ".join(words[2:]).strip("\"'"))
+    operator, wanted = words[1], " ".join(words[2:]).strip("\"'")
     if operator in {"=", "!="}:
-        return (subject == wanted) == (operator == "=")
+        return (subject == values.expanded(wanted)) == (operator == "=")
     matched = values.matched(wanted, subject, ignoring_case=operator.endswith("*"))
     if matched is False:
         values.forget()
-    return matched is None or matched != operator.startswith("!")
+    return None if matched is None else matched != operator.startswith("!")

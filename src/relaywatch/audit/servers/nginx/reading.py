@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -11,7 +12,10 @@ from relaywatch.audit.text import SourceFile
 from relaywatch.audit.tokens import Token, tokens
 
 _MOST_DEPTH = 16
-_FOREIGN = ("_by_lua_block", "perl_set")
+_FOREIGN = re.compile(
+    r"(?:server_rewrite|rewrite|access|content|set|balancer|preread)_by_lua(?:_block|_file)?|js_content|js_access|js_preread|perl"
+)
+"""Programs in other languages, which may refuse, set a variable, or fetch something themselves."""
 
 
 @dataclass(slots=True)
@@ -87,6 +91,8 @@ class _Reading:
         node = Node(
             words[0].text, tuple(word.text for word in words[1:]), source.at(words[0].line), token.line
         )
+        if _FOREIGN.fullmatch(node.name):
+            node.gap = self.setup.note(Gap(GapKind.EXTERNAL, node.text[:80], node.position))
         if token.text == "{":
             stack[-1].inside.append(node)
             node.opened = token.line

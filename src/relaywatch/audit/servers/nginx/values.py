@@ -65,6 +65,8 @@ class Values:
     known: dict[str, str] = field(default_factory=dict)
     gaps: set[Gap] = field(default_factory=set)
     """What was used and isn't known."""
+    declared: frozenset[str] = frozenset()
+    """What is set somewhere: empty until it is."""
 
     def expanded(self, text: str, depth: int = 0) -> str:
         """The text with what its variables are."""
@@ -80,9 +82,10 @@ class Values:
         return self._own(name)
 
     def matched(self, pattern: str, subject: str, *, ignoring_case: bool = False) -> bool | None:
-        """Whether it matches, its captures kept; nothing if the pattern can't be run."""
+        """Whether it matches, its captures kept; nothing, and a gap, if the pattern can't be run."""
         regex = compiled(pattern, ignoring_case=ignoring_case)
         if regex is None:
+            self.gaps.add(self.setup.note(Gap(GapKind.SYNTAX, pattern[:80], self.http.position)))
             return None
         found = regex.search(subject)
         if found is not None:
@@ -117,7 +120,7 @@ class Values:
             return _FIXED[name]
         if _HIS_OWN.fullmatch(name):
             return trial.elsewhere
-        if not name.isdigit():
+        if not name.isdigit() and name not in self.declared:
             self.gaps.add(self.setup.note(Gap(GapKind.NOT_EVALUATED, f"${name}", self.http.position)))
         return ""
 
@@ -142,9 +145,7 @@ class Values:
             matched = self.matched(
                 key.lstrip("~").removeprefix("*"), subject, ignoring_case=key.startswith("~*")
             )
-            if matched is None:
-                self.gaps.add(self.setup.note(Gap(GapKind.SYNTAX, key[:80], node.position)))
-            elif matched:
+            if matched:
                 return self.expanded(value, depth)
         return self.expanded(next((value for key, value in entries if key == "default"), ""), depth)
 
@@ -164,7 +165,7 @@ def patterns_in(http: Node) -> Iterator[str]:
 
 def words_to_try(patterns: Iterator[str]) -> list[str]:
     """What he may write so that a pattern matches."""
-    words = [OUTSIDE_HOST, f"http://{OUTSIDE_HOST}/"]
+    words = [OUTSIDE_HOST, f"{OUTSIDE_HOST}/", f"http://{OUTSIDE_HOST}/"]
     for pattern in patterns:
         words += list(dict.fromkeys(subjects(pattern)))[:12]
     return list(dict.fromkeys(words))[:60]
