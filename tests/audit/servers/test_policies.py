@@ -10,7 +10,7 @@ from tests.audit.auditing import audited, mending, seen
 
 from relaywatch.audit.auditing import audit
 from relaywatch.audit.findings import AuditVerdict
-from relaywatch.audit.servers import chasquid, hmailserver, iis_smtp, kumomta, stalwart, zimbra
+from relaywatch.audit.servers import chasquid, hmailserver, kumomta, stalwart, zimbra
 
 LUA = "local kumo = require 'kumo'; kumo.start_esmtp_listener {\n  listen = '0.0.0.0:25',\n"
 TOML = "[server.listener.smtp]\nbind = '[::]:25'\n[session.rcpt]\n"
@@ -273,11 +273,3 @@ def span(options: int, low: str = "0.0.0.0", high: str = "255.255.255.255", prio
 )
 def test_hmailserver(text, expected):
     assert seen(audited(hmailserver.SERVER, f"<Backup>\n{text}</Backup>\n")) == expected
-
-
-def test_iis_is_recognised_and_unknown():
-    text = '<MBProperty>\n<IIsSmtpServer Location ="/LM/SmtpSvc/1"\n RelayIpList="18000080">\n</IIsSmtpServer>\n</MBProperty>\n'
-    told = audited(iis_smtp.SERVER, text)
-    assert seen(told) == [("unknown", "iis-relay-list", 2)]
-    assert told.services[0].name == "/LM/SmtpSvc/1"
-    assert audited(iis_smtp.SERVER, "<MBProperty/>\n").verdict is AuditVerdict.UNKNOWN
