@@ -6,6 +6,9 @@ import pytest
 from tests.audit.auditing import seen
 from tests.audit.servers.exim_files import REQUIRE, ROUTERS, exim
 
+from relaywatch.audit.addresses import AddressSet
+from relaywatch.audit.setup import FrontEnd
+
 WIDE = "  accept hosts = *\n"
 OWN = "  accept domains = +local_domains\n  deny\n"
 LOCAL = "user:\n  driver = accept\n  transport = local\n"
@@ -66,6 +69,39 @@ def test_rewriting_that_may_lead_out(rule: str, verdict: str) -> None:
 )
 def test_recipients(recipients: str, expected: list[tuple[str, str, int]]) -> None:
     assert seen(exim(f"  accept recipients = {recipients}\n  deny\n")) == expected
+
+
+PLAIN = "begin authenticators\nplain:\n  driver = plaintext\n  server_condition = {}\n"
+
+
+@pytest.mark.parametrize(
+    ("authenticators", "expected"),
+    [
+        (PLAIN.format("yes"), [("open", "ex-any-password", 20)]),
+        (PLAIN.format("${if eq{$auth3}{secret}{yes}{no}}"), []),
+        ("begin authenticators\ncram:\n  driver = cram_md5\n  server_condition = yes\n", []),
+        ("", []),
+    ],
+)
+def test_who_logs_in(authenticators: str, expected: list[tuple[str, str, int]]) -> None:
+    """4.96 answers 250 to anybody after AUTH PLAIN with anything, if server_condition is yes."""
+    assert seen(exim("  accept authenticated = *\n" + REQUIRE, "", ROUTERS + authenticators)) == expected
+
+
+def test_hosts_in_a_file_are_looked_up_by_name_unless_it_says_by_address() -> None:
+    acl = "  accept hosts = {}lsearch;/etc/exim4/h\n" + REQUIRE
+    assert exim(acl.format(""), h="0.0.0.0/0\n@[]\n").verdict == "closed"
+    assert exim(acl.format("net-ip"), h="0.0.0.0/0: x\n").verdict == "open"
+    told = exim(acl.format(""), h="gw.partner.example: x\n")
+    assert seen(told) == [("open-if", "ex-nets", 7)]
+    assert "PTR gw.partner.example" in told.findings[0].witness
+
+
+def test_the_host_itself_is_whatever_is_in_front() -> None:
+    front = FrontEnd(addresses=AddressSet.of(["127.0.0.1"]), name="haproxy", reaches_loopback=True)
+    acl = "  accept hosts = @[]\n" + REQUIRE
+    assert exim(acl).verdict == "closed"
+    assert {one.rule for one in exim(acl, front_ends=[front]).findings} == {"ex-net-gateway"}
 
 
 def test_percent_hack_domains_is_undone_before_the_acl() -> None:

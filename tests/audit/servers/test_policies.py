@@ -267,6 +267,10 @@ def span(options: int, low: str = "0.0.0.0", high: str = "255.255.255.255", prio
         (span(1 | 128), [("open-if", "hm-local-to-ext", 2)]),
         (span(1 | 512, priority=1) + span(1, priority=2), []),
         (span(1 | 512, "203.0.0.0", "203.255.255.255", 20) + span(1), [("open-if", "hm-ext-to-ext", 2)]),
+        (
+            span(1 | 512, priority=1) + span(0, priority=20).replace("/>", ' Expires="1"/>'),
+            [("open", "hm-ext-to-ext", 2)],
+        ),
         (span(1).replace('Options="1"', 'Options="x"'), [("unknown", "not-evaluated", 0)]),
         ("", [("unknown", "not-evaluated", 0)]),
     ],

@@ -26,7 +26,7 @@ def evaluate(setup: Setup) -> Iterator[Service]:
     source = setup.read_main()
     if source is None:
         return
-    found: list[tuple[int, AddressSet, int, Cause]] = []
+    found: list[tuple[int, AddressSet, int, bool, Cause]] = []
     gaps: list[Gap] = []
     for part in _RANGE.finditer(source.text):
         said = {name.lower(): unescape(value) for name, value in _ATTRIBUTE.findall(part[1])}
@@ -35,15 +35,17 @@ def evaluate(setup: Setup) -> Iterator[Service]:
         try:
             span = AddressSet.span(ip_address(said["lowerip"]), ip_address(said["upperip"]))
             options = int(said["options"])
-            found.append((int(said.get("priority", "0")), span, options, Cause(text, position)))
+            is_kept = said.get("expires", "0") != "1"
+            found.append((int(said.get("priority", "0")), span, options, is_kept, Cause(text, position)))
         except (KeyError, ValueError):
             gaps.append(setup.note(Gap(GapKind.SYNTAX, text[:80], position)))
     if not found:
         gaps.append(setup.note(Gap(GapKind.MISSING, "SecurityRange", source.at(1))))
     ways = [Way(gaps=frozenset((gap,))) for gap in gaps]
     taken = AddressSet()
-    for _, span, options, cause in sorted(found, key=lambda one: -one[0]):
-        left, taken = span - taken, taken | span
+    for _, span, options, is_kept, cause in sorted(found, key=lambda one: -one[0]):
+        left = span - taken
+        taken |= span if is_kept else AddressSet()  # a ban that expires hides nothing for long
         for version in (4, 6):
             ways += _ways(setup.strangers(left, version), options, cause)
     yield Service(name="SMTP", weakness=Weakness.OPEN_RELAY, passing=tuple(ways))

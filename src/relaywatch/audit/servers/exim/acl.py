@@ -24,6 +24,7 @@ _MATCH_IP = re.compile(r"match_ip\s*\{[^{}]*\}\s*\{([^{}]*)\}")
 SPOKEN = re.compile(r"sender_helo_name|sender_address|return_path|sender_host_name|local_part|domain\b")
 """Variables that he chooses."""
 _MOST_OPEN = 16
+_ANY_PASSWORD = frozenset({"true", "yes", "1"})
 REPUTATION = frozenset(
     {
         "dnslists",
@@ -315,7 +316,12 @@ class Dialogue:
         return [(False, Way())] if offered is not None and not offered.text else [tls, (False, Way())]
 
     def authenticated(self, _condition: Condition, _statement: Statement) -> list[Test]:
-        """He has no password."""
+        """He has no password; it is asked for unless a plaintext authenticator says yes to any."""
+        for one in self.config.authenticators:
+            said = one.get("server_condition", Placed())
+            if one.get("driver", Placed()).text == "plaintext" and said.text.strip().lower() in _ANY_PASSWORD:
+                cause = Cause(f"server_condition = {said.text}", said.position, "ex-any-password")
+                return [(True, Way(causes=(cause,))), (False, Way())]
         return [(False, Way())]
 
     def verify(self, condition: Condition, statement: Statement) -> list[Test]:

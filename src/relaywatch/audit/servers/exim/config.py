@@ -76,6 +76,7 @@ class Config:
     routers: list[dict[str, Placed]] = field(default_factory=list)
     transports: dict[str, str] = field(default_factory=dict)
     """Each one's driver, by its name."""
+    authenticators: list[dict[str, Placed]] = field(default_factory=list)
     rewrites: list[Placed] = field(default_factory=list)
     """Rules of the rewrite section, as they stand."""
 
@@ -97,6 +98,8 @@ def parsed(lines: Iterable[Placed], setup: Setup) -> Config:
         config.routers.append(dict(map(_option, said)))
     for name, said in _named(sections.get("transports", [])):
         config.transports[name] = dict(map(_option, said)).get("driver", Placed()).text
+    for _, said in _named(sections.get("authenticators", [])):
+        config.authenticators.append(dict(map(_option, said)))
     config.rewrites = sections.get("rewrite", [])
     return config
 

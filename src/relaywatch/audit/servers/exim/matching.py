@@ -80,7 +80,7 @@ class Lists:
         if item.startswith("^"):
             return self._searched(kind, item, what, name, position)
         if ";" in item or item.startswith("@@"):
-            return self._looked_up(kind, item, what, position)
+            return self._looked_up(kind, item, what, name, position)
         if kind == "address":
             return self._mailbox(item, what, position, depth)
         holds = _is_host(item, what, name) if kind == "host" else _is_domain(item, what, self.primary)
@@ -110,8 +110,10 @@ class Lists:
             return Listed(holds=False, gap=self._gap(GapKind.NOT_EVALUATED, f"{item}: {error}", position))
         return Listed(holds=holds, item=item)
 
-    def _looked_up(self, kind: str, item: str, what: str, position: Position | None) -> Listed:
+    def _looked_up(self, kind: str, item: str, what: str, name: str, position: Position | None) -> Listed:
+        """By the client's address only where the search says so (``net-``, iplsearch), otherwise by its name."""
         search, _, file = item.partition(";")
+        by_address = search.strip().startswith(("net-", "iplsearch"))
         search = search.strip().removeprefix("net-").partition(",")[0]
         default = search.endswith("*")
         search = search.rstrip("*@")
@@ -121,7 +123,8 @@ class Lists:
         if isinstance(keys, Gap):
             return Listed(holds=False, gap=keys)
         if kind == "host":
-            holds = any(_is_host(key, what, "") for key in keys)
+            holds = any(_is_host(key, what, "") if by_address else _is_host(key, "", name) for key in keys)
+            holds = holds or (default and "*" in keys)
         elif search == "lsearch":
             holds = what.lower() in map(str.lower, keys) or (default and "*" in keys)
         else:
@@ -242,7 +245,7 @@ def _is_host(item: str, address: str, name: str) -> bool:
     if item in {"*", ""}:
         return item == "*"
     if item == "@[]":
-        return ip_address(address) in LOOPBACK
+        return bool(address) and ip_address(address) in LOOPBACK
     try:
         return ip_address(address) in ip_network(item.strip("[]"), strict=False)
     except ValueError:
