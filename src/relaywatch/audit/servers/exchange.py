@@ -218,9 +218,13 @@ def _words(name: str, value: Any) -> tuple[str, ...]:
 
 
 def _line_of(source: SourceFile, one: Any) -> int:
-    name = str(one.get("Identity", "")) if isinstance(one, dict) else ""
-    quoted = json.dumps(name) if name else ""
-    return next((number for number, line in enumerate(source.lines, 1) if quoted and quoted in line), 1)
+    """Where an object's name stands; it is told from others' by its property."""
+    for name in ("Identity", "DomainName") if isinstance(one, dict) else ():
+        if said := one.get(name):
+            quoted = f'"{name}"', json.dumps(str(said))
+            lines = enumerate(source.lines, 1)
+            return next((number for number, line in lines if all(part in line for part in quoted)), 1)
+    return 1
 
 
 SERVER = Server(
