@@ -1,4 +1,4 @@
-"""Caddy 2 (Caddyfile): upstreams out of the request, and the module forward_proxy without a password."""
+"""Caddy 2 (Caddyfile and JSON): upstreams out of the request, and the module forward_proxy without a password."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ from relaywatch.audit.setup import Setup
 from .evaluating import evaluate
 
 _INDENT = re.compile(r"\s*")
+_APPS = re.compile(r"\"apps\"\s*:\s*\{[\s\S]*?\"(?:http|layer4)\"\s*:")
 
 
 def mend(setup: Setup, finding: AuditFinding) -> Iterator[Edit]:
-    """Refuse strangers at the directive that leads out, before it; where the owner has no networks, everybody."""
+    """Refuse strangers at the directive that leads out, before it; where the owner has no networks, everybody. Of JSON nothing is mended."""
     path = path_of(setup, finding.file)
-    if path is None or finding.rule not in {"ca-upstream", "ca-forward"} or finding.line < 1:
+    if (
+        path is None
+        or setup.main.suffix == ".json"
+        or finding.rule not in {"ca-upstream", "ca-forward"}
+        or finding.line < 1
+    ):
         return
     line = setup.sources[path].lines[finding.line - 1]
     indent = _INDENT.match(line)[0]  # type: ignore[index]
@@ -33,7 +39,13 @@ def mend(setup: Setup, finding: AuditFinding) -> Iterator[Edit]:
 SERVER = Server(
     name="caddy",
     home="/etc/caddy",
-    marks=(Mark(name="Caddyfile"), Mark(name="*.Caddyfile"), Mark(name="Caddyfile.*")),
+    marks=(
+        Mark(name="Caddyfile"),
+        Mark(name="*.Caddyfile"),
+        Mark(name="Caddyfile.*"),
+        Mark(name="caddy.json"),
+        Mark(name="*.json", holds=_APPS),
+    ),
     evaluate=evaluate,
     mend=mend,
     check=("caddy", "validate", "--adapter", "caddyfile", "--config", "{main}"),

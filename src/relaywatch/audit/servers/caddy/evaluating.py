@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from relaywatch.audit.claims import Claim, ClaimKind
-from relaywatch.audit.conditions import Condition, Way, claimed, joined, unknown
+from relaywatch.audit.conditions import Way, joined, unknown
 from relaywatch.audit.findings import Gap, GapKind
 from relaywatch.audit.proxies import by_rule, first_of_each, headed, host_and_port, is_loopback
 from relaywatch.audit.server import Service
@@ -16,42 +15,47 @@ from relaywatch.audit.witness import OUTSIDE_HOST
 from relaywatch.model.evidence import Weakness
 
 from .matching import Matching, in_order, is_inner
+from .native import servers
 from .reading import Node, sites
+from .upstreams import chosen, note_layer4, trusting_strangers
 
-_PLACEHOLDER = re.compile(r"\{([^{}$]+)\}")
-_BY_HOST = re.compile(
-    r"host|hostport|http\.request\.(?:host|hostport)|labels\.\d+|http\.request\.host\.labels\.\d+"
-)
-_CLIENTS = re.compile(
-    r"(?:http\.request\.)?(?:header|query|cookie|uri|path|re|re\..*|orig_uri|tls\.server_name|remote\.user|body)(?:[.?].*)?"
-    r"|tls_.*|uri|path|dir|file|query|re\..*"
-)
-_FIXED = re.compile(
-    r"env\..*|system\..*|upstream_hostport|http\.reverse_proxy\..*|time\..*|file\..*|remote.*|http\.request\.remote.*|port"
-)
 _STOPPING = frozenset({"respond", "abort", "error", "redir"})
 _PASSWORDS = frozenset({"basicauth", "basic_auth"})
 _PASSING = frozenset({"reverse_proxy", "php_fastcgi"})
 
 
 def evaluate(setup: Setup) -> Iterator[Service]:
-    """Every site."""
-    for site in sites(setup):
-        addresses = site.words
-        ways = [way for version in (4, 6) for way in _Site(setup, site, version).passing()]
-        if site.gap is not None:
-            ways = [headed(way, f"{OUTSIDE_HOST}:80") for way in unknown(site.gap).true]
-        bound = [word for node in site.all("bind") for word in node.words[1:]]
-        heard = bound or [_host(address) for address in addresses]
-        yield Service(
-            name=", ".join(addresses) or "site",
-            weakness=Weakness.OPEN_PROXY,
-            position=site.position,
-            passing=first_of_each(ways),
-            is_out_of_reach=bool(heard)
-            and all(is_loopback(one) for one in heard if one or not bound)
-            and any(heard),
-        )
+    """Every site, or every server of the JSON that they are adapted to."""
+    if setup.main.suffix == ".json":
+        yield from servers(setup)
+        return
+    found = sites(setup)
+    options = [one for one in found if not one.words and one.gap is None]
+    trusting = next(filter(None, (trusting_strangers(setup, one) for one in options)), None)
+    for one in options:
+        for node in one.all("layer4"):
+            note_layer4(setup, node.text, node.position)
+    for site in found:
+        if site not in options:
+            yield _service(setup, site, trusting)
+
+
+def _service(setup: Setup, site: Node, trusting: Node | None) -> Service:
+    addresses = site.words
+    ways = [way for version in (4, 6) for way in _Site(setup, site, version, trusting).passing()]
+    if site.gap is not None:
+        ways = [headed(way, f"{OUTSIDE_HOST}:80") for way in unknown(site.gap).true]
+    bound = [word for node in site.all("bind") for word in node.words[1:]]
+    heard = bound or [_host(address) for address in addresses]
+    return Service(
+        name=", ".join(addresses) or "site",
+        weakness=Weakness.OPEN_PROXY,
+        position=site.position,
+        passing=first_of_each(ways),
+        is_out_of_reach=bool(heard)
+        and all(is_loopback(one) for one in heard if one or not bound)
+        and any(heard),
+    )
 
 
 def _host(address: str) -> str:
@@ -64,6 +68,7 @@ class _Site:
     setup: Setup
     node: Node
     version: int
+    trusting: Node | None = None
 
     @property
     def is_for_any(self) -> bool:
@@ -74,11 +79,12 @@ class _Site:
         )
 
     def passing(self) -> Iterator[Way]:
-        """The ways to a host of the client's."""
-        yield from self._through(self.node, (Way(),))
+        """The ways to a host of the client's: by the host that he asks for, or by other words for any of the owner's."""
+        for is_own in (False, True):
+            matching = Matching(self.setup, self.node, self.version, is_own, self.trusting)
+            yield from self._through(self.node, (Way(),), matching)
 
-    def _through(self, block: Node, ways: tuple[Way, ...]) -> Iterator[Way]:
-        matching = Matching(self.setup, self.node, self.version)
+    def _through(self, block: Node, ways: tuple[Way, ...], matching: Matching) -> Iterator[Way]:
         for node in in_order(block):
             if node.gap is not None:
                 yield from joined(ways, unknown(node.gap).true)
@@ -87,7 +93,7 @@ class _Site:
             when = matching.when(node)
             here = joined(ways, when.true)
             if is_inner(node):
-                yield from self._through(node, here)
+                yield from self._through(node, here, matching)
                 ways = ways if node.name == "route" else joined(ways, when.false)
             elif node.name in _STOPPING or node.name in _PASSWORDS:
                 ways = joined(ways, when.false)
@@ -95,33 +101,23 @@ class _Site:
                 asked = when & unknown(self.setup.note(Gap(GapKind.EXTERNAL, node.text, node.position)))
                 ways = joined(ways, asked.false)
             elif node.name in _PASSING:
-                yield from self._passed(node, here)
+                yield from self._passed(node, here, is_own=matching.is_own)
                 ways = joined(ways, when.false)
-            elif node.name == "forward_proxy":
+            elif node.name == "forward_proxy" and not matching.is_own:
                 yield from self._forwarded(node, here)
+            elif node.name == "handle_errors":  # he may bring about an error, or not
+                for way in self._through(node, (Way(),), matching):
+                    gap = self.setup.note(Gap(GapKind.NOT_EVALUATED, node.text[:80], node.position))
+                    yield from joined((way,), unknown(gap).true)
 
-    def _passed(self, node: Node, ways: tuple[Way, ...]) -> Iterator[Way]:
-        found = self._chosen(node)
+    def _passed(self, node: Node, ways: tuple[Way, ...], *, is_own: bool) -> Iterator[Way]:
+        words = [*node.words[1:], *(word for one in node.all("to", "dynamic") for word in one.words[1:])]
+        words += [word for one in node.all("dynamic") for inner in one.inside for word in inner.words]
+        found = chosen(self.setup, words, node.cause("ca-upstream"), by_host=self.is_for_any and not is_own)
         if found is None:
             return
         for way in joined(ways, found.true):
             yield headed(by_rule(Way(causes=(node.cause("ca-upstream"),)), way), f"{OUTSIDE_HOST}:80 by GET")
-
-    def _chosen(self, node: Node) -> Condition | None:
-        """Whether an upstream is the client's choice; nothing if none is."""
-        words = [*node.words[1:], *(word for one in node.all("to", "dynamic") for word in one.words[1:])]
-        words += [word for one in node.all("dynamic") for inner in one.inside for word in inner.words]
-        held = [name for word in words for name in _PLACEHOLDER.findall(word)]
-        if any(_BY_HOST.fullmatch(name) for name in held) and self.is_for_any:
-            return claimed()
-        by_words = next(
-            (name for name in held if _CLIENTS.fullmatch(name) and not _BY_HOST.fullmatch(name)), None
-        )
-        if by_words is not None:
-            return claimed(Claim(ClaimKind.DESTINATION, f"{OUTSIDE_HOST} in {{{by_words}}}"))
-        if any(not _BY_HOST.fullmatch(name) and not _FIXED.fullmatch(name) for name in held):
-            return unknown(self.setup.note(Gap(GapKind.NOT_EVALUATED, node.text[:80], node.position)))
-        return None
 
     def _forwarded(self, node: Node, ways: tuple[Way, ...]) -> Iterator[Way]:
         if any(True for _ in node.all(*_PASSWORDS)) or not self.is_for_any:

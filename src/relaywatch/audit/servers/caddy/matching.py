@@ -44,6 +44,10 @@ class Matching:
     setup: Setup
     site: Node
     version: int
+    is_own: bool = False
+    """Whether the request is for one of the owner's own hosts, whichever of them he likes."""
+    trusting: Node | None = None
+    """The line by which proxies are trusted to say who the client is, if strangers are among them."""
 
     def when(self, node: Node) -> Condition:
         """Whether a directive's matcher holds: a path, ``*``, or a name."""
@@ -57,29 +61,31 @@ class Matching:
         if not lines:
             return NEVER
         parts = [part for node in lines for part in self._parts(node)]
-        return all_of(self._one(part) for part in parts)
+        return all_of(self.one(part) for part in parts)
 
     def _parts(self, node: Node) -> Iterator[Node]:
         if len(node.words) > 1:
             yield Node(node.words[1:], node.position, node.last)
         yield from node.inside
 
-    def _one(self, part: Node) -> Condition:
+    def one(self, part: Node) -> Condition:
+        """Whether one matcher holds: its name and what it is for, or a block of others."""
         name, values = part.name, part.words[1:]
         if name == "not":
             inner = [Node(values, part.position, part.last)] if values else part.inside
-            return ~all_of(self._one(one) for one in inner)
+            return ~all_of(self.one(one) for one in inner)
         if name in {"remote_ip", "client_ip"}:
-            return self._from(values)
+            return self._from(name, values)
         if name == "host":
-            return any_of(ALWAYS if _is_host(value) else NEVER for value in values)
+            strictly = any_of(ALWAYS if _is_host(value) else NEVER for value in values)
+            return AS_HE_LIKES if self.is_own else strictly
         if name in {"header", "header_regexp"} and len(values) > 1:
             return self._field(values)
         if name in _AS_HE_LIKES:
             return AS_HE_LIKES
         return unknown(self.setup.note(Gap(GapKind.NOT_EVALUATED, part.text[:80], part.position)))
 
-    def _from(self, values: Sequence[str]) -> Condition:
+    def _from(self, name: str, values: Sequence[str]) -> Condition:
         meant = AddressSet()
         for value in values:
             if value == "private_ranges":
@@ -89,9 +95,16 @@ class Matching:
                 meant |= AddressSet.of([value])
             except ValueError:
                 continue
-        return self.setup.strangers(meant, self.version)
+        fits = self.setup.strangers(meant, self.version)
+        told = next((net.network_address for version in (4, 6) for net in meant.networks(version)), None)
+        is_forged = values[:1] == ("forwarded",) or (name == "client_ip" and self.trusting is not None)
+        if told is None or not is_forged:
+            return fits
+        return fits | claimed(Claim(ClaimKind.FIELD, f"X-Forwarded-For: {told}"))
 
     def _field(self, values: Sequence[str]) -> Condition:
+        if values[0].lower() == "host" and self.is_own:
+            return AS_HE_LIKES
         if values[0].lower() == "host":
             pattern = compiled(values[-1])
             fits = _is_host(values[-1]) or (pattern is not None and pattern.search(OUTSIDE_HOST) is not None)

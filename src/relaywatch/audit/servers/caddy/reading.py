@@ -44,7 +44,7 @@ class Node:
 
 
 def sites(setup: Setup) -> list[Node]:
-    """Every site, its imports done."""
+    """The global options, which have no addresses, and every site, imports done."""
     source = setup.read_main()
     if source is None:
         return []
@@ -57,11 +57,16 @@ def sites(setup: Setup) -> list[Node]:
             )
         ]
     for node in top:
+        if node.name.startswith("&(") and node.name.endswith(")"):
+            reading.named[node.name[2:-1]] = node.inside
         if node.name.startswith("(") and node.name.endswith(")"):
             reading.snippets[node.name[1:-1]] = node.inside
     found = []
     for node in reading.imported(top, ()):
         is_site = node.words and not node.name.startswith(("(", "&("))
+        if not node.words and node.gap is None:
+            node.inside = reading.imported(node.inside, ())
+            found.append(node)
         if node.gap is not None or is_site:
             node.inside = reading.imported(node.inside, ())
             found.append(node)
@@ -72,6 +77,8 @@ def sites(setup: Setup) -> list[Node]:
 class _Reading:
     setup: Setup
     snippets: dict[str, list[Node]] = field(default_factory=dict)
+    named: dict[str, list[Node]] = field(default_factory=dict)
+    """Routes that are invoked by their names."""
 
     def tree(self, source: SourceFile) -> list[Node]:
         """The lines and blocks of a file."""
@@ -115,21 +122,31 @@ class _Reading:
         """The nodes with what ``import`` stands for in its place."""
         found: list[Node] = []
         for node in nodes:
-            if node.name != "import" or len(node.words) < 2:
+            if node.name == "invoke" and len(node.words) > 1 and len(within) <= _MOST_DEPTH:
+                inside = self.imported(self._invoked(node), (*within, "&"))
+                found.append(Node(("route", *node.words[1:-1]), node.position, node.last, inside, opened=1))
+            elif node.name != "import" or len(node.words) < 2:
                 node.inside = (
                     self.imported(node.inside, within) if node.opened and within is not None else node.inside
                 )
                 found.append(node)
-                continue
-            name = node.words[1]
-            if name in within or len(within) > _MOST_DEPTH:
-                found.append(self._gap(GapKind.LOOP, node))
-            elif name in self.snippets:
-                copies = [_filled(one, node.words[2:]) for one in self.snippets[name]]
-                found += self.imported(copies, (*within, name))
             else:
-                found += self._files(node, name, within)
+                found += self._import(node, within)
         return found
+
+    def _invoked(self, node: Node) -> list[Node]:
+        name = node.words[-1]
+        return self.named[name] if name in self.named else [self._gap(GapKind.MISSING, node)]
+
+    def _import(self, node: Node, within: tuple[str, ...]) -> Iterator[Node]:
+        name = node.words[1]
+        if name in within or len(within) > _MOST_DEPTH:
+            yield self._gap(GapKind.LOOP, node)
+        elif name in self.snippets:
+            copies = [_filled(one, node.words[2:]) for one in self.snippets[name]]
+            yield from self.imported(copies, (*within, name))
+        else:
+            yield from self._files(node, name, within)
 
     def _files(self, node: Node, name: str, within: tuple[str, ...]) -> Iterator[Node]:
         names = self.setup.included(name)
