@@ -44,6 +44,25 @@ def test_a_backend_out_of_the_request_is_open(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        (
+            '  if (req.http.host != "www.example.org") { return (synth(421)); }\n'
+            + SET.replace("host)", "X-To)"),
+            "open",
+        ),
+        ('  if (req.http.host ~ "elsewhere") { return (synth(403)); }\n' + SET, "open"),
+        ("}\nsub vcl_pass {\n" + SET, "open"),
+        ("}\nsub vcl_miss {\n  return (synth(403));\n}\nsub vcl_pipe {\n" + SET, "open"),
+        ("  return (vcl(other));\n", "unknown"),
+        (SET + '  if (req.url ~ "x") { return (vcl(other)); }\n  return (synth(403));\n', "unknown"),
+    ],
+)
+def test_other_words_other_subroutines_and_other_programs(text: str, verdict: str) -> None:
+    assert audited(SERVER, recv(text)).verdict.value == verdict
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",

@@ -26,7 +26,10 @@ _BACKEND = frozenset({"req.backend_hint", "bereq.backend"})
 _HOST = frozenset({"req.http.host", "bereq.http.host"})
 _CLIENTS = re.compile(r"(?:be)?req\.(?:http\.[\w-]+|url)")
 _MAKING = re.compile(r"\w+\.(?:backend|resolve|dns_backend|dns_director)")
-_REFUSING = frozenset({"synth", "fail", "purge", "error", "abandon", "vcl"})
+_REFUSING = frozenset({"synth", "fail", "purge", "error", "abandon"})
+_BETWEEN = ("vcl_hash", "vcl_hit", "vcl_miss", "vcl_pass", "vcl_pipe")
+"""Of which a request comes through some: what one of them refuses may go by another."""
+_HOSTS = (OUTSIDE_HOST, "www.foreign.invalid", "a1.outside.test")
 _MOST_DEPTH = 12
 
 
@@ -65,7 +68,12 @@ def evaluate(setup: Setup) -> Iterator[Service]:
     if source is None:
         return
     statements = list(_statements(setup, source, 0))
-    ways = [way for version in (4, 6) for way in _Program(setup, statements, version).passing()]
+    ways = [
+        way
+        for version in (4, 6)
+        for is_own in (False, True)
+        for way in _Program(setup, statements, version, is_own).passing()
+    ]
     yield Service(
         name="VCL", weakness=Weakness.OPEN_PROXY, position=source.at(1), passing=first_of_each(ways)
     )
@@ -127,12 +135,16 @@ class _Program:
     setup: Setup
     said: list[_Statement]
     version: int
+    is_own: bool
+    """Whether it is asked for a host of the owner's, whichever."""
     done: list[_State] = field(default_factory=list)
 
     def passing(self) -> Iterator[Way]:
-        """Through vcl_recv, and then vcl_backend_fetch."""
+        """Through vcl_recv, what comes between, and then vcl_backend_fetch."""
         left = self._sub("vcl_recv", [_State()], 0)
         before, self.done = [*left, *self.done], []
+        between = [state for name in _BETWEEN for state in self._sub(name, before, 0)]
+        before, self.done = list(dict.fromkeys([*before, *between, *self.done])), []
         left = self._sub("vcl_backend_fetch", before, 0)
         for state in (*left, *self.done):
             if state.chosen is not None:
@@ -170,7 +182,10 @@ class _Program:
     def _step(self, one: _Statement, states: list[_State], depth: int) -> list[_State]:
         texts = one.texts
         if texts[0] == "return":
-            if not _REFUSING & set(texts[1:]):
+            if "vcl" in texts[1:]:  # another one goes on with it
+                led = self._gap(texts, one).true
+                self.done += [_State(state.way, one.cause()) for state in _all_by(states, led)]
+            elif not _REFUSING & set(texts[1:]):
                 self.done += states
             return []
         if texts[0] == "call" and len(texts) > 1:
@@ -193,8 +208,9 @@ class _Program:
         kind = maker.texts[3] if maker is not None and len(maker.texts) > 3 else f"{name}."
         is_making = kind.startswith(("dynamic.", "goto.")) and _MAKING.fullmatch(value[0]) is not None
         # without a host it is the request's
-        if is_making and (not inside or any(_CLIENTS.fullmatch(word) for word in inside)):
-            return one.cause("va-dynamic")
+        his = [word for word in inside or ("req.http.host",) if _CLIENTS.fullmatch(word)]
+        if is_making and his:
+            return one.cause("va-dynamic") if not self.is_own or not _HOST.issuperset(his) else None
         if kind.startswith("directors.") or (is_making and all(word.startswith('"') for word in inside)):
             return None
         return unknown(
@@ -243,16 +259,21 @@ class _Program:
         if what == "client.ip" and how == "~":
             return self._from(bare, one)
         if what in _HOST:
-            pattern = compiled(bare) if how == "~" else None
-            if how == "~" and pattern is None:
-                return self._gap([what, bare], one)
-            is_so = pattern.search(OUTSIDE_HOST) is not None if pattern else bare.lower() == OUTSIDE_HOST
-            return ALWAYS if is_so else NEVER
+            return self._is_host(what, how, bare, one)
         if what in {"req.url", "req.method", "bereq.url", "bereq.method", "req.proto", "req.restarts"}:
             return AS_HE_LIKES
         if what.startswith("req.http."):
             return claimed(Claim(ClaimKind.FIELD, f"{what.removeprefix('req.http.')}: {bare}"))
         return self._gap([what, bare], one)
+
+    def _is_host(self, what: str, how: str, bare: str, one: _Statement) -> Condition:
+        pattern = compiled(bare) if how == "~" else None
+        if how == "~" and pattern is None:
+            return self._gap([what, bare], one)
+        fitting = [host for host in _HOSTS if (pattern.search(host) if pattern else bare.lower() == host)]
+        if self.is_own or 0 < len(fitting) < len(_HOSTS):
+            return AS_HE_LIKES
+        return ALWAYS if fitting else NEVER
 
     def _from(self, name: str, one: _Statement) -> Condition:
         """An acl: the narrowest entry decides, which is enough to take out what is negated."""
