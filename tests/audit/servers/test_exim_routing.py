@@ -104,6 +104,23 @@ def test_the_host_itself_is_whatever_is_in_front() -> None:
     assert {one.rule for one in exim(acl, front_ends=[front]).findings} == {"ex-net-gateway"}
 
 
+@pytest.mark.parametrize(
+    ("acl", "expected"),
+    [
+        ("  deny !verify = sender\n  accept hosts = *\n", [("open", "ex-nets", 8)]),
+        ("  accept !verify = sender\n  deny\n", [("open", "ex-norequire", 7)]),
+        ("  accept verify = reverse_host_lookup\n  deny\n", [("open", "ex-norequire", 7)]),
+        ("  accept !verify = recipient\n  deny\n", []),
+        ("  deny dnslists = black.example\n  require domains = +local_domains\n  accept\n", []),
+        ("  accept dnslists = white.example\n  deny\n", [("unknown", "not-evaluated", 7)]),
+        ("  accept senders = boss@*\n  deny\n", [("open-if", "ex-sender", 7)]),
+    ],
+)
+def test_what_he_may_bring_about_as_he_likes(acl: str, expected: list[tuple[str, str, int]]) -> None:
+    """Proper or not is his choice; a list in the DNS that lets somebody in is the owner's, and nobody knows it."""
+    assert seen(exim(acl)) == expected
+
+
 def test_percent_hack_domains_is_undone_before_the_acl() -> None:
     """4.96: the ACL already sees the outside domain, and refuses it."""
     assert exim(OWN, "percent_hack_domains = *\n").verdict == "closed"

@@ -164,8 +164,8 @@ class _Listener:
         value = self.config.options[name]
         try:
             text = dialogue.lists.expand(value.text).strip()
-        except ForcedError:
-            return ()
+        except ForcedError:  # which Exim takes for an ACL that accepts
+            return statements([Placed("accept", ((0, value.position),))], self.setup)
         except UnknownError as error:
             gap = Gap(GapKind.NOT_EVALUATED, f"{name}: {error}"[:200], value.position)
             self.setup.set_aside(gap)

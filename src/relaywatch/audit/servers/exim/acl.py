@@ -205,6 +205,8 @@ class Dialogue:
 
     def _test(self, condition: Condition, statement: Statement, depth: int) -> list[Test]:
         name = condition.name
+        if name == "dnslists" and statement.verb in {"accept", "require"} and not condition.is_negated:
+            return [(False, Way()), self._unknown(condition, condition.said.text)[0]]
         if name in REPUTATION:
             return [(False, Way())]
         if name == "spf" or name.startswith("spf"):
@@ -325,16 +327,14 @@ class Dialogue:
         return [(False, Way())]
 
     def verify(self, condition: Condition, statement: Statement) -> list[Test]:
-        """His host, name and reverse-path are proper; his forward-path is, if it is routed; a certificate costs."""
+        """His host, name and reverse-path are proper, or not, as he likes; his forward-path is, if it is routed."""
         what = condition.value.text.split("/")[0].split("=")[0].strip().lower()
         if what == "recipient":
             ways = self.leaves(self.stranger)
             return [(True, way) for way in ways] or [(False, Way())]
         if what == "certificate":
             return self._certificate(condition, statement)
-        if what in {"not_blind", "header_syntax", "header_sender", "header_names_ascii", "arc"}:
-            return [(True, Way())]
-        return [(True, Way())]
+        return [(True, Way()), (False, Way())]
 
     def _certificate(self, condition: Condition, statement: Statement) -> list[Test]:
         asked = [self.config.options.get(name) for name in ("tls_verify_hosts", "tls_try_verify_hosts")]

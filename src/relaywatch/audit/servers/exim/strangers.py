@@ -237,7 +237,7 @@ class Candidates:
         if item.startswith("^"):
             return self._fitting(item)
         local, at, domain = item.rpartition("@")
-        where = self._domain(domain)
+        where = "anywhere.example" if domain == "*" else self._domain(domain)
         if not where:
             return ""
         return f"{local.replace('*', 'somebody') if at else 'somebody'}@{where}"
