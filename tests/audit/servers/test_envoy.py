@@ -298,3 +298,31 @@ def test_nothing_makes_it_fail(gone: set[int]) -> None:
 )
 def test_a_deny_before_all_others_closes(filters: list) -> None:
     assert verdict(bootstrap(rbac(action="DENY"), *filters)) == "closed"
+
+
+def test_rules_over_the_method_are_asked_by_the_method() -> None:
+    connect = {"header": {"name": ":method", "string_match": {"exact": "CONNECT"}}}
+    tunnels = [{"match": {"connect_matcher": {}}, "route": {"cluster": "anywhere"}}]
+    manager = {"upgrade_configs": [{"upgrade_type": "CONNECT"}]}
+    assert verdict(bootstrap(routes=tunnels, manager=manager)) == "open"
+    assert verdict(bootstrap(rbac(connect, action="DENY"), routes=tunnels, manager=manager)) == "closed"
+    assert verdict(bootstrap(rbac(connect), routes=tunnels, manager=manager)) == "open"
+    other = {"header": {"name": ":method", "string_match": {"prefix": "C"}}}
+    assert verdict(bootstrap(rbac(other, action="DENY"), routes=tunnels, manager=manager)) == "open"
+
+
+def test_a_route_may_tell_the_filter_that_forwards_to_take_a_field() -> None:
+    own = {FORWARD["name"]: {"host_rewrite_header": "x-to"}}
+    routes = [{"match": {"prefix": "/"}, "route": {"cluster": "anywhere"}, "typed_per_filter_config": own}]
+    assert verdict(bootstrap(routes=routes, domains=("www.example.org",))) == "open"
+    del routes[0]["typed_per_filter_config"]
+    assert verdict(bootstrap(routes=routes, domains=("www.example.org",))) == "closed"
+
+
+def test_udp_that_goes_where_nobody_knows() -> None:
+    proxy = {"name": "envoy.filters.udp_listener.udp_proxy", "typed_config": {"cluster": "anywhere"}}
+    listener = {"listener_filters": [proxy], "filter_chains": []}
+    assert verdict(bootstrap(listener=listener)) == "unknown"
+    fixed = {"name": "own", "type": "STATIC"}
+    proxy["typed_config"] = {"cluster": "own"}
+    assert verdict(bootstrap(listener=listener, clusters=(DYNAMIC, fixed))) == "closed"

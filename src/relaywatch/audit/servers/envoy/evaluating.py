@@ -108,7 +108,10 @@ class _Listener:
         return self.node.at("udp_listener_config", "quic_options") is not None
 
     def passing(self) -> Iterator[Way]:
-        """Through each filter chain."""
+        """Through each filter chain, and for UDP without one."""
+        for name, config, node in _filters(self.node, "listener_filters"):
+            if name.endswith("udp_proxy") and not self._is_fixed(config):
+                yield from self.proxy.gap(node, name).true
         default = self.node.at("default_filter_chain")
         for chain in (*items(self.node, "filter_chains"), *((default,) if default else ())):
             ways = self._matched(chain).true
@@ -120,6 +123,10 @@ class _Listener:
                     yield from self._tcp(chain, config, node, ways)
                 else:
                     ways = joined(ways, self._network_filter(name, config, node).true)
+
+    def _is_fixed(self, config: Node) -> bool:
+        name = text(config, "cluster")
+        return bool(name) and self.proxy.cluster(name) == _FIXED
 
     def _matched(self, chain: Node) -> Condition:
         """Whether a stranger comes to the chain: names and protocols are his to choose."""
@@ -207,7 +214,7 @@ class _Manager:
             return way
         return way.because(self.proxy.cause(first, FILTERS + (text(first, "name") or "a filter")))
 
-    def _asking(self, authority: str) -> Asking:
+    def _asking(self, authority: str, method: str = "") -> Asking:
         known = self.node.at("use_remote_address")
         setup, source = self.proxy.setup, self.proxy.source
         return Asking(
@@ -215,6 +222,7 @@ class _Manager:
             source,
             self.listener.version,
             authority,
+            method,
             is_address_known=known is not None and known.is_true,
         )
 
@@ -256,7 +264,7 @@ class _Manager:
         for name in filter(None, names):
             chosen = claimed(Claim(ClaimKind.FIELD, f"{field}: {name}")) if field else ALWAYS
             kind = self.proxy.cluster(name)
-            led = self._by_field(action, name, kind, authority) if method == "GET" else ()
+            led = self._by_field(host, route, name, kind, authority) if method == "GET" else ()
             asked = authority
             if led:
                 asked = next(
@@ -264,13 +272,18 @@ class _Manager:
                 )
             else:
                 led = self._to(action, name, kind, method, authority) if is_named or kind == _UNKNOWN else ()
-            let_in = self._filtered(host, route, asked, is_forwarding=kind == _DYNAMIC) if led else NEVER
+            let_in = (
+                self._filtered(host, route, (asked, method), is_forwarding=kind == _DYNAMIC) if led else NEVER
+            )
             for one in led:
                 yield from joined(joined((one,), chosen.true), let_in.true)
 
-    def _by_field(self, action: Node, name: str, kind: str, authority: str) -> tuple[Way, ...]:
+    def _by_field(self, host: Node, route: Node, name: str, kind: str, authority: str) -> tuple[Way, ...]:
         """The destination in a header field, whatever the virtual host is called."""
+        action = route.at("route") or route
         field = text(action, "host_rewrite_header") if kind == _DYNAMIC else ""
+        if kind == _DYNAMIC and not field:
+            field = next((text(one, "host_rewrite_header") for one in self._forwarding(host, route)), "")
         if kind == _BY_FIELD:
             field, authority = "x-envoy-original-dst-host", "198.51.100.25:25"
         if not field:
@@ -278,6 +291,12 @@ class _Manager:
         known = self.proxy.cause(action, f"cluster {name} by {field}", "en-original-dst")
         asked = Claim(ClaimKind.DESTINATION, f"{field}: {authority} by GET")
         return (Way(frozenset((asked,)), causes=(known,)),)
+
+    def _forwarding(self, host: Node, route: Node) -> Iterator[Node]:
+        """What a route, or its virtual host, says to the filter that forwards."""
+        for name, _, node in _filters(self.node, "http_filters"):
+            if name.endswith("dynamic_forward_proxy"):
+                yield from filter(None, (_own(one, text(node, "name")) for one in (route, host)))
 
     def _to(self, action: Node, name: str, kind: str, method: str, authority: str) -> tuple[Way, ...]:
         """How a cluster takes him where he wants."""
@@ -314,9 +333,9 @@ class _Manager:
         codec = text(self.node, "codec_type") or "AUTO"
         return by_two if codec == "HTTP2" else ("en-connect", *(by_two if codec == "AUTO" else ()))
 
-    def _filtered(self, host: Node, route: Node, authority: str, *, is_forwarding: bool) -> Condition:
-        """Past the HTTP filters, as the route has them."""
-        asking = self._asking(authority)
+    def _filtered(self, host: Node, route: Node, asked: tuple[str, str], *, is_forwarding: bool) -> Condition:
+        """Past the HTTP filters, as the route has them, for an authority and a method."""
+        asking = self._asking(*asked)
         found = ALWAYS
         kinds = []
         for name, config, node in _filters(self.node, "http_filters"):

@@ -27,6 +27,8 @@ class Asking:
     version: int
     authority: str
     """As he writes it: a host, with a port if he wants another than the usual."""
+    method: str = ""
+    """By which he asks; empty where it is no HTTP, or isn't told apart."""
     is_address_known: bool = True
     """Whether ``remote_ip`` is the connection's, and not what X-Forwarded-For says."""
 
@@ -95,6 +97,8 @@ class Asking:
         is_inverse = (inverse := match.at("invert_match")) is not None and inverse.is_true
         if name in {":authority", "host"}:
             fits = self._is_authority(match)
+        elif name == ":method" and self.method and not _says_present(match):
+            fits = self._is_method(match)
         elif name in _OF_THE_REQUEST:
             fits = AS_HE_LIKES
         elif _says_present(match):
@@ -102,6 +106,11 @@ class Asking:
         else:
             fits = claimed(Claim(ClaimKind.FIELD, f"{name}: {_wanted(match)}"))
         return ~fits if is_inverse else fits
+
+    def _is_method(self, match: Node) -> Condition:
+        inner = match.at("string_match") or match
+        exact = _text(inner, "exact") or _text(match, "exact_match")
+        return AS_HE_LIKES if exact is None else _sure(exact == self.method)
 
     def _is_authority(self, match: Node) -> Condition:
         if _says_present(match):
