@@ -153,8 +153,16 @@ def _daemons(values: list[tuple[str, Position | None]]) -> Iterator[_Daemon]:
         )
 
 
+def _by_certificate(known: Known, setup: Setup) -> Iterator[Gap]:
+    """Whoever has a certificate of an authority relays: nobody here knows whether that is the owner's own."""
+    for one in known.entries:
+        if one.tag == "certissuer" and one.value.upper() in {"RELAY", "SUBJECT"}:
+            yield setup.note(Gap(GapKind.EXTERNAL, f"{one.key} {one.value}"[:200], one.position))
+
+
 def _service(daemon: _Daemon, setup: Setup, known: Known, through: Through, gaps: tuple[Gap, ...]) -> Service:
     inside = daemon.options["addr"] != "*" and is_loopback(daemon.options["addr"].removeprefix("IPv6:"))
+    gaps = (*gaps, *_by_certificate(known, setup))
     asks_for_password = "a" in daemon.flags.split()
     ways = () if asks_for_password else _ways(daemon, setup, known, through, inside=inside)
     if gaps and not asks_for_password:
