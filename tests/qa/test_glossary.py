@@ -22,8 +22,8 @@ LAWFUL = {
     re.compile(r"relay_mail_from"),
     # and mail_from one of its macros, quoted where it is defined.
     re.compile(r'"mail_from": '),
-    # Haraka's own names: of its list of modules, of packages, and of modules that begin so.
-    re.compile(r"config/plugins|haraka-plugin|(?:rcpt_to|mail_from)\\?\.|\^\(\?:rcpt_to"),
+    # Haraka's own names: of its list of modules, of their folder, of packages, and of modules that begin so.
+    re.compile(r"config/plugins|/plugins/\{|haraka-plugin|(?:rcpt_to|mail_from)\\?\.|\^\(\?:rcpt_to"),
     # 3proxy's command, and Traffic Server's file and parameter.
     re.compile(r'"plugin"|plugin\.config|@plugin='),
     # payload and payload_lv are fetch methods of HAProxy's.

@@ -170,6 +170,7 @@ def test_nested_acls() -> None:
     assert exim("  deny acl = sub\n  accept\nsub:\n  accept hosts = *\n").verdict == "closed"
     assert exim("  accept acl = none\n" + REQUIRE).verdict == "unknown"
     assert exim("  accept acl = check_rcpt\n" + REQUIRE).verdict == "closed"
+    assert exim("  accept acl = sub\n" + REQUIRE + "sub:\n  accept !acl = sub\n").verdict == "closed"
     told = exim("  accept !acl = sub\n" + REQUIRE + "sub:\n  deny sender_domains = own.example\n  accept\n")
     assert told.verdict == "open-if"
 

@@ -137,9 +137,10 @@ class Dialogue:
 
     def answers(self, statements: tuple[Statement, ...], depth: int = 0) -> list[Outcome]:
         """What an ACL comes to, and how; at its end stands an implicit refusal."""
-        done: list[Outcome] = []
-        open_ways = [Way()]
-        for statement in statements if depth < _MOST_DEEP else ():
+        if depth >= _MOST_DEEP:
+            return [(Answer.DEFER, Way())]  # nested too deep: possible loop
+        done, open_ways = list[Outcome](), [Way()]
+        for statement in statements:
             going_on: list[Way] = []
             for way in open_ways:
                 for next_way, answer in self._said(statement, depth):
@@ -349,8 +350,7 @@ class Dialogue:
 
     def _nested(self, condition: Condition, depth: int) -> list[Test]:
         """Another ACL: true if it accepts; false if it refuses."""
-        name = condition.value.text.split()[0] if condition.value.text else ""
-        statements = self.config.acls.get(name)
+        statements = self.config.acls.get(condition.value.text.partition(" ")[0])
         if statements is None:
             return self._unknown(condition, f"acl = {condition.value.text}")
         meaning = {Answer.ACCEPT: True, Answer.REFUSE: False, Answer.DEFER: None}
