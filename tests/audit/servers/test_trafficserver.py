@@ -184,15 +184,33 @@ def test_routes_made_of_the_name_in_a_hello_may_lead_out(
 ) -> None:
     sni = f"sni:\n  - fqdn: {fqdn}\n    {key}: {route}\n"
     report = audited(SERVER, files(TLS, sni__yaml=sni))
-    assert seen(report) == ([("unknown", "ts-sni", 3)] if may_lead_out else [])
-    assert report.verdict is (AuditVerdict.UNKNOWN if may_lead_out else AuditVerdict.CLOSED)
+    how = "open" if key == "tunnel_route" and route.endswith(":443") else "unknown"
+    assert seen(report) == ([(how, "ts-sni", 3)] if may_lead_out else [])
+    assert report.verdict.value == (how if may_lead_out else "closed")
+
+
+@pytest.mark.parametrize(
+    ("port", "more", "allow", "verdict"),
+    [
+        ("443", "", ALLOW, "open"),
+        ("8443", "", ALLOW, "closed"),
+        ("8443", "CONFIG proxy.config.http.connect_ports STRING *\n", ALLOW, "open"),
+        ("443", "CONFIG proxy.config.http.connect_ports STRING 1\n", ALLOW, "closed"),
+        ("443", "", ALLOW.replace("PUSH", "CONNECT"), "open"),
+        ("443", "", "ip_allow:\n  - {apply: in, ip_addrs: 0/0, action: deny, methods: ALL}\n", "closed"),
+    ],
+)
+def test_a_tunnel_by_name_as_traffic_server_made_it(port: str, more: str, allow: str, verdict: str) -> None:
+    sni = f"sni:\n  - fqdn: '*.via.test'\n    tunnel_route: $1:{port}\n"
+    report = audited(SERVER, files(TLS + more, sni__yaml=sni, ip_allow__yaml=allow))  # 9.2.9
+    assert report.verdict.value == verdict
 
 
 def test_the_file_of_names_by_its_other_names() -> None:
     sni = "sni:\n  - fqdn: '*'\n    tunnel_route: $1:443\n"
-    assert audited(SERVER, files(TLS, ssl_server_name__yaml=sni)).verdict is AuditVerdict.UNKNOWN
+    assert audited(SERVER, files(TLS, ssl_server_name__yaml=sni)).verdict is AuditVerdict.OPEN
     named = TLS + "CONFIG proxy.config.ssl.servername.filename STRING names.yaml\n"
-    assert seen(audited(SERVER, files(named, names__yaml=sni))) == [("unknown", "ts-sni", 3)]
+    assert seen(audited(SERVER, files(named, names__yaml=sni))) == [("open", "ts-sni", 3)]
     # nobody says a name where no port speaks TLS
     assert audited(SERVER, files(STOCK, sni__yaml=sni)).verdict is AuditVerdict.CLOSED
     assert audited(SERVER, files(TLS, sni__yaml=sni, ip_allow__yaml=DENY)).findings == ()

@@ -27,10 +27,12 @@ class Access:
     position: Position
     gap: Gap | None = None
 
-    def lets(self, method: str) -> bool:
-        """Methods that a rule doesn't name get the opposite of what it says."""
-        is_named = not self.methods or "ALL" in self.methods or method in self.methods
-        return is_named is self.is_allowing
+    def lets(self, method: str | None) -> bool:
+        """Methods that a rule doesn't name get the opposite of what it says; without one: whether it hears him at all."""
+        is_for_all = not self.methods or "ALL" in self.methods
+        if method is None:
+            return self.is_allowing or not is_for_all
+        return (is_for_all or method in self.methods) is self.is_allowing
 
 
 def access_name(setup: Setup, records: dict[str, Record]) -> str:

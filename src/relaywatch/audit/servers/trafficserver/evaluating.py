@@ -16,12 +16,11 @@ from relaywatch.model.evidence import Weakness
 
 from .access import access_name, access_of
 from .leading import leads_out, without_port
-from .records import Record, is_off, records_of
+from .records import CONNECT_PORTS, Record, is_off, ports_of, records_of
 from .tunnelling import tunnelled
 
 _REQUIRED = "proxy.config.url_remap.remap_required"
 _REVERSE = "proxy.config.reverse_proxy.enabled"
-_PORTS = "proxy.config.http.connect_ports"
 _LISTENS = "proxy.config.http.server_ports"
 _SOCKS = "proxy.config.socks.accept_enabled"
 _BOUND = re.compile(r"(?:^|:)ip-in=(\[[^\]]*\]|[^:]+)")
@@ -71,7 +70,7 @@ def _passing(setup: Setup, records: dict[str, Record], version: int) -> Iterator
                 yield from (headed(way, f"{OUTSIDE_HOST}:80 by GET") for way in joined((mapped,), let_in))
     if ":ssl" in (records[_LISTENS].value if _LISTENS in records else ""):
         for way in tunnelled(setup, records):
-            yield from joined((way,), _let_in(setup, records, version, "CONNECT"))
+            yield from joined((way,), _let_in(setup, records, version, None))
     socks = records.get(_SOCKS)
     if socks is not None and socks.value not in {"0", ""}:
         setup.note(Gap(GapKind.NOT_EVALUATED, socks.cause.text, socks.cause.position))
@@ -81,7 +80,7 @@ def _asked(way: Way, records: dict[str, Record], method: str) -> Iterator[Way]:
     if method == "GET":
         yield headed(way, f"{OUTSIDE_HOST}:80 by GET")
         return
-    ports = records.get(_PORTS)
+    ports = records.get(CONNECT_PORTS)
     port = _port(ports.value if ports else "443")
     if port:
         told = way.because(ports.cause) if ports else way
@@ -90,15 +89,12 @@ def _asked(way: Way, records: dict[str, Record], method: str) -> Iterator[Way]:
 
 def _port(text: str) -> str:
     """The port of a tunnel that does most harm; nothing if there may be none."""
-    spans = [one.partition("-") for one in re.split(r"[\s,]+", text.strip()) if one]
-    if any(first == "*" for first, _, _ in spans):
-        return "25"
-    numbers = [(int(low), int(high if high.isdigit() else low)) for low, _, high in spans if low.isdigit()]
+    numbers = ports_of(text)
     likely = (port for port in (25, 443) if any(low <= port <= high for low, high in numbers))
     return str(next(likely, numbers[0][0] if numbers else ""))
 
 
-def _let_in(setup: Setup, records: dict[str, Record], version: int, method: str) -> tuple[Way, ...]:
+def _let_in(setup: Setup, records: dict[str, Record], version: int, method: str | None) -> tuple[Way, ...]:
     """By ``ip_allow``: the first rule for an address decides for all methods; none: no. Outwards none: yes."""
     rules = access_of(setup, records)
     if rules is None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from relaywatch.audit.findings import Cause, Gap, GapKind
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.text import SourceFile
 from relaywatch.audit.yaml_nodes import BadYamlError, Node, parse_yaml
+
+CONNECT_PORTS = "proxy.config.http.connect_ports"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +66,17 @@ def document_of(setup: Setup, source: SourceFile) -> Node | None:
 def is_off(record: Record | None) -> bool:
     """Whether it is set to 0; these are on by themselves."""
     return record is not None and record.value.lower() in {"0", "false", "off", "no"}
+
+
+def ports_of(text: str) -> list[tuple[int, int]]:
+    """The ports that ``connect_ports`` lists, each as the first and the last of some: ``*`` is every one."""
+    spans = [one.partition("-") for one in re.split(r"[\s,]+", text.strip()) if one]
+    if any(first == "*" for first, _, _ in spans):
+        return [(1, 65535)]
+    return [(int(low), int(high if high.isdigit() else low)) for low, _, high in spans if low.isdigit()]
+
+
+def may_be_connected_to(records: dict[str, Record], port: int) -> bool:
+    """Whether tunnels may lead to a port."""
+    said = records.get(CONNECT_PORTS)
+    return any(low <= port <= high for low, high in ports_of(said.value if said else "443"))
