@@ -25,7 +25,7 @@ def evaluate(setup: Setup) -> Iterator[Service]:
     if source is None:
         return
     passing: list[Way] = []
-    found, where, gaps = AddressSet(), [], []
+    found, excluded, where, gaps = AddressSet(), AddressSet(), [], []
     for number, line in enumerate(source.lines, 1):
         said = _LINE.match(line)
         if said is None:
@@ -41,7 +41,10 @@ def evaluate(setup: Setup) -> Iterator[Service]:
             except ValueError:
                 gaps.append(setup.note(Gap(GapKind.NOT_EVALUATED, word[:80], source.at(number))))
                 continue
-            found = found - network if word.startswith("!") else found | network
+            if word.startswith("!"):  # as Postfix reads it: the first pattern that matches decides
+                excluded |= network - found
+            else:
+                found |= network - excluded
     for number, text in where[:1]:
         cause = Cause(f"zimbraMtaMyNetworks {text}"[:200], source.at(number), "zm-net")
         for version in (4, 6):
