@@ -52,7 +52,7 @@ def _by_item(setup: Setup, records: dict[str, Record], source: SourceFile, item:
         position = source.at(pairs[key].line)
         port = route.rpartition(":")[2] if ":" in route else ""
         if is_out and key == "tunnel_route" and port.isdigit():
-            ways = (Way(),) if may_be_connected_to(records, int(port)) else ()
+            ways: tuple[Way, ...] = (Way(),) if may_be_connected_to(records, int(port)) else ()
         else:
             ways = unknown(setup.note(Gap(GapKind.NOT_EVALUATED, told[:80], position))).true
         for way in ways:
