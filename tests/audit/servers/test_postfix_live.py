@@ -188,3 +188,10 @@ def test_a_front_end_may_have_any_of_its_addresses() -> None:
     docker = FrontEnd(addresses=AddressSet.of(gateways), name="docker-proxy")
     told = postfix(OWN + "mynetworks = 127.0.0.0/8 172.29.0.0/16\n", front_ends=[docker])
     assert [(one.verdict, one.rule) for one in told.findings] == [("open-if", "pf-net-gateway")]
+
+
+def test_check_relay_domains_lets_clients_of_these_domains_pass_too() -> None:
+    """What smtpd itself has for relay_domains, where trivial-rewrite has another list."""
+    main = NARROW.replace("3.6", "0") + "smtpd_recipient_restrictions = check_relay_domains\n"
+    assert postfix(main, MASTER + "  -o relay_domains=static:all\n").verdict == "open"
+    assert postfix(main, MASTER).verdict == "closed"

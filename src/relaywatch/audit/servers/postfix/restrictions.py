@@ -19,7 +19,7 @@ from relaywatch.audit.strangers import Stranger
 
 from .addressing import address_keys
 from .destinations import Destinations
-from .lists import HostList, Match, items
+from .lists import DomainList, HostList, Match, items
 from .parameters import Parameters
 from .tables import Row, Table, Tables
 from .trust import Certificates
@@ -236,7 +236,15 @@ class Restrictions:
                     yield replace(branch, status=Status.OK)
 
     def check_relay_domains(self, word: Placed, walk: Walk) -> Iterator[Branch]:
-        """The same in old words; it permits what it doesn't refuse."""
+        """In old words; it permits what it doesn't refuse, and clients of relay_domains as smtpd itself has them."""
+        own = DomainList(
+            tuple(items(self.parameters.value("relay_domains"), self.tables)),
+            is_of_strings=False,
+            matches_subdomains=True,
+        )
+        if isinstance(found := own.find(walk.stranger.client.name), Match):
+            yield _because(OK, Cause(word.text, found.item.position, "pf-dom-wide"))
+            return
         for branch in self.reject_unauth_destination(word, walk):
             yield replace(branch, status=Status.OK) if branch.status is Status.DUNNO else branch
 
