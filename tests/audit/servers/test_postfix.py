@@ -88,6 +88,7 @@ def test_postscreen_hands_on_to_the_smtpd_service() -> None:
 def test_a_qmqp_listener_relays_for_its_list() -> None:
     master = MASTER + "628 inet n - n - - qmqpd\n"
     assert postfix(NARROW, master).verdict == "closed"
+    assert postfix(NARROW + "qmqpd_authorized_clients = 192.0.2.1 ldap:x\n", master).verdict == "unknown"
     assert seen(postfix(NARROW + "qmqpd_authorized_clients = 0.0.0.0/0\n", master)) == [
         ("open", "pf-qmqp", 4)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from relaywatch.audit.conditions import Way
 from relaywatch.audit.findings import Cause
 from relaywatch.audit.server import Service
 from relaywatch.audit.setup import Setup
@@ -20,13 +21,15 @@ def qmqpd(
 ) -> Service:
     """Open to those strangers who are in the list."""
     value = parameters.value(_CLIENTS)
-    addresses = HostList(tuple(items(value, tables)), matches_subdomains=True).addresses()
+    clients = HostList(tuple(items(value, tables)), matches_subdomains=True)
+    addresses = clients.addresses()
     cause = Cause(f"{_CLIENTS} = {value.text}"[:200], value.position, "pf-qmqp")
     ways = (way for version in (4, 6) for way in addresses.has_strangers(version, setup.allowed).true)
+    unknown = [Way(gaps=clients.gaps)] if clients.gaps else []
     return Service(
         name=service.label,
         weakness=Weakness.OPEN_RELAY,
         position=service.name.position,
-        passing=tuple(dict.fromkeys(way.because(cause) for way in ways)),
+        passing=tuple(dict.fromkeys(way.because(cause) for way in (*ways, *unknown))),
         is_out_of_reach=is_out_of_reach,
     )
