@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from ipaddress import ip_address
 from pathlib import PurePosixPath
@@ -14,6 +15,9 @@ from .witness import OUTSIDE_HOST
 
 AS_HE_LIKES = Condition((Way(),), (Way(),))
 """True or false as the stranger likes: the hour at which he comes, say."""
+
+
+_MOST_PORTS = 64
 
 
 def is_loopback(address: str) -> bool:
@@ -78,6 +82,15 @@ def first_of_each(ways: Iterable[Way]) -> tuple[Way, ...]:
         asked = frozenset(claim for claim in way.claims if claim.kind is not ClaimKind.DESTINATION)
         kept.setdefault((asked, way.gaps, way.causes), way)
     return tuple(kept.values())
+
+
+def ports_to_try(texts: Iterable[str]) -> tuple[int, ...]:
+    """Mail's ports and the web's, and those at the ends of what a configuration names: it may be open at one alone."""
+    found = dict.fromkeys((25, 443, 80, 587))
+    for text in texts:
+        for number in re.findall(r"(?<![\d.])\d{1,5}(?![\d.])", text):
+            found.update(dict.fromkeys(port for port in range(int(number) - 1, int(number) + 2)))
+    return (*[port for port in found if 0 < port < 65536][:_MOST_PORTS], 40025)
 
 
 def own_networks(setup: Setup) -> tuple[str, ...]:

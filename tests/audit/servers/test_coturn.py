@@ -21,7 +21,10 @@ HEAD = "# a comment\nrealm=example.org\n"
         ("", 0),  # as coturn 4.6.1 does it
         ("lt-cred-mech=0\n", 0),
         ("-z\n", 3),
-        ("no-auth\nstatic-auth-secret=x\n", 3),
+        ("oauth\n", 0),  # seen with 4.6.1, as are those below
+        ("lt-cred-mech\nlt-cred-mech=false\n", 0),
+        ("no-auth\nno-auth=false\n", 0),
+        ("no-auth\nlistening-ip=127.0.0.1\naux-server=192.0.2.30:3478\n", 3),
     ],
 )
 def test_without_credentials_it_is_open_for_udp_and_tcp(text: str, line: int) -> None:
@@ -37,7 +40,7 @@ def test_without_credentials_it_is_open_for_udp_and_tcp(text: str, line: int) ->
         "use-auth-secret\nstatic-auth-secret=x\n",
         "static-auth-secret=x\n",
         "user=a:b\n",
-        "oauth\n",
+        "no-auth\nlistening-ip=127.0.0.1\naux-server=127.0.0.1:3479\n",
         "no-auth=false\nlt-cred-mech\n",
         "no-auth\nstun-only\n",
         "no-auth\nno-udp-relay\nno-tcp-relay\n",
@@ -71,8 +74,9 @@ def test_loopback_peers_are_told() -> None:
 
 
 def test_both_at_once_keep_it_down() -> None:
-    finding = only(audited(SERVER, HEAD + "lt-cred-mech\nno-auth\n"))
-    assert (finding.verdict, finding.rule, finding.line) == (AuditVerdict.DOWN, "tu-both", 4)
+    for other in ("lt-cred-mech", "use-auth-secret", "static-auth-secret=x"):
+        finding = only(audited(SERVER, f"{HEAD}{other}\nno-auth\n"))
+        assert (finding.verdict, finding.rule, finding.line) == (AuditVerdict.DOWN, "tu-both", 4)
 
 
 @pytest.mark.parametrize("text", ["no-auth\n", "", "no-auth\nlt-cred-mech\n", "no-auth\nno-udp-relay\n"])

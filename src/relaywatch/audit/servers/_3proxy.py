@@ -25,6 +25,7 @@ from relaywatch.audit.proxies import (
     is_loopback,
     own_networks,
     path_of,
+    ports_to_try,
 )
 from relaywatch.audit.server import Edit, Mark, Server, Service
 from relaywatch.audit.setup import Setup
@@ -42,9 +43,12 @@ _ASKED: Mapping[str, tuple[tuple[str, str], ...]] = MappingProxyType(
 )
 """What a stranger asks of each kind of service, and the rule that it breaks."""
 _USUAL_PORTS = {"proxy": "3128", "socks": "1080", "tlspr": "1443", "auto": "8080"}
-_FIXED = frozenset({"tcppm", "udppm", "admin", "dnspr", "smtpp", "pop3p", "imapp", "ftppr", "icqpr"})
-"""Services that lead to one place, or to mailboxes and files of which a password is asked."""
-_PORTS = (25, 443, 80, 587, 40025)
+_FIXED = frozenset({"tcppm", "udppm", "admin", "dnspr", "icqpr"})
+"""Services that lead to one place."""
+_BY_NAME = frozenset({"smtpp", "pop3p", "imapp", "ftppr"})
+"""Services that lead to whatever host the client's user name ends in, by mail's and files' own protocols."""
+_PORTS_AT = (4, 6)
+"""The word of a list's line that is of ports: behind the address of the next proxy in ``redirect``."""
 _WORD = re.compile(r'\$?"(?:[^"]|"")*"|\S+')
 _ALLOWING = frozenset({"allow", "redirect"})
 _BY_PASSWORD = frozenset({"strong", "cache", "cacheacl", "radius"})
@@ -100,10 +104,19 @@ def _services(setup: Setup, source: SourceFile | None) -> Iterator[Service]:
             return
         elif name in _ASKED:
             yield _service(setup, line, state)
-        elif name in _FIXED:
-            setup.set_aside(Gap(GapKind.NOT_EVALUATED, " ".join(line.words)[:80], line.position))
-        elif name == "plugin":
-            setup.note(Gap(GapKind.NOT_EVALUATED, " ".join(line.words)[:80], line.position))
+        elif name in _FIXED | _BY_NAME | {"plugin"}:
+            _not_evaluated(setup, line, state)
+
+
+def _not_evaluated(setup: Setup, line: _Line, state: _State) -> None:
+    """It can't decide anything if it leads to one place, or if nobody gets to it."""
+    name = line.words[0]
+    gap = Gap(GapKind.NOT_EVALUATED, " ".join(line.words)[:80], line.position)
+    is_closed = name in _BY_NAME and not _Asked(setup, state, "CONNECT", "", 25, 4).ways()
+    if name in _FIXED or is_closed:
+        setup.set_aside(gap)
+    else:
+        setup.note(gap)
 
 
 def _lines(setup: Setup, source: SourceFile | None, depth: int) -> Iterator[_Line]:
@@ -146,7 +159,7 @@ def _service(setup: Setup, line: _Line, state: _State) -> Service:
     ways = [
         headed(way.because(line.cause()), f"{OUTSIDE_HOST}:{number} by {line.words[0]} {operation}")
         for operation, rule in _ASKED[line.words[0]]
-        for number in _PORTS
+        for number in ports_to_try(one.word(_PORTS_AT[one.words[0] == "redirect"]) for one in state.rules)
         for version in (4, 6)
         for way in _Asked(setup, state, operation, rule, number, version).ways()
     ]

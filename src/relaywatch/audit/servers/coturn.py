@@ -10,7 +10,7 @@ from types import MappingProxyType
 from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.conditions import Way
 from relaywatch.audit.findings import AuditFinding, Cause, Gap, GapKind, Position
-from relaywatch.audit.proxies import headed, is_destination, is_loopback
+from relaywatch.audit.proxies import headed, host_and_port, is_destination, is_loopback
 from relaywatch.audit.server import Edit, Mark, Server, Service
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.text import Joins, logical_lines
@@ -18,8 +18,8 @@ from relaywatch.audit.witness import OUTSIDE_HOST
 from relaywatch.model.evidence import Weakness
 
 _OFF = frozenset({"0", "false", "no", "off", "n", "f"})
-_CREDENTIALS = ("lt-cred-mech", "use-auth-secret", "static-auth-secret", "user", "oauth")
-"""Each of them demands credentials: accounts and a secret even without the mechanism's own line."""
+_CREDENTIALS = ("lt-cred-mech", "use-auth-secret", "static-auth-secret", "user")
+"""Each of them demands credentials: accounts and a secret even without the mechanism's own line; ``oauth`` doesn't."""
 _SHORT: Mapping[str, str] = MappingProxyType(
     {"a": "lt-cred-mech", "z": "no-auth", "u": "user", "L": "listening-ip", "S": "stun-only"}
 )
@@ -47,26 +47,28 @@ def evaluate(setup: Setup) -> Iterator[Service]:
             name, _, value = line.text.partition(" ")
         bare = name.strip().lstrip("-")
         said.append(_Option(_SHORT.get(bare, bare), value.strip().strip('"'), line.position))
-    heard = [one for one in said if one.name == "listening-ip"]
+    heard = [one for one in said if one.name in {"listening-ip", "aux-server"}]
     yield Service(
         name=", ".join(one.value for one in heard) or "*:3478",
         weakness=Weakness.OPEN_PROXY,
         position=heard[0].position if heard else None,
         passing=_passing(setup, said),
         down=_contradiction(said),
-        is_out_of_reach=bool(heard) and all(is_loopback(one.value) for one in heard),
+        is_out_of_reach=bool(heard) and all(is_loopback(host_and_port(one.value)[0]) for one in heard),
     )
 
 
 def _switch(said: Sequence[_Option], *names: str) -> _Option | None:
-    """The line that switches it on, if one does."""
-    return next((one for one in said if one.name in names and one.value.lower() not in _OFF), None)
+    """The line that switches it on, if one does: the last that names it decides."""
+    last = {one.name: one for one in said if one.name in names}
+    return next((one for one in last.values() if one.value.lower() not in _OFF), None)
 
 
 def _contradiction(said: Sequence[_Option]) -> Cause | None:
     """``no-auth`` beside a mechanism: it says that both can't be, and ends."""
     without = _switch(said, "no-auth")
-    return without.cause("tu-both") if without and _switch(said, "lt-cred-mech", "use-auth-secret") else None
+    mechanism = _switch(said, "lt-cred-mech", "use-auth-secret", "static-auth-secret")
+    return without.cause("tu-both") if without and mechanism else None
 
 
 def _passing(setup: Setup, said: Sequence[_Option]) -> tuple[Way, ...]:

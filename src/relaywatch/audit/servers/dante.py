@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
+from itertools import product
+from types import MappingProxyType
 
-from relaywatch.audit.addresses import AddressSet
+from relaywatch.audit.addresses import LOOPBACK, AddressSet
 from relaywatch.audit.claims import Claim, ClaimKind
 from relaywatch.audit.conditions import ALWAYS, NEVER, Condition, Way, claimed, joined, unknown
 from relaywatch.audit.deciding import Rule, first_match
 from relaywatch.audit.findings import AuditFinding, Cause, Gap, GapKind, Position
-from relaywatch.audit.proxies import first_of_each, headed, is_destination, is_loopback, own_networks
+from relaywatch.audit.proxies import (
+    AS_HE_LIKES,
+    first_of_each,
+    headed,
+    is_destination,
+    is_loopback,
+    own_networks,
+    ports_to_try,
+)
 from relaywatch.audit.server import Edit, Mark, Server, Service
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.text import SourceFile
@@ -19,9 +32,31 @@ from relaywatch.audit.witness import OUTSIDE_HOST
 from relaywatch.model.evidence import Weakness
 
 _RULES = {"connect": "da-connect", "bind": "da-bind", "udpassociate": "da-udp"}
-_NAMED_PORTS = {"smtp": 25, "http": 80, "https": 443, "submission": 587, "smtps": 465, "socks": 1080}
-_OPERATORS = frozenset({"=", "eq", "!=", "ne", "gt", "ge", "lt", "le", ">", ">=", "<", "<="})
-_PORTS = (25, 443, 80, 587, 40025)
+_NAMED_PORTS = {
+    "ftp": 21, "ssh": 22, "telnet": 23, "smtp": 25, "domain": 53, "http": 80, "www": 80, "pop3": 110, "nntp": 119,
+    "imap": 143, "imap2": 143, "https": 443, "smtps": 465, "submissions": 465, "submission": 587, "imaps": 993,
+    "pop3s": 995, "socks": 1080, "ircd": 6667, "http-alt": 8080,
+}  # fmt: skip
+_COMPARED: Mapping[str, Callable[[int, int], bool]] = MappingProxyType(
+    {
+        **dict.fromkeys(("!=", "ne"), operator.ne),
+        **dict.fromkeys((">", "gt"), operator.gt),
+        **dict.fromkeys((">=", "ge"), operator.ge),
+        **dict.fromkeys(("<", "lt"), operator.lt),
+        **dict.fromkeys(("<=", "le"), operator.le),
+    }
+)
+_OPERATORS = frozenset({"=", "eq", *_COMPARED})
+_PROTOCOLS = {
+    "connect": ("socks_v5", "socks_v4"),
+    "bind": ("socks_v5", "socks_v4"),
+    "udpassociate": ("socks_v5",),
+}
+_SAYS_NOTHING = re.compile(
+    r"from|to|port|command|protocol|proxyprotocol|clientmethod|socksmethod|user|group|log|bandwidth|redirect"
+    r"|maxsessions|(?:session|timeout|udp|tcp|pam|ldap|gssapi|bsdauth|rfc931|clientcompression|servercompression)\b.*"
+)
+"""What a rule says that is evaluated, or that limits only how much and how long."""
 _OF_RULES = frozenset({"pass", "block"})
 _OLD = {"method": "socksmethod"}
 
@@ -59,7 +94,8 @@ def evaluate(setup: Setup) -> Iterator[Service]:
         position=heard[0].position if heard else None,
         passing=first_of_each(_ways(setup, said)),
         down=_what_is_missing(setup, said),
-        is_out_of_reach=bool(heard) and all(is_loopback(one.words[0] if one.words else "") for one in heard),
+        is_out_of_reach=bool(heard)
+        and all(one.words[:1] == ("lo",) or is_loopback(" ".join(one.words[:1])) for one in heard),
     )
 
 
@@ -76,15 +112,23 @@ def _ways(setup: Setup, said: Sequence[_Block]) -> Iterator[Way]:
     methods = _methods(said, "socksmethod")
     if methods is None:
         return
-    for command in _RULES:
-        for port in _PORTS:
-            for version in (4, 6):
-                asked = _Asked(setup, said, command, port, version)
-                for way in joined(asked.as_client(), asked.served()):
-                    told = way.because(
-                        methods.cause("da-none") if "none" in methods.words else methods.cause()
-                    )
-                    yield headed(told, f"{OUTSIDE_HOST}:{port} by SOCKS {command}")
+    words = (word for one in said for other in one.inside for word in other.words)
+    texts = [str(_NAMED_PORTS.get(word, word)) for word in words]
+    for command, port, version in product(_RULES, ports_to_try(texts), _families(said)):
+        for protocol in _PROTOCOLS[command]:
+            asked = _Asked(setup, said, command, port, version, protocol)
+            for way in joined(asked.as_client(), asked.served()):
+                told = way.because(methods.cause("da-none") if "none" in methods.words else methods.cause())
+                yield headed(told, f"{OUTSIDE_HOST}:{port} by SOCKS {command}")
+
+
+def _families(said: Sequence[_Block]) -> tuple[int, ...]:
+    """The families of its internal addresses; an interface may have either."""
+    heard = [one.words[0] for one in said if one.name == "internal" and one.words]
+    found = {4: ":", 6: "."}
+    return tuple(
+        version for version, other in found.items() if not heard or any(other not in one for one in heard)
+    )
 
 
 def _methods(said: Sequence[_Block], name: str) -> _Block | None:
@@ -100,14 +144,13 @@ class _Asked:
     command: str
     port: int
     version: int
+    protocol: str
 
     def as_client(self) -> tuple[Way, ...]:
         """Past the client rules."""
         rules = []
         for one in self._of("client"):
-            fits = self._from(one)
-            if one.name.endswith("pass"):
-                fits &= self._admitted(one, "clientmethod", unset=True)
+            fits = self._from(one) & self._at(one) & self._admitted(one, "clientmethod", unset=True)
             rules.append(self._rule(one, fits, _RULES[self.command]))
         return first_match(rules, default=False).get(True, ())
 
@@ -116,8 +159,7 @@ class _Asked:
         rules = []
         for one in self._of("socks"):
             fits = self._from(one) & self._to(one) & self._by(one)
-            if one.name.endswith("pass"):
-                fits &= self._admitted(one, "socksmethod", unset=False)
+            fits &= self._admitted(one, "socksmethod", unset=False)
             rules.append(self._rule(one, fits, "da-socks-wide"))
         return first_match(rules, default=False).get(True, ())
 
@@ -127,17 +169,19 @@ class _Asked:
 
     def _rule(self, one: _Block, fits: Condition, rule: str) -> Rule[bool]:
         is_passing = one.name.endswith("pass")
+        if any(not _SAYS_NOTHING.fullmatch(other.name) for other in one.inside):
+            fits &= self._unknown(one, one.text)
         return Rule(fits, answer=is_passing, causes=(one.cause(rule),) if is_passing else ())
 
     def _admitted(self, one: _Block, name: str, *, unset: bool) -> Condition:
-        """Whether one of the methods asks for nothing: the client picks."""
+        """Whether one of the methods asks for nothing: the client picks, and a rule for others isn't for him."""
         own = one.values(name) or (one.values("method") if name == "socksmethod" else None)
         if own is None:
             everywhere = _methods(self.said, name)
             own = everywhere.words if everywhere is not None else (("none",) if unset else ())
         if "none" in own or any(one.values(key) for key in ("user", "group")):
             return ALWAYS if "none" in own and not (one.values("user") or one.values("group")) else NEVER
-        if any(method == "rfc931" or method.startswith("pam.address") for method in own):
+        if {"rfc931", "pam.address", "pam.any"} & set(own):
             return unknown(self.setup.note(Gap(GapKind.EXTERNAL, " ".join((name, *own)), one.position)))
         return NEVER
 
@@ -145,24 +189,56 @@ class _Asked:
         words = one.values("from") or ("0/0",)
         meant = networks(words[0])
         if meant is not None:
-            return self.setup.strangers(meant, self.version)
+            fits = self.setup.strangers(meant, self.version)
+            return fits & AS_HE_LIKES if len(words) > 1 else fits  # the port that he comes from
         if words[0].startswith("."):
             return claimed(Claim(ClaimKind.CLIENT_NAME, words[0]))
         return NEVER  # a host, or an interface's own addresses
+
+    def _at(self, one: _Block) -> Condition:
+        """Whether he comes to one of the internal addresses that a client rule's ``to`` means."""
+        words = one.values("to") or ("0/0",)
+        meant = networks(words[0])
+        if meant is None:
+            return self._unknown(one, " ".join(words))
+        found: list[bool | None] = []
+        for heard in (other for other in self.said if other.name == "internal" and other.words):
+            is_port = _is_port(int(heard.words[-1]) if heard.words[-1].isdecimal() else 1080, words[1:])
+            found.append(_holds(meant, heard.words[0], self.version) if is_port else False)
+        if not found or None in found:
+            return self._unknown(one, " ".join(words)) if found else ALWAYS
+        return ALWAYS if all(found) else AS_HE_LIKES if any(found) else NEVER
+
+    def _unknown(self, one: _Block, text: str) -> Condition:
+        return unknown(self.setup.note(Gap(GapKind.NOT_EVALUATED, text[:80], one.position)))
 
     def _to(self, one: _Block) -> Condition:
         words = one.values("to") or ("0/0",)
         meant = networks(words[0])
         fits = is_destination(meant) if meant is not None else _named(words[0])
-        return fits if self.port in _ports(words[1:]) else NEVER
+        if not all(_is_readable(word) for word in words[1:]):
+            return fits & self._unknown(one, one.text)
+        return fits if _is_port(self.port, words[1:]) else NEVER
 
     def _by(self, one: _Block) -> Condition:
-        commands, protocols = one.values("command"), one.values("protocol") or one.values("proxyprotocol")
-        if commands is not None and self.command not in commands:
-            return NEVER
+        commands, carriers, protocols = map(one.values, ("command", "protocol", "proxyprotocol"))
         carrier = "udp" if self.command == "udpassociate" else "tcp"
-        wanted = {carrier, "socks_v5", *(() if carrier == "udp" else ("socks_v4",))}
-        return ALWAYS if protocols is None or wanted & set(protocols) else NEVER
+        asked = ((commands, self.command), (carriers, carrier), (protocols, self.protocol))
+        return ALWAYS if all(listed is None or wanted in listed for listed, wanted in asked) else NEVER
+
+
+def _holds(meant: AddressSet, internal: str, version: int) -> bool | None:
+    """Whether an internal address is one of these; nothing if nobody knows, an interface's being the machine's own."""
+    whole = AddressSet.everything().only(version)
+    if not whole - meant:
+        return True
+    if not meant.only(version) - LOOPBACK:
+        return False
+    try:
+        address = ip_address(internal)
+    except ValueError:
+        return None
+    return None if address.is_unspecified else address in meant
 
 
 def _named(name: str) -> Condition:
@@ -185,22 +261,22 @@ def networks(text: str) -> AddressSet | None:
         return None
 
 
-def _ports(words: Sequence[str]) -> range:
+def _is_readable(word: str) -> bool:
+    return word[:1].isdecimal() or word in {"port", "port:", *_OPERATORS, *_NAMED_PORTS}
+
+
+def _is_port(port: int, words: Sequence[str]) -> bool:
     """``port = 25``, ``port gt 1023``, ``port 1-65535``, ``port: 25``."""
     rest = [word for word in words if word not in {"port", "port:"}]
     if not rest:
-        return range(65536)
-    operator = rest[0] if rest[0] in _OPERATORS else "="
+        return True
+    sign = rest[0] if rest[0] in _OPERATORS else "="
     first, _, last = (rest[-1] if rest[-1] not in _OPERATORS else "").partition("-")
-    number = _NAMED_PORTS.get(first, int(first) if first.isdigit() else -1)
-    if operator in {"!=", "ne"}:
-        return range(65536) if number != 25 else range(26, 65536)
-    spans = {
-        "gt": range(number + 1, 65536), ">": range(number + 1, 65536), "ge": range(number, 65536),
-        ">=": range(number, 65536), "lt": range(number), "<": range(number),
-        "le": range(number + 1), "<=": range(number + 1),
-    }  # fmt: skip
-    return spans.get(operator, range(number, int(last if last.isdigit() else number) + 1))
+    number = _NAMED_PORTS.get(first, int(first) if first.isdecimal() else -1)
+    compared = _COMPARED.get(sign)
+    if compared is not None:
+        return compared(port, number)
+    return number <= port <= (int(last) if last.isdecimal() else number)
 
 
 @dataclass(slots=True)
