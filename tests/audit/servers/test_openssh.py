@@ -36,7 +36,8 @@ def test_an_account_without_a_password_forwards_by_default() -> None:
         EMPTY + "AllowTcpForwarding remote\n",
         EMPTY + "DisableForwarding yes\n",
         EMPTY + "PermitOpen none\n",
-        EMPTY + "PermitOpen www.example.org:443 *:22\n",
+        EMPTY + "PermitOpen www.example.org:443\n",
+        EMPTY + "DenyUsers guest@*\n",
         EMPTY + "PasswordAuthentication no\n",
         EMPTY + "AllowUsers alice bob@192.0.2.1\n",
         EMPTY + "DenyUsers gu*\n",
@@ -59,6 +60,9 @@ def test_what_keeps_strangers_out(text: str) -> None:
     "text",
     [
         EMPTY + "PermitOpen *:25\n",
+        EMPTY + "PermitOpen www.example.org:443 *:22\n",
+        EMPTY + "PermitOpen *:6667\n",
+        EMPTY.replace("yes", "Yes"),
         EMPTY + "PermitOpen any\n",
         EMPTY + "PermitOpen *:443\n",
         EMPTY + "PermitOpen *:*\n",
@@ -97,6 +101,10 @@ def test_no_account_without_a_password_and_no_list_of_accounts() -> None:
     [
         "UsePAM yes",
         "AllowGroups a",
+        "AllowUsers guest@192.0.2.*",
+        "DenyUsers guest@198.51.100.0/24",
+        "Match Address 198.*\nPermitEmptyPasswords no",
+        "Match Address 10.0.0.0/8\nAllowUsers bob",
         "DenyGroups b",
         "AuthenticationMethods password",
         "Match Group a\nAllowTcpForwarding no",
@@ -117,6 +125,15 @@ def test_includes_are_followed() -> None:
     assert finding.file == "/etc/ssh/sshd_config.d/lab.conf"
     loop = audited(SERVER, {MAIN: "Include /etc/ssh/sshd_config\n"})
     assert loop.gaps[0].kind is GapKind.LOOP
+
+
+def test_a_match_in_an_included_file_holds_within_the_match_above_the_include() -> None:
+    files = {
+        MAIN: "Match Address 10.0.0.0/8\nInclude sshd_config.d/own.conf\n",
+        "/etc/ssh/sshd_config.d/own.conf": "Match User guest\nPermitEmptyPasswords yes\n",
+        "/etc/shadow": SHADOW,
+    }
+    assert audited(SERVER, files).verdict is AuditVerdict.CLOSED
 
 
 def test_bad_lines() -> None:

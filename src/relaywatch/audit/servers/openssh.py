@@ -14,7 +14,15 @@ from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.conditions import ALWAYS, NEVER, Condition, Way, all_of, any_of, joined, unknown
 from relaywatch.audit.deciding import Rule, first_match
 from relaywatch.audit.findings import AuditFinding, Cause, Gap, GapKind, Position
-from relaywatch.audit.proxies import by_rule, first_of_each, headed, host_and_port, is_loopback, path_of
+from relaywatch.audit.proxies import (
+    by_rule,
+    first_of_each,
+    headed,
+    host_and_port,
+    is_loopback,
+    path_of,
+    ports_to_try,
+)
 from relaywatch.audit.server import Edit, Mark, Server, Service
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.text import SourceFile
@@ -26,7 +34,6 @@ _WORD = re.compile(r'"([^"]*)"|(\S+)')
 _SHADOW = "/etc/shadow"
 _MOST_DEPTH = 16
 _MOST_ACCOUNTS = 8
-_PORTS = ("25", "443")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,7 @@ def evaluate(setup: Setup) -> Iterator[Service]:
 def _lines(
     setup: Setup, source: SourceFile, match: tuple[str, ...], within: tuple[str, ...]
 ) -> Iterator[_Line]:
+    outer = match  # of the Match line above the Include
     for number, text in enumerate(source.lines, 1):
         found = _LINE.fullmatch(text)
         if found is None:
@@ -72,7 +80,7 @@ def _lines(
         words = tuple(quoted or bare for quoted, bare in _WORD.findall(found[2]))
         words = words[: next((n for n, word in enumerate(words) if word.startswith("#")), len(words))]
         if name == "match":
-            match = words or ("all",)
+            match = (*outer, *(words or ("all",)))
         elif name == "include":
             yield from _included(
                 setup, words, _Line(name, words, source.at(number), match), (*within, source.name)
@@ -98,7 +106,10 @@ class _Sshd:
 
     def passing(self, version: int) -> Iterator[Way]:
         """The ways in which an account without a password forwards to an outside host."""
-        if not any(one.name == "permitemptypasswords" and one.words[:1] == ("yes",) for one in self.said):
+        if not any(
+            one.name == "permitemptypasswords" and [word.lower() for word in one.words[:1]] == ["yes"]
+            for one in self.said
+        ):
             return
         for account, known in self._accounts():
             for way in self._let_in(account, version):
@@ -140,9 +151,13 @@ class _Sshd:
         return unknown(self.setup.note(Gap(GapKind.EXTERNAL, line.cause().text, line.position))).true
 
     def _listed(self, account: str, name: str, *, wanted: bool) -> tuple[Way, ...]:
-        patterns = [word.partition("@")[0] for one in self.said if one.name == name for word in one.words]
+        lines = [one for one in self.said if one.name == name]
+        patterns = [word.partition("@")[0] for one in lines for word in one.words]
         if not patterns:
             return (Way(),)
+        odd = next((one for one in lines if one.match or any(_has_host(word) for word in one.words)), None)
+        if odd is not None and any(fnmatchcase(account, one) for one in patterns) | bool(odd.match):
+            return unknown(self.setup.note(Gap(GapKind.NOT_EVALUATED, odd.cause().text, odd.position))).true
         return (Way(),) if any(fnmatchcase(account, one) for one in patterns) == wanted else ()
 
     def _is(
@@ -168,7 +183,8 @@ class _Sshd:
     def _forwarding(self, account: str, version: int) -> Iterator[tuple[str, tuple[Way, ...]]]:
         allowed = self._is(account, version, "allowtcpforwarding", {"yes", "all", "local"}, default=True)
         disabled = self._rules(account, version, "disableforwarding", {"yes"}, default=False).get(False, ())
-        for port in _PORTS:
+        words = (word for one in self.said if one.name == "permitopen" for word in one.words)
+        for port in map(str, ports_to_try(words)):
             ways = joined(joined(allowed, disabled), self._opened(account, version, port))
             if ways:
                 yield port, ways
@@ -205,12 +221,18 @@ class _Sshd:
         try:
             return self.setup.strangers(AddressSet.of([pattern]), version)
         except ValueError:
+            if pattern != "*" and any(wild in pattern for wild in "*?"):
+                return unknown(self.setup.note(Gap(GapKind.NOT_EVALUATED, f"Match Address {pattern}")))
             return ALWAYS if pattern == "*" else NEVER
 
 
 def _joined(way: Way, others: Sequence[Way]) -> Way:
     """A way and the shortest of others."""
     return way.joined(others[0])
+
+
+def _has_host(word: str) -> bool:
+    return "@" in word and not word.endswith("@*")
 
 
 def _opens(word: str, port: str) -> bool:
