@@ -28,6 +28,8 @@ def test_both_are_open_by_themselves() -> None:
         "/ip proxy\nset port=8080\n",
         PROXY.replace("yes", "no"),
         PROXY + "/ip proxy access\nadd action=deny\n",
+        PROXY + "/ip proxy access\nadd action=allow dst-host=*.example.org\nadd action=deny\n",
+        PROXY + "/ip proxy access\nadd action=allow dst-host=www.example.org\nadd action=deny\n",
         PROXY + "/ip proxy access add action=allow src-address=10.0.0.0/8\n/ip proxy access\nadd action=deny\n",
         SOCKS.replace("port", "auth-method=password version=5 port"),
         SOCKS + "/ip socks access\nadd action=allow src-address=10.0.0.0-10.9.9.9\nadd action=deny src-address=!10.0.0.0/8\n",
@@ -55,6 +57,13 @@ def test_what_keeps_strangers_out(text: str) -> None:
         ("/ip proxy access\nadd action=deny dst-port=25\n", ":443"),
         ("/ip proxy access\nadd action=deny dst-port=!443\n", ":443"),
         ("/ip proxy access\nadd action=deny method=CONNECT dst-port=!443\n", ":443"),
+        ("/ip proxy access\nadd action=allow dst-port=6667\nadd action=deny\n", ":6667"),
+        ("/ip proxy access\nadd action=allow dst-host=*.com\nadd action=deny\n", "elsewhere.com"),
+        ("/ip proxy access\nadd action=deny dst-host=*.example\n", ":25"),
+        (
+            "/ip firewall filter\nadd action=accept chain=input protocol=!gre\nadd action=drop chain=input\n",
+            ":25",
+        ),
         ("/ip proxy access\nadd action=deny disabled=yes\n", ":25"),
         ("/ip proxy access\nadd action=deny dst-address=127.0.0.0/8\n", ":25"),
         ("/ip proxy access\nadd action=deny dst-host=www.example.org\n", ":25"),
@@ -79,6 +88,7 @@ def test_what_leaves_it_open(more: str, witness: str) -> None:
         "/ip firewall filter\nadd action=jump jump-target=x chain=input\n",
         "/ip firewall filter\nadd action=drop chain=input in-interface=ether5\n",
         "/ip firewall filter\nadd action=drop chain=input limit=1\n",
+        "/ip proxy access\nadd action=allow dst-host=*else*\nadd action=deny\n",
         "/ip firewall filter\nadd action=drop chain=input src-address=what\n",
         '/ip proxy access\nadd action=deny dst-host=":x"\n',
         "/ip proxy access\nadd action=deny odd=1\n",
@@ -90,6 +100,16 @@ def test_what_is_not_evaluated_is_unknown(more: str) -> None:
     report = audited(SERVER, PROXY + more)
     assert report.verdict is AuditVerdict.UNKNOWN
     assert report.gaps
+
+
+def test_a_password_is_of_socks_5_alone_and_menus_may_be_written_with_slashes() -> None:
+    text = SOCKS.replace("port", "auth-method=password version=4 port")
+    assert audited(SERVER, text).verdict is AuditVerdict.OPEN
+    assert audited(SERVER, "/ip/proxy/set enabled=yes\n").verdict is AuditVerdict.OPEN
+    assert (
+        audited(SERVER, "/ip/proxy set enabled=yes\n/ip/proxy/access add action=deny\n").verdict
+        is AuditVerdict.CLOSED
+    )
 
 
 def test_wide_networks_are_told() -> None:

@@ -11,10 +11,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from relaywatch.audit.addresses import AddressSet
-from relaywatch.audit.conditions import ALWAYS, NEVER, Condition, Way, joined, unknown
+from relaywatch.audit.claims import Claim, ClaimKind
+from relaywatch.audit.conditions import ALWAYS, NEVER, Condition, Way, claimed, joined, unknown
 from relaywatch.audit.deciding import Rule, first_match
 from relaywatch.audit.findings import AuditFinding, Cause, Gap, GapKind, Position
-from relaywatch.audit.proxies import AS_HE_LIKES, first_of_each, headed, is_destination, own_networks
+from relaywatch.audit.proxies import (
+    AS_HE_LIKES,
+    first_of_each,
+    headed,
+    is_destination,
+    own_networks,
+    ports_to_try,
+)
 from relaywatch.audit.server import Edit, Mark, Server, Service
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.text import Joins, SourceFile, logical_lines
@@ -22,7 +30,6 @@ from relaywatch.audit.witness import OUTSIDE_HOST
 from relaywatch.model.evidence import Weakness
 
 _SERVICES = {"/ip proxy": "8080", "/ip socks": "1080"}
-_PORTS = (25, 443, 80)
 _ON = frozenset({"yes", "true"})
 _REFUSING = frozenset({"drop", "reject", "tarpit"})
 _PASSING_OVER = frozenset(
@@ -68,7 +75,7 @@ def evaluate(setup: Setup) -> Iterator[Service]:
         is_on = here.get("enabled") in _ON
         port = here.get("port", usual).split(",")[0]
         router = _Router(setup, said, menu, port if port.isdigit() else usual)
-        is_asked = here.get("auth-method") == "password"
+        is_asked = here.get("auth-method") == "password" and here.get("version") == "5"  # SOCKS4 knows none
         yield Service(
             name=f"{menu} *:{port}",
             weakness=Weakness.OPEN_PROXY,
@@ -82,9 +89,10 @@ def _items(setup: Setup, source: SourceFile) -> Iterator[_Item]:
     for line in logical_lines(source, Joins.BY_BACKSLASH):
         text = line.text
         if text.startswith("/"):
-            head = re.match(r"/[a-z0-9 -]+?(?=\s+(?:add|set|remove|print)\b|$)", text)
-            menu = head[0] if head else text
-            text = text[len(menu) :].strip()
+            head = re.match(r"/[a-z0-9/ -]+?(?=[\s/]+(?:add|set|remove|print)\b|$)", text)
+            named = head[0] if head else text
+            text = text[len(named) :].lstrip("/ ")
+            menu = f"/{named[1:].replace('/', ' ')}"  # /ip/proxy is RouterOS 7's way to write it
         if not text:
             continue
         try:
@@ -116,7 +124,7 @@ class _Router:
         reached = self._chain("/ip firewall raw", "prerouting")
         reached = joined(reached, self._chain("/ip firewall filter", "input"))
         for how, rule in asked:
-            for port in _PORTS:
+            for port in ports_to_try(one.values.get("dst-port", "") for one in self.said):
                 for way in joined(self._listed(how, port), reached):
                     told = Way(causes=(settings.cause(rule),)).joined(way)
                     yield headed(told, f"{OUTSIDE_HOST}:{port} by {how}")
@@ -158,8 +166,16 @@ class _Router:
         """A name with wildcards, or an expression behind a colon: the list is of the names that are meant."""
         if value.startswith(":"):
             return self._gap(one)
-        is_any = value in {"*", "", OUTSIDE_HOST, "*.example"}
-        return ALWAYS if is_any else NEVER
+        if value in {"*", ""}:
+            return ALWAYS
+        if one.values.get("action", "allow") != "allow":
+            return NEVER  # he asks for another
+        if "*" not in value and "?" not in value:
+            return NEVER
+        tail = value.rpartition("*")[2]
+        if value.startswith("*.") and tail.count(".") == 1:
+            return claimed(Claim(ClaimKind.DESTINATION, f"elsewhere{tail}"))
+        return NEVER if value.startswith("*.") and tail.count(".") > 1 else self._gap(one)
 
     # --- firewall ---
 
@@ -190,7 +206,7 @@ class _Router:
             if name in {"src-address", "src-address-list"}:
                 found &= self._addresses(one, name, value)
             elif name == "protocol":
-                found &= ALWAYS if value in {"tcp", "6", "!udp", "!icmp"} else NEVER
+                found &= ALWAYS if (value.lstrip("!") in {"tcp", "6"}) is not value.startswith("!") else NEVER
             elif name in {"dst-port", "port"}:
                 found &= ALWAYS if _is_port(value, int(self.port)) else NEVER
             elif name == "connection-state":
