@@ -113,9 +113,10 @@ deep: setup ## Property tests with many examples
 	HYPOTHESIS_PROFILE=deep $(PYTEST) -n 2 -m 'not interop' tests/model tests/wire tests/script tests/probes tests/rules
 
 .PHONY: schema
-schema: setup ## Write the JSON Schemas of the result line and of the audit's anew
+schema: setup ## Write the JSON Schemas of the result line and of the audit's lines anew
 	$(BIN)/relaywatch schema result > docs/reference/result.schema.json
 	$(BIN)/relaywatch schema audit > docs/reference/audit.schema.json
+	$(BIN)/relaywatch schema audit-proof > docs/reference/audit-proof.schema.json
 
 .PHONY: docs
 docs: schema ## Write the reference of the command line anew

@@ -6,14 +6,19 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
+from pathlib import Path
 from typing import NamedTuple
 
+import jsonschema
 import pytest
+from click.testing import CliRunner
 
 from relaywatch.cli import auditing_prover
 from relaywatch.cli.language import words_in
+from relaywatch.cli.main import relaywatch
 from relaywatch.cli.main import run as command_line
-from relaywatch.cli.reports.auditing_proof import print_proof, proof_line
+from relaywatch.cli.reports.auditing_proof import print_proof
+from relaywatch.cli.reports.auditing_proof_lines import proof_line, proof_schema
 from relaywatch.cli.reports.layout import console_for
 from relaywatch.model.errors import UsageError
 from relaywatch.model.evidence import Attempt, AttemptStatus, Direction, TranscriptEntry, Weakness
@@ -25,6 +30,7 @@ from relaywatch.runs.proofs import Proof, Stage, Tried
 from relaywatch.runs.reporting import TargetReport
 from relaywatch.runs.sandbox import Listener
 
+ROOT = Path(__file__).parents[2]
 PORT = Listener(address=ip_address("0.0.0.0"), port=8888)
 FINDING = FindingLine(
     advisory="RW-2001",
@@ -40,13 +46,13 @@ FINDING = FindingLine(
 )
 
 
-def tried(client, verdict):
+def tried(client, verdict, *reasons):
     line = ResultLine(
         target="198.51.100.10",
         name=None,
         weakness=Weakness.OPEN_PROXY,
         verdict=verdict,
-        reasons=(Reason.TIMEOUT,) if verdict is Verdict.INCONCLUSIVE else (),
+        reasons=(Reason.TIMEOUT,) if verdict is Verdict.INCONCLUSIVE else reasons,
         software=None,
         findings=(FINDING,) if verdict is Verdict.OPEN else (),
         doors=(),
@@ -67,9 +73,11 @@ def tried(client, verdict):
     return Tried(client=client, reports=(TargetReport(line=line, judgement=judgement, attempts=(attempt,)),))
 
 
-def stage(stranger, control=Verdict.OPEN):
+def stage(stranger, control=Verdict.OPEN, *reasons):
     return Stage(
-        listeners=(PORT,), stranger=tried("203.0.113.10", stranger), controls=(tried("127.0.0.1", control),)
+        listeners=(PORT,),
+        stranger=tried("203.0.113.10", stranger),
+        controls=(tried("127.0.0.1", control, *reasons),),
     )
 
 
@@ -105,7 +113,15 @@ def test_a_proof_is_told_with_what_was_seen():
         ({"after": None}, "no mend to try"),
         ({"after": DOWN}, "mended it doesn't start"),
         ({"after": stage(Verdict.INCONCLUSIVE)}, "doesn't refuse everything"),
-        ({"after": stage(Verdict.CLOSED, Verdict.CLOSED)}, "--allow"),
+        (
+            {"after": stage(Verdict.CLOSED, Verdict.CLOSED)},
+            "its own machine: name your networks with --allow",
+        ),
+        (
+            {"after": stage(Verdict.CLOSED, Verdict.CLOSED), "allowed": frozenset({"127.0.0.1"})},
+            "no longer serves the networks",
+        ),
+        ({"after": stage(Verdict.CLOSED, Verdict.CLOSED, Reason.AUTH_REQUIRED)}, "a password or a key"),
     ],
 )
 def test_what_is_no_proof_says_why_not(changed, why):
@@ -122,6 +138,17 @@ def test_the_proof_s_line_has_the_results_of_both_checks():
     assert line["before"]["stranger"]["results"][0]["verdict"] == "open"
     assert line["after"]["listeners"] == ["0.0.0.0 8888"]
     assert json.loads(proof_line(replace(PROOF, before=DOWN, after=None)))["before"]["trouble"]
+
+
+@pytest.mark.parametrize("changed", [{}, {"after": None}, {"before": DOWN, "after": None}])
+def test_every_line_is_as_its_committed_schema_says(changed):
+    committed = json.loads((ROOT / "docs/reference/audit-proof.schema.json").read_text())
+    assert committed == proof_schema(), "make schema"
+    assert json.loads(CliRunner().invoke(relaywatch, ["schema", "audit-proof"]).stdout) == committed
+    line = json.loads(proof_line(replace(PROOF, **changed)))
+    jsonschema.validate(line, committed)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({key: line[key] for key in line if key != "is_proven"}, committed)
 
 
 class Done(NamedTuple):
@@ -167,9 +194,8 @@ def test_json_has_a_second_line(audit):
 
 
 def test_a_server_that_can_t_be_started_is_told(audit):
-    unit = "[Service]\nExecStart=/usr/bin/microsocks -i 127.0.0.1\n"
-    done, _ = audit(PROOF, "--prove", name="microsocks.service", text=unit)
-    assert "microsocks: can't be started in the sandbox." in done.output
+    done, _ = audit(PROOF, "--prove", name="3proxy.cfg", text="auth iponly\ndeny *\nsocks -p1080\n")
+    assert "3proxy: can't be started in the sandbox." in done.output
     assert done.exit_code == 4
 
 

@@ -1,3 +1,4 @@
+import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -15,24 +16,25 @@ from relaywatch.audit.trees import FolderTree, TextTree
 from relaywatch.model.errors import UsageError
 from relaywatch.model.evidence import Weakness
 from relaywatch.model.results import ResultLine
-from relaywatch.model.verdicts import Judgement, Vantage, Verdict
+from relaywatch.model.verdicts import Judgement, Reason, Vantage, Verdict
 from relaywatch.runs import proving, sandbox
 from relaywatch.runs.placing import Placing
+from relaywatch.runs.proof_strangers import strangers_for
 from relaywatch.runs.proofs import Proof, Stage, Tried
 from relaywatch.runs.reporting import TargetReport
 from relaywatch.runs.sandbox import Listener
 from relaywatch.runs.sandbox_names import Names
-from relaywatch.runs.starting import STARTED, starting
+from relaywatch.runs.starting import SPEAKS, STARTED, starting
 
 
-def tried(client, *verdicts, cut=False):
+def tried(client, *verdicts, cut=False, reasons=()):
     lines = [
         ResultLine(
             target="198.51.100.10",
             name=None,
             weakness=Weakness.OPEN_RELAY,
             verdict=verdict,
-            reasons=(),
+            reasons=reasons,
             software=None,
             findings=(),
             doors=(),
@@ -68,6 +70,28 @@ def test_open_before_closed_after_and_the_control_kept_is_a_proof():
 )
 def test_whom_nobody_listens_to_is_refused(stranger):
     assert replace(PROOF, after=replace(AFTER, stranger=stranger)).holds
+
+
+def test_its_own_machine_is_one_client_by_whatever_address():
+    before, after = (
+        replace(tried(client, Verdict.OPEN), is_own_machine=True) for client in ("::1", "127.0.0.1")
+    )
+    proof = replace(
+        PROOF,
+        before=replace(BEFORE, controls=(before,)),
+        after=replace(AFTER, controls=(after,)),
+        allowed=frozenset(),
+    )
+    assert proof.holds
+
+
+def test_that_only_credentials_are_left_is_no_proof_and_is_told():
+    asked = tried("127.0.0.1", Verdict.CLOSED, reasons=(Reason.AUTH_REQUIRED,))
+    proof = replace(PROOF, after=replace(AFTER, controls=(asked,)))
+    assert proof.is_left_to_credentials
+    assert not proof.holds
+    assert not PROOF.is_left_to_credentials
+    assert not replace(PROOF, after=None).is_left_to_credentials
 
 
 @pytest.mark.parametrize(
@@ -196,7 +220,69 @@ def test_every_server_that_can_be_started_is_one_of_ours():
 
 
 def test_a_main_file_s_name_is_no_shell():
-    assert "MAIN='/etc/a'\\''; reboot'\n" in starting("squid", "/etc/a'; reboot")
+    text = starting("squid", "/etc/a'; reboot")
+    said = subprocess.run(
+        ["sh", "-c", text.partition("\n")[0] + '; printf %s "$MAIN"'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout == "/etc/a'; reboot"
+
+
+def test_a_command_line_s_words_are_no_shell_either():
+    text = starting("microsocks", "/x", [("-i", "::", ";", "reboot")])
+    assert "\nmicrosocks -i :: ';' reboot & " in text
+
+
+def test_what_a_server_can_speak_is_all_that_is_asked_of_it():
+    proxy = frozenset({Weakness.OPEN_PROXY})
+    assert set(proving._probes(proxy, SPEAKS["coturn"], takes_datagrams=True)) == {"turn-tcp", "turn-udp"}
+    assert proving._probes(proxy, SPEAKS["openssh"], takes_datagrams=False) == ("ssh-forward",)
+    assert "http3-connect" not in proving._probes(proxy, None, takes_datagrams=False)
+    assert set(SPEAKS) <= STARTED
+
+
+# --- who the stranger is ---------------------------------------------------------------------------
+
+
+def strangers(text, allowed=()):
+    known = load_servers()["squid"]
+    setup = Setup(
+        tree=TextTree({"/squid.conf": text}),
+        main=PurePosixPath("/squid.conf"),
+        home=PurePosixPath(known.home),
+        allowed=AddressSet.of(allowed),
+    )
+    return tuple(map(str, strangers_for(known, setup)))
+
+
+def test_the_usual_stranger_comes_from_documentation_s_networks():
+    assert strangers("http_port 1\nhttp_access allow all\n") == ("203.0.113.10", "2001:db8:113::10")
+
+
+@pytest.mark.parametrize(
+    ("networks", "expected"),
+    [
+        ("203.0.113.0/24", ("192.0.2.10", "2001:db8:113::10")),
+        ("203.0.113.10", ("192.0.2.10", "2001:db8:113::10")),
+        ("203.0.113.0/24 192.0.2.0/24 2001:db8::/32", ("198.18.113.10", "3fff:113::10")),
+        ("203.0.0.0/8", ("203.0.113.10", "2001:db8:113::10")),
+    ],
+)
+def test_whom_the_configuration_knows_is_no_stranger(networks, expected):
+    text = f"http_port 1\nacl ours src {networks}\nhttp_access allow ours\nhttp_access deny all\n"
+    assert strangers(text) == expected
+
+
+def test_he_comes_from_where_a_mistake_lets_somebody_in():
+    text = "http_port 1\nacl ours src 100.0.0.0/6\nhttp_access allow ours\nhttp_access deny all\n"
+    assert strangers(text) == ("100.0.0.9", "2001:db8:113::10")
+    assert strangers(text, ["100.0.0.0/8"])[0] == "101.0.0.9"
+
+
+def test_whom_somebody_allows_is_no_stranger():
+    assert strangers("http_port 1\nhttp_access allow all\n", ["203.0.113.0/24"])[0] == "192.0.2.10"
 
 
 def test_a_client_comes_out_of_each_network_that_is_allowed():

@@ -15,7 +15,8 @@ from relaywatch.runs.proving import can_prove, prove
 from relaywatch.runs.sandbox import require
 
 from .language import Words
-from .reports.auditing_proof import print_proof, proof_line
+from .reports.auditing_proof import print_proof
+from .reports.auditing_proof_lines import proof_line
 from .reports.layout import console_for
 from .untrusted import neutralise
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-from relaywatch.model.verdicts import Verdict
+from relaywatch.model.verdicts import Reason, Verdict
 
 from .reporting import TargetReport
 from .sandbox import Listener
+
+OWN_MACHINE: Final = "the server's own machine"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +20,8 @@ class Tried:
     client: str
     """His address, or the server's own machine's."""
     reports: tuple[TargetReport, ...] = ()
+    is_own_machine: bool = False
+    """Whether he is on the server's own machine, whichever of its addresses he comes by."""
     is_cut_short: bool = False
     """Whether there was no time to ask everything."""
     is_out_of_reach: bool = False
@@ -26,6 +31,11 @@ class Tried:
     def gets_through(self) -> bool:
         """Whether something of ours arrived through the server: proof, not a yes."""
         return any(report.line.verdict is Verdict.OPEN for report in self.reports)
+
+    @property
+    def is_asked_for_credentials(self) -> bool:
+        """Whether he is refused for want of a password or a key, which somebody else may have."""
+        return self.is_refused and any(Reason.AUTH_REQUIRED in report.line.reasons for report in self.reports)
 
     @property
     def is_refused(self) -> bool:
@@ -50,8 +60,12 @@ class Stage:
 
     @property
     def kept(self) -> frozenset[str]:
-        """The clients of the owner's that get through."""
-        return frozenset(control.client for control in self.controls if control.gets_through)
+        """The clients of the owner's that get through; his machine is one, by whatever address."""
+        return frozenset(
+            OWN_MACHINE if control.is_own_machine else control.client
+            for control in self.controls
+            if control.gets_through
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +100,15 @@ class Proof:
         before, after = self.before.kept, self.after.kept if self.after else frozenset()
         meant = before & self.allowed if self.allowed else before
         return bool(meant) and meant <= after
+
+    @property
+    def is_left_to_credentials(self) -> bool:
+        """Whether the mended one serves those alone who have credentials: none are guessed, so nobody was tried."""
+        return (
+            self.after is not None
+            and not self.after.kept
+            and any(control.is_asked_for_credentials for control in self.after.controls)
+        )
 
     @property
     def holds(self) -> bool:

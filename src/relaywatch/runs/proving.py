@@ -18,6 +18,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from relaywatch.audit.addresses import AddressSet
+from relaywatch.audit.commands import command_lines
 from relaywatch.audit.mending import mended
 from relaywatch.audit.server import Server
 from relaywatch.audit.setup import Setup
@@ -38,6 +39,7 @@ from relaywatch.targets.scope import Scope
 
 from . import sandbox
 from .placing import Placing
+from .proof_strangers import strangers_for
 from .proofs import Proof, Stage, Tried
 from .reporting import TargetReport
 from .run import Run
@@ -45,7 +47,7 @@ from .sandbox import SERVER_NAME, Furniture, Listener, Room
 from .sandbox_names import Names
 from .sandbox_network import DNS, SERVER, SINK, STRANGER, SandboxError, apart, furnish_network
 from .settings import RemoteSinkChoice, RunSettings
-from .starting import STARTED, starting
+from .starting import BY_COMMAND_LINE, SPEAKS, STARTED, starting
 
 _ALL = (Path("/"),)
 _SINK_DOMAIN, _SECOND, _POINTING = "sink.example", "second-sink.example", "pointing.example"
@@ -83,14 +85,17 @@ def prove(
     :raises UsageError: where no sandbox can be made.
     """
     sandbox.require()
-    clients = tuple(_clients(setup.allowed))
+    strangers = strangers_for(server, setup)
+    clients = tuple(_clients(setup.allowed, strangers))
     setup = setup.afresh()
     outcome = mended(server, setup)
     trees = [setup.tree]
     if outcome.after:
         texts: dict[str, str | bytes] = {str(path): source.octets for path, source in outcome.after.items()}
         trees.append(TextTree(texts, setup.tree))
-    proving = _Proving(server=server, setup=setup, layers=tuple(layers), clients=clients, tell=tell)
+    proving = _Proving(
+        server=server, setup=setup, layers=tuple(layers), strangers=strangers, clients=clients, tell=tell
+    )
     stages = apart(partial(proving.stages, trees))
     return Proof(
         server=server.name,
@@ -102,12 +107,12 @@ def prove(
     )
 
 
-def _clients(allowed: AddressSet) -> Iterator[Address]:
+def _clients(allowed: AddressSet, strangers: Sequence[Address] = STRANGER) -> Iterator[Address]:
     """An address out of each of the first networks that the owner allows.
 
     :raises UsageError: if the stranger himself is in one: then he is none.
     """
-    if taken := [one for one in (*STRANGER, *SINK) if one in allowed]:
+    if taken := [one for one in (*strangers, *SINK) if one in allowed]:
         raise UsageError(f"--prove: its stranger is at {taken[0]}, which --allow names as yours")
     networks = [network for version in (4, 6) for network in allowed.networks(version)]
     for network in networks[:_MOST_CLIENTS]:
@@ -123,12 +128,13 @@ class _Proving:
     server: Server
     setup: Setup
     layers: tuple[Path, ...]
+    strangers: tuple[Address, Address]
     clients: tuple[Address, ...]
     tell: Callable[[str], None]
 
     async def stages(self, trees: Sequence[Tree]) -> list[Stage]:
         """A stage for each tree of configuration."""
-        furnish_network(self.clients)
+        furnish_network((*self.strangers, *self.clients))
         async with self._outside() as key_file:
             return [await self._stage(tree, key_file) for tree in trees]
 
@@ -155,7 +161,7 @@ class _Proving:
         furniture = Furniture(
             layers=self.layers,
             files=placing.files(is_installed=self.layers == _ALL),
-            script=starting(self.server.name, str(placing.of(self.setup.main))),
+            script=starting(self.server.name, str(placing.of(self.setup.main)), self._commands(tree)),
         )
         try:
             async with sandbox.opened(furniture) as room:
@@ -171,10 +177,12 @@ class _Proving:
             room.add_address(address)
         ports = tuple(sorted({one.port for one in reachable}))
         takes_datagrams = bool(room.datagram_ports().intersection(ports))
-        probes = _probes(self._weaknesses(), takes_datagrams=takes_datagrams)
+        spoken = SPEAKS.get(self.server.name)
+        probes = _probes(self._weaknesses(), spoken, takes_datagrams=takes_datagrams)
         settings = self._settings(key_file, probes, ports, further)
-        self.tell(str(STRANGER[0]))
-        stranger = await self._check(settings, (SERVER_NAME, *map(str, sorted(further, key=str))), STRANGER)
+        self.tell(str(self.strangers[0]))
+        targets = (SERVER_NAME, *map(str, sorted(further, key=str)))
+        stranger = await self._check(settings, targets, self.strangers)
         controls = []
         for client in self.clients:
             self.tell(str(client))
@@ -187,11 +195,15 @@ class _Proving:
         self, room: Room, settings: RunSettings, listeners: tuple[Listener, ...]
     ) -> Tried:
         """The same check from the server's own machine, by the first of its addresses at which we get through."""
-        ports, tried = tuple(sorted({one.port for one in listeners})), Tried(client=_LOCAL[0])
+        ports, tried = (
+            tuple(sorted({one.port for one in listeners})),
+            Tried(client=_LOCAL[0], is_own_machine=True),
+        )
         for local in _local(listeners):
             self.tell(str(local))
             made = partial(self._check, replace(settings, ports=ports), (str(local),), ())
-            tried = replace(await asyncio.to_thread(apart, made, room.pid), client=str(local))
+            found = await asyncio.to_thread(apart, made, room.pid)
+            tried = replace(found, client=str(local), is_own_machine=True)
             if tried.gets_through:
                 break
         return tried
@@ -249,6 +261,12 @@ class _Proving:
             nameservers=(str(DNS),),
         )
 
+    def _commands(self, tree: Tree) -> list[tuple[str, ...]]:
+        """How it is started, where that is all its configuration."""
+        setup = self.setup.afresh(tree)
+        source = setup.read_main() if self.server.name in BY_COMMAND_LINE else None
+        return [line.words for line in command_lines(setup, source, self.server.name)] if source else []
+
     def _weaknesses(self) -> frozenset[Weakness]:
         return frozenset(service.weakness for service in self.server.evaluate(self.setup.afresh()))
 
@@ -265,7 +283,7 @@ class _Proving:
 
     def _names(self) -> Names:
         names = Names()
-        names.add_host(_STRANGER_NAME, STRANGER)
+        names.add_host(_STRANGER_NAME, self.strangers)
         names.add_host(_SINK_HOST, SINK)
         names.add_host(SERVER_NAME, SERVER)
         for domain in (_SINK_DOMAIN, _SECOND):
@@ -278,12 +296,15 @@ class _Proving:
         return names
 
 
-def _probes(weaknesses: frozenset[Weakness], *, takes_datagrams: bool) -> tuple[str, ...]:
-    """Those for what the server is; what begins with a datagram only where one is taken at a port of its own."""
+def _probes(
+    weaknesses: frozenset[Weakness], spoken: frozenset[Service] | None, *, takes_datagrams: bool
+) -> tuple[str, ...]:
+    """Those for what the server is, and can speak; what begins with a datagram only where a port of its takes one."""
     return tuple(
         name
         for name, probe in load_probes().items()
         if probe.weakness in weaknesses
+        and (spoken is None or probe.services & spoken)
         and (takes_datagrams or not probe.services or probe.services - _BY_DATAGRAM)
     )
 

@@ -118,7 +118,7 @@ def _enter_network(of: int | None) -> None:
 def furnish_network(clients: Sequence[Address] = ()) -> None:
     """Give the stranger's network, in which this thread is, its addresses; those of further clients too."""
     tool("ip", "link", "set", "lo", "up")
-    for address in (*STRANGER, *SINK, DNS, *clients):
+    for address in dict.fromkeys((*STRANGER, *SINK, DNS, *clients)):
         tool("ip", *family_of(address), "addr", "add", f"{address}/{address.max_prefixlen}", "dev", "lo")
     for path in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):  # what leads nowhere is told so at once
         Path("/proc/sys/net", path).write_text("1", encoding="ascii")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable, Sequence
 from types import MappingProxyType
+
+from relaywatch.model.places import Service
 
 _POSTFIX = """
 newaliases
@@ -53,6 +57,8 @@ newaliases
 mkdir -p /run/sendmail/mta /var/lib/sendmail/host_status
 sendmail -bd -q15m
 """
+_COMMANDS = "$COMMANDS"
+"""Stands for the command lines that the configuration is."""
 _PROGRAMS: dict[str, tuple[str, str]] = {
     "postfix": ("postfix", _POSTFIX),
     "exim": ("exim4 exim", _EXIM),
@@ -69,22 +75,42 @@ _PROGRAMS: dict[str, tuple[str, str]] = {
     "caddy": ("caddy", 'HOME=/root caddy start --adapter caddyfile --config "$MAIN"'),
     "openssh": ("sshd", 'mkdir -p /run/sshd; ssh-keygen -A; "$(command -v sshd)" -f "$MAIN"'),
     "coturn": ("turnserver", 'turnserver -o -c "$MAIN"'),
+    "microsocks": ("microsocks", _COMMANDS),
 }
 STARTED = frozenset(_PROGRAMS)
 """The servers that can be started."""
+BY_COMMAND_LINE = frozenset(name for name, (_, lines) in _PROGRAMS.items() if lines == _COMMANDS)
+"""Those whose configuration is the command line that starts them."""
+SPEAKS: MappingProxyType[str, frozenset[Service]] = MappingProxyType(
+    {
+        "coturn": frozenset({Service.TURN}),
+        "dante": frozenset({Service.SOCKS4, Service.SOCKS5}),
+        "microsocks": frozenset({Service.SOCKS5}),
+        "openssh": frozenset({Service.SSH}),
+        "sniproxy": frozenset({Service.TLS, Service.HTTP}),
+    }
+)
+"""What a server can speak, where that isn't much: what is asked in other words, it answers by silence."""
+_ALIVE_SECONDS = "0.5"
 
 
-def starting(server: str, main: str) -> str:
+def starting(server: str, main: str, commands: Iterable[Sequence[str]] = ()) -> str:
     """The lines that start a server with this main file; they fail, and say so, if it isn't installed.
+
+    ``commands``: the words behind its name, once for each time that it is started (`BY_COMMAND_LINE`).
 
     :raises KeyError: for a server that can't be started.
     """
     programs, lines = _PROGRAMS[server]
     wanted = " || ".join(f"command -v {program} > /dev/null" for program in programs.split())
-    quoted = MappingProxyType({"'": "'\\''"})
-    safe = "".join(quoted.get(letter, letter) for letter in main)
     first = programs.partition(" ")[0]
+    if lines == _COMMANDS:
+        # In the background, as a unit of systemd's is; one that ends at once has failed.
+        lines = "\n".join(
+            f"{shlex.join([first, *words])} & sleep {_ALIVE_SECONDS}; kill -0 $! || exit 1"
+            for words in commands
+        )
     return (
-        f"MAIN='{safe}'\n"
+        f"MAIN={shlex.quote(main)}\n"
         f"{wanted} || {{ echo '{first}: not installed in this root'; exit 127; }}\n{lines.strip()}"
     )

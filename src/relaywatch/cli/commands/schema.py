@@ -8,16 +8,18 @@ import click
 
 from relaywatch.cli.language import N_
 from relaywatch.cli.reports.auditing_lines import audit_schema
+from relaywatch.cli.reports.auditing_proof_lines import proof_schema
 from relaywatch.cli.reports.lines import result_schema
 from relaywatch.cli.speaking import command
 
-SCHEMAS = {"audit": audit_schema, "result": result_schema}
+SCHEMAS = {"audit": audit_schema, "audit-proof": proof_schema, "result": result_schema}
 
 
 @command(
     "schema",
     N_(
-        "Print the JSON Schema of an output: `result` is a line of scan --output, `audit` one of audit --format json."
+        "Print the JSON Schema of an output: `result` is a line of scan --output, `audit` one of audit --format json, "
+        "`audit-proof` the line that --prove adds to it."
     ),
 )
 @click.argument("name", type=click.Choice(sorted(SCHEMAS)))

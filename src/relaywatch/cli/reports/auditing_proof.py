@@ -1,11 +1,9 @@
-"""A mend's proof: for a person at a terminal, and as a JSON line (``relaywatch.audit-proof/1``)."""
+"""A mend's proof, for a person at a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-import msgspec
 from rich.console import Console, RenderableType
 from rich.text import Text
 
@@ -15,11 +13,9 @@ from relaywatch.model.results import FindingLine
 from relaywatch.runs.proofs import Proof, Stage, Tried
 
 from .layout import Prose, Verbatim, print_parts, prose
-from .lines import escaped
 from .phrases import PROOFS
 from .transcript import transcript_lines
 
-PROOF_SCHEMA = "relaywatch.audit-proof/1"
 _MOST_SHOWN = 4
 _LAST_LINES = 12
 _AS_IT_IS, _MENDED = N_("As it is"), N_("Mended")
@@ -51,22 +47,6 @@ def proof_report(proof: Proof, words: Words) -> Iterator[RenderableType]:
     yield prose("")
 
 
-def proof_line(proof: Proof) -> bytes:
-    """The proof as a JSON line, with its LF."""
-    told = {
-        "schema": PROOF_SCHEMA,
-        "server": proof.server,
-        "path": proof.path,
-        "is_proven": proof.holds,
-        "is_open_before": proof.is_open_before,
-        "is_closed_after": proof.is_closed_after,
-        "is_control_kept": proof.is_control_kept,
-        "before": _stage_told(proof.before),
-        "after": _stage_told(proof.after) if proof.after else None,
-    }
-    return escaped(told) + b"\n"
-
-
 def _stages(proof: Proof) -> Iterator[tuple[str, Stage]]:
     yield _AS_IT_IS, proof.before
     if proof.after:
@@ -74,17 +54,30 @@ def _stages(proof: Proof) -> Iterator[tuple[str, Stage]]:
 
 
 def _why_not(proof: Proof, words: Words) -> str:
+    after = proof.after
     if proof.before.trouble:
         return words("it could not be started in the sandbox.")
     if not proof.is_open_before:
         return words("nothing of the stranger's got through as it is.")
-    if proof.after is None:
+    if after is None:
         return words("the stranger gets through, and there is no mend to try.")
-    if proof.after.trouble:
+    if after.trouble:
         return words("mended it doesn't start.")
-    if not proof.is_closed_after:
-        return words("mended it still doesn't refuse everything.")
-    return words("mended it no longer serves whom it should: name your networks with --allow.")
+    return (
+        _why_not_served(proof, words)
+        if proof.is_closed_after
+        else words("mended it still doesn't refuse everything.")
+    )
+
+
+def _why_not_served(proof: Proof, words: Words) -> str:
+    if proof.is_left_to_credentials:
+        return words(
+            "closed, but for whoever has a password or a key: none are guessed, so try that yourself."
+        )
+    if proof.allowed:
+        return words("mended it no longer serves the networks that --allow names.")
+    return words("mended it no longer serves its own machine: name your networks with --allow.")
 
 
 def _stage(title: str, stage: Stage, words: Words) -> Iterator[RenderableType]:
@@ -134,21 +127,3 @@ def _transcripts(title: str, tried: Tried) -> Iterator[RenderableType]:
     for attempt in (one for report in tried.reports for one in report.attempts):
         yield from (Verbatim(text, 0, "") for text in transcript_lines(attempt))
         yield prose("")
-
-
-def _stage_told(stage: Stage) -> dict[str, Any]:
-    return {
-        "trouble": stage.trouble or None,
-        "listeners": [f"{one.address} {one.port}" for one in stage.listeners],
-        "stranger": _tried_told(stage.stranger) if stage.stranger else None,
-        "controls": [_tried_told(control) for control in stage.controls],
-    }
-
-
-def _tried_told(tried: Tried) -> dict[str, Any]:
-    return {
-        "client": tried.client,
-        "gets_through": tried.gets_through,
-        "is_refused": tried.is_refused,
-        "results": [msgspec.to_builtins(report.line) for report in tried.reports],
-    }
