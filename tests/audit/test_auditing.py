@@ -148,6 +148,26 @@ def test_with_something_unread_nothing_is_closed():
     assert told_by().verdict is AuditVerdict.UNKNOWN
 
 
+def test_without_a_listener_it_is_unknown_and_the_reason_is_told():
+    told = told_by()
+    assert [(gap.kind, str(gap.position)) for gap in told.gaps] == [
+        (GapKind.NO_LISTENER, "/etc/tinyproxy/tinyproxy.conf")
+    ]
+    assert [gap.kind for gap in told_by(gaps=(GAP,)).gaps] == [GAP.kind], "another reason is enough"
+
+
+def test_what_may_decide_is_told_before_what_cannot():
+    aside = Gap(GapKind.DIRECTIVE, "colour")
+
+    def evaluate(setup: Setup):
+        setup.set_aside(aside)
+        setup.note(GAP)
+        yield service()
+
+    told = report(replace(SERVER, evaluate=evaluate), setup_of(SERVER, ""))
+    assert (told.gaps, told.harmless) == ((GAP, aside), (aside,))
+
+
 def test_of_two_findings_at_one_line_the_worse_is_told():
     for ways in ((CLAIMED, Way(causes=(BROKEN,))), (Way(causes=(BROKEN,)), CLAIMED)):
         assert seen(told_by(service(*ways))) == [("open", "tp-allow-wide", 3)]
@@ -283,6 +303,21 @@ def test_absolute_links_of_each_copied_machine_are_followed_in_it(tmp_path):
     assert [told.verdict.value for told in audit([tmp_path / "a/etc/tinyproxy"])] == ["unknown"], (
         "it is outside"
     )
+
+
+def test_the_vhosts_of_each_copied_machine_are_read_wherever_its_system_keeps_them(tmp_path):
+    proxy = "Listen 8080\nProxyRequests On\n<Proxy *>\nRequire all granted\n</Proxy>\n"
+    for name, text in (("a", proxy), ("b", "# nothing\n")):
+        (tmp_path / name / "etc/httpd/conf").mkdir(parents=True)
+        (tmp_path / name / "etc/httpd/conf.d").mkdir()
+        (tmp_path / name / "etc/httpd/conf.d/one.conf").write_text(text)
+        main = "ServerRoot /etc/httpd\nListen 80\nLoadModule proxy_module m\nLoadModule proxy_http_module m\nIncludeOptional conf.d/*.conf\n"
+        (tmp_path / name / "etc/httpd/conf/httpd.conf").write_text(main)
+    told = {one.path: one for one in audit([tmp_path]) if one.path.endswith("httpd.conf")}
+    first, second = (told[f"{tmp_path}/{name}/etc/httpd/conf/httpd.conf"] for name in ("a", "b"))
+    assert first.verdict is AuditVerdict.OPEN
+    assert second.verdict is AuditVerdict.CLOSED, [second.gaps, second.files]
+    assert f"{tmp_path}/b/etc/httpd/conf.d/one.conf" in second.files
 
 
 def test_a_home_that_may_not_be_looked_into_is_left_out_and_told(tmp_path, monkeypatch):

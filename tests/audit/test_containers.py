@@ -353,7 +353,10 @@ def compose(image: str, environment: str = "", port: str = "25:25") -> str:
         (compose("juanluisbaptiste/postfix"), "open-if", [("open-if", "pf-net-gateway", 3)]),
         (compose("example/unknown-postfix"), "unknown", [("unknown", "not-evaluated", 0)]),
         (compose("example/shop", port="80:80"), "closed", []),
-        ("services: {}\n", "closed", []),
+        (compose("serjs/go-socks5-proxy", port="1081:1081"), "unknown", [("unknown", "not-evaluated", 0)]),
+        ("services: {}\n", "unknown", []),
+        ("colour: blue\n", "unknown", []),
+        ("services: {a: 3}\n", "unknown", []),
     ],
 )  # fmt: skip
 def test_what_an_image_comes_to(text, verdict, found):
@@ -421,7 +424,8 @@ def test_what_is_behind_a_proxy_without_proxy_protocol():
 )
 def test_what_is_no_compose_file_is_unknown_or_empty_and_never_raises(text):
     told = audited(SERVER, {MAIN: text})
-    assert told.verdict in {AuditVerdict.UNKNOWN, AuditVerdict.CLOSED}
+    assert told.verdict is AuditVerdict.UNKNOWN
+    assert told.gaps
     assert not told.findings
 
 

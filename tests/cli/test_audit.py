@@ -25,6 +25,8 @@ from relaywatch.audit.findings import (
     Cause,
     Gap,
     GapKind,
+    OracleAnswer,
+    OracleOutcome,
     Position,
     ServerReport,
     ServiceReport,
@@ -325,6 +327,13 @@ def test_long_lists_are_cut():
     assert "file12" not in text
 
 
+def test_what_cannot_decide_is_told_apart():
+    gaps = (Gap(GapKind.MISSING, "table"), Gap(GapKind.DIRECTIVE, "colour"))
+    text = printed(report_of(gaps=gaps, harmless=gaps[1:]))
+    assert "Not evaluated: 1\n  - there is no such file: table\n" in text
+    assert "Not evaluated, and can't decide it: 1\n  - a directive that isn't known: colour\n" in text
+
+
 def test_a_finding_without_a_line_or_a_rule_is_told_all_the_same():
     (finding,) = report_of().findings
     text = printed(
@@ -463,6 +472,35 @@ def test_relative_files_are_relative_references(tmp_path, monkeypatch):
 
 
 # --- GitHub ---------------------------------------------------------------------------------------
+
+
+ORACLES = (
+    OracleAnswer(tool="postconf -n", outcome=OracleOutcome.AGREES, subject="main.cf"),
+    OracleAnswer(
+        tool="postmap -q",
+        outcome=OracleOutcome.DISAGREES,
+        subject="access",
+        theirs=f"OK {{0}} [x](http://evil.test){HOSTILE}",
+        ours="REJECT",
+        position=Position("/etc/g", 3),
+    ),
+    OracleAnswer(tool="exim -bh", outcome=OracleOutcome.SILENT, theirs="not installed"),
+)
+
+
+def test_what_the_servers_own_tools_say_is_in_every_format():
+    told, words = report_of(oracles=ORACLES), words_in("en")
+    log = sarif([(told, SOURCES)], load_catalogue(), words)
+    jsonschema.validate(log, sarif_schema())
+    notes = log["runs"][0]["invocations"][0]["toolExecutionNotifications"][1:]
+    assert [note["level"] for note in notes] == ["none", "warning", "note"]
+    said = notes[1]["message"]["text"]
+    assert said.startswith("postmap -q DISAGREES: access\nIt says: OK {{0}} [x] (http://evil.test)")
+    assert said.endswith("We say: REJECT")
+    _, line = workflow_commands(told, words)
+    assert line.startswith(
+        "::warning file=/etc/g,line=3,title=tinyproxy::postmap -q DISAGREES: access%0AIt says: OK"
+    )
 
 
 def test_annotations(laid):

@@ -17,7 +17,7 @@ from .catalogue import load_rules
 from .claims import Claim, ClaimKind
 from .conditions import Way, joined
 from .deciding import verdict_of
-from .findings import AuditFinding, AuditVerdict, Cause, Position, ServerReport, ServiceReport
+from .findings import AuditFinding, AuditVerdict, Cause, Gap, GapKind, Position, ServerReport, ServiceReport
 from .passing_on import local_front_ends
 from .server import Server, Service, load_servers, recognised
 from .setup import FrontEnd, Setup
@@ -183,7 +183,10 @@ def report(server: Server, setup: Setup) -> ServerReport:
             error=f"{type(error).__name__}: {error}",
         )
     services = tuple(_reached(service, setup) for service in services)
+    if not services and not setup.gaps_that_decide():
+        setup.note(Gap(GapKind.NO_LISTENER, setup.main.name, Position(setup.shown(setup.main))))
     told = [_service_report(service) for service in services]
+    harmless = tuple(gap for gap in setup.gaps if gap in setup.harmless)
     findings: dict[tuple[str, str, int, str], AuditFinding] = {}
     for finding in (one for service in services for one in findings_of(service, setup)):
         key = finding.rule, finding.file, finding.line, finding.service
@@ -194,7 +197,8 @@ def report(server: Server, setup: Setup) -> ServerReport:
         findings=tuple(sorted(findings.values(), key=_by_rank))[:_MOST_FINDINGS],
         path=setup.shown(setup.main),
         services=tuple(told),
-        gaps=tuple(setup.gaps),
+        gaps=(*setup.gaps_that_decide(), *harmless),
+        harmless=harmless,
         files=tuple(source.name for source in setup.sources.values()),
     )
 

@@ -103,6 +103,8 @@ def read_composition(setup: Setup) -> Composition | None:
             if node := document.at(key):
                 setup.note(Gap(GapKind.NOT_EVALUATED, key, file.at(node.line)))
         for name, node in _pairs(document.at("services")):
+            if not node.is_mapping:
+                setup.note(Gap(GapKind.SYNTAX, f"services: {name}", file.at(node.line)))
             container = reading.container(name, node, file)
             containers[name] = _merged(containers[name], container) if name in containers else container
         for name, node in _pairs(document.at("networks")):

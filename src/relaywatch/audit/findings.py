@@ -69,6 +69,8 @@ class GapKind(StrEnum):
     """A directive that isn't known."""
     EXTERNAL = "external"
     """Another program, a database or the DNS decides."""
+    NO_LISTENER = "no-listener"
+    """The server is recognised, and no listener of it is found: nothing was evaluated."""
     NOT_EVALUATED = "not-evaluated"
     """Known, and beyond what the evaluation can do."""
 
@@ -155,7 +157,9 @@ class ServerReport:
     """Its main configuration file."""
     services: tuple[ServiceReport, ...] = ()
     gaps: tuple[Gap, ...] = ()
-    """All that was not evaluated, whether it decides or not."""
+    """All that was not evaluated; what may decide comes first."""
+    harmless: tuple[Gap, ...] = ()
+    """Those of the gaps that can't decide anything."""
     files: tuple[str, ...] = field(default=())
     """Every file that was read."""
     error: str | None = None

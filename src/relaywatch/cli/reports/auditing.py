@@ -140,14 +140,19 @@ def _meaning(
 
 
 def _gaps(report: ServerReport, words: Words) -> Iterator[RenderableType]:
-    if not report.gaps:
-        return
-    yield prose(words("Not evaluated: {count}", count=len(report.gaps)), style="bold")
-    for gap in report.gaps[:_MOST_GAPS]:
-        yield prose(f"- {neutralise(said_of_gap(gap, words), 1000)}", 2)
-    if len(report.gaps) > _MOST_GAPS:
-        yield prose("- …", 2)
-    yield prose("")
+    deciding = report.gaps[: len(report.gaps) - len(report.harmless)]
+    for heading, gaps in (
+        (words("Not evaluated: {count}", count=len(deciding)), deciding),
+        (words("Not evaluated, and can't decide it: {count}", count=len(report.harmless)), report.harmless),
+    ):
+        if not gaps:
+            continue
+        yield prose(heading, style="bold")
+        for gap in gaps[:_MOST_GAPS]:
+            yield prose(f"- {neutralise(said_of_gap(gap, words), 1000)}", 2)
+        if len(gaps) > _MOST_GAPS:
+            yield prose("- …", 2)
+        yield prose("")
 
 
 def _oracles(report: ServerReport, words: Words) -> Iterator[RenderableType]:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from relaywatch.audit.catalogue import load_rules
-from relaywatch.audit.findings import AuditFinding, AuditVerdict, ServerReport
+from relaywatch.audit.findings import AuditFinding, AuditVerdict, OracleOutcome, Position, ServerReport
 from relaywatch.cli.language import Words
 from relaywatch.cli.untrusted import neutralise
 
 from .advising import language
-from .auditing_phrases import HEADLINES, VERDICTS, said_of_gap
+from .auditing_phrases import HEADLINES, VERDICTS, said_of_answer, said_of_gap
 
 _LEVELS = {
     AuditVerdict.OPEN: "error",
@@ -38,6 +38,11 @@ def workflow_commands(report: ServerReport, words: Words) -> Iterator[str]:
         said = [words(HEADLINES[report.verdict], server=report.server)]
         said += [said_of_gap(gap, words) for gap in report.gaps[:5]]
         yield _command(report.verdict, report.path, 0, report.server, "\n".join(said))
+    for answer in report.oracles:
+        if answer.outcome is OracleOutcome.DISAGREES:
+            place = answer.position or Position(report.path)
+            said_of_it = said_of_answer(answer, words)
+            yield _command(AuditVerdict.UNKNOWN, place.file, place.line, report.server, said_of_it)
 
 
 def _said(finding: AuditFinding, title: str, words: Words) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from relaywatch.audit.claims import Claim, ClaimKind
-from relaywatch.audit.findings import AuditVerdict, Gap, GapKind, OracleOutcome
+from relaywatch.audit.findings import AuditVerdict, Gap, GapKind, OracleAnswer, OracleOutcome
 from relaywatch.cli.language import N_, Words
 
 MARKS = MappingProxyType(
@@ -106,9 +106,20 @@ _GAPS = MappingProxyType(
         GapKind.SYNTAX: N_("a line that can't be parsed: {subject}"),
         GapKind.DIRECTIVE: N_("a directive that isn't known: {subject}"),
         GapKind.EXTERNAL: N_("another program, a database or the DNS decides: {subject}"),
+        GapKind.NO_LISTENER: N_("no listener was found, so there is nothing to evaluate: {subject}"),
         GapKind.NOT_EVALUATED: N_("isn't evaluated: {subject}"),
     }
 )
+
+
+def said_of_answer(answer: OracleAnswer, words: Words) -> str:
+    """What the server's own tool says beside us, in lines."""
+    said = [words(ORACLES[answer.outcome], tool=answer.tool) + f": {answer.subject}" * bool(answer.subject)]
+    if answer.outcome is OracleOutcome.DISAGREES:
+        said += [words("It says: {said}", said=answer.theirs), words("We say: {said}", said=answer.ours)]
+    elif answer.theirs:
+        said.append(answer.theirs)
+    return "\n".join(said)
 
 
 def said_of_claim(claim: Claim, words: Words) -> str:

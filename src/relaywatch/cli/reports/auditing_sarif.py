@@ -13,13 +13,13 @@ from relaywatch import __version__
 from relaywatch.advice.catalogue import Catalogue
 from relaywatch.audit.auditing import NOT_EVALUATED
 from relaywatch.audit.catalogue import AuditRule, load_rules
-from relaywatch.audit.findings import AuditFinding, AuditVerdict, Cause, Position, ServerReport
+from relaywatch.audit.findings import AuditFinding, AuditVerdict, Cause, OracleOutcome, Position, ServerReport
 from relaywatch.cli.language import Words
 from relaywatch.cli.untrusted import without_lone_surrogates
 
 from .advising import language
 from .auditing import Sources
-from .auditing_phrases import HEADLINES, VERDICTS, said_of_gap
+from .auditing_phrases import HEADLINES, VERDICTS, said_of_answer, said_of_gap
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _LEVELS = {
@@ -28,6 +28,11 @@ _LEVELS = {
     AuditVerdict.DOWN: "warning",
     AuditVerdict.UNKNOWN: "warning",
     AuditVerdict.CLOSED: "none",
+}
+_ORACLE_LEVELS = {
+    OracleOutcome.AGREES: "none",
+    OracleOutcome.DISAGREES: "warning",
+    OracleOutcome.SILENT: "note",
 }
 _SEVERITY = {"critical": "9.5", "high": "8.0", "medium": "5.5", "low": "3.0"}
 """What GitHub sorts alerts by."""
@@ -90,7 +95,7 @@ def _results(report: ServerReport, sources: Sources, words: Words) -> Iterable[_
         yield {
             "ruleId": NOT_EVALUATED,
             "level": _LEVELS[report.verdict],
-            "message": {"text": "\n".join(said)},
+            "message": {"text": _plain("\n".join(said))},
             "locations": [_location(Position(report.path), sources)],
             "properties": {"verdict": report.verdict.value, "server": report.server},
         }
@@ -106,7 +111,7 @@ def _result(report: ServerReport, finding: AuditFinding, sources: Sources, words
     return {
         "ruleId": finding.rule,
         "level": _LEVELS[finding.verdict],
-        "message": {"text": "\n".join(filter(None, said))},
+        "message": {"text": _plain("\n".join(filter(None, said)))},
         "locations": [_location(finding.position, sources)],
         "relatedLocations": [_related(number, cause, sources) for number, cause in enumerate(elsewhere, 1)],
         "partialFingerprints": {"relaywatch/1": sha256(os.fsencode(mark)).hexdigest()},
@@ -128,7 +133,7 @@ def _result(report: ServerReport, finding: AuditFinding, sources: Sources, words
 
 def _related(number: int, cause: Cause, sources: Sources) -> _Json:
     assert cause.position is not None  # noqa: S101 -- chosen so
-    return {"id": number, "message": {"text": cause.text}, **_location(cause.position, sources)}
+    return {"id": number, "message": {"text": _plain(cause.text)}, **_location(cause.position, sources)}
 
 
 def _location(position: Position, sources: Sources) -> _Json:
@@ -161,15 +166,29 @@ def _invocation(reports: list[ServerReport], words: Words) -> _Json:
         for report in reports
         for gap in report.gaps
     ]
+    notes += [
+        _note(
+            _ORACLE_LEVELS[answer.outcome],
+            said_of_answer(answer, words),
+            answer.position.file if answer.position else report.path,
+        )
+        for report in reports
+        for answer in report.oracles
+    ]
     return {"executionSuccessful": not faults, "toolExecutionNotifications": notes}
 
 
 def _note(level: str, text: str, file: str) -> _Json:
     return {
         "level": level,
-        "message": {"text": text},
+        "message": {"text": _plain(text)},
         "locations": [{"physicalLocation": {"artifactLocation": {"uri": _uri(file)}}}],
     }
+
+
+def _plain(text: str) -> str:
+    """A message that is no placeholder (SARIF 3.11.5) and no link (3.11.6), whatever a file's words look like."""
+    return text.replace("{", "{{").replace("}", "}}").replace("](", "] (")
 
 
 def _encodable(value: Any) -> Any:

@@ -16,6 +16,7 @@ _OWN = re.compile(
 SERVER = Server(
     name="apache",
     home="/etc/apache2",
+    other_homes=("/etc/httpd/conf", "/etc/httpd"),
     marks=(Mark(name="apache2.conf"), Mark(name="httpd.conf"), Mark(name="*.conf", holds=_OWN)),
     evaluate=evaluate,
     mend=mend,

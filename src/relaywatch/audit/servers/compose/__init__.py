@@ -37,8 +37,8 @@ class _Inner:
 def evaluate(setup: Setup) -> Iterator[Service]:
     """Every container that strangers reach at a port of mail servers or proxies, or whose configuration is mounted."""
     composition = read_composition(setup)
-    if composition is None:
-        return
+    if composition is None or not composition.containers:
+        return  # no service at all: nothing was evaluated
     engine = read_engine(setup)
     found = [
         service
@@ -85,11 +85,14 @@ def _ports(container: Container) -> set[int]:
 
 
 def _telling(ports: set[int], container: Container) -> int:
-    """A port at which mail servers or proxies are; all may be where the host's network is the container's."""
+    """A port at which mail servers or proxies are, or any of an image that is named so.
+
+    All may be where the host's network is the container's.
+    """
     named = re.search(r"postfix|exim|smtp|sendmail|mail|squid|proxy|socks|dante", container.image)
     if container.network_mode == "host":
         return 25 if named else 0
-    return min(ports & (MAIL_PORTS | _PROXY_PORTS), default=0)
+    return min(ports & (MAIL_PORTS | _PROXY_PORTS) or (ports if named else set()), default=0)
 
 
 def _untold(container: Container, port: int, setup: Setup) -> Service:

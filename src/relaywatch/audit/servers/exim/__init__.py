@@ -218,6 +218,7 @@ def _ports(config: Config, interfaces: list[str]) -> Iterator[Port]:
 SERVER = Server(
     name="exim",
     home="/etc/exim4",
+    other_homes=("/etc/exim",),
     marks=(
         Mark(name="exim4/update-exim4.conf.conf"),
         Mark(name="exim4/exim4.conf"),
