@@ -364,6 +364,26 @@ def test_what_an_image_comes_to(text, verdict, found):
     assert (told.verdict.value, seen(told)) == (verdict, found)
 
 
+@pytest.mark.parametrize(
+    ("more", "others", "verdict"),
+    [
+        ("command: [postfix, -o, mynetworks=0.0.0.0/0]", {}, "unknown"),
+        ("entrypoint: /own.sh", {}, "unknown"),
+        ("configs: [main]", {}, "unknown"),
+        ("command: start", {}, "closed"),
+        ("volumes: ['./config:/tmp/docker-mailserver']", {}, "unknown"),
+        ("volumes: ['./config:/tmp/docker-mailserver']", {"/srv/config/postfix-main.cf": "x"}, "unknown"),
+        ("volumes: ['./config:/tmp/docker-mailserver']", {"/srv/config/postfix-accounts.cf": "x"}, "closed"),
+        ("volumes: ['./mail:/var/mail']", {}, "closed"),
+    ],
+)
+def test_what_changes_an_image_and_is_not_followed_is_unknown(more, others, verdict):
+    text = compose("mailserver/docker-mailserver") + f"    {more}\n"
+    told = audited(SERVER, {MAIN: text, **others})
+    assert told.verdict.value == verdict
+    assert bool(told.gaps) is (verdict == "unknown")
+
+
 def test_senders_domains_are_a_claim():
     told = audited(
         SERVER, {MAIN: compose("boky/postfix", "ALLOWED_SENDER_DOMAINS: own.example other.example")}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import PurePosixPath
 
-from .findings import Gap, GapKind, Position
+from .findings import Cause, Gap, GapKind, Position
 from .setup import Setup
 from .text import SourceFile
 from .yaml_nodes import BadYamlError, Node, parse_yaml
@@ -68,6 +68,8 @@ class Container:
     mounts: tuple[Mount, ...] = ()
     is_deployed: bool = False
     """Whether there is a ``deploy:``, so that it may run in a Swarm."""
+    said_otherwise: tuple[Cause, ...] = ()
+    """What changes the configuration in ways that aren't followed: a command line with settings, ``configs``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +174,17 @@ class _Reading:
                 for one in self._mount(mount, file, decides=is_seen)
             ),
             is_deployed=node.at("deploy") is not None,
+            said_otherwise=tuple(self._said_otherwise(name, node, file)),
         )
+
+    def _said_otherwise(self, name: str, node: Node, file: SourceFile) -> Iterator[Cause]:
+        """A command without a path or a setting starts the server as the image does, and says nothing new."""
+        for key in ("entrypoint", "command", "configs"):
+            if found := node.at(key):
+                items = found.items or (found,)
+                words = " ".join(self.text(one, file, decides=False) for one in items)
+                if key == "configs" or re.search(r"[/=]", words):
+                    yield Cause(f"{name}: {key}: {words}".strip(": ")[:80], file.at(found.line))
 
     def network(self, node: Node, file: SourceFile) -> Network:
         configs = (node.at("ipam", "config") or node).items
@@ -307,4 +319,5 @@ def _merged(one: Container, other: Container) -> Container:
         environment={**one.environment, **other.environment},
         mounts=tuple(mounts.values()),
         is_deployed=one.is_deployed or other.is_deployed,
+        said_otherwise=(*one.said_otherwise, *other.said_otherwise),
     )

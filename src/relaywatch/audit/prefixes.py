@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from relaywatch.targets.reserved import Network
 
 from .addresses import AddressSet
-from .conditions import Way
-from .findings import Cause, Position
+from .conditions import ALWAYS, Condition, Way, unknown
+from .findings import Cause, Gap, GapKind, Position
 from .setup import Setup
 
 
@@ -28,14 +28,24 @@ def relaying(setup: Setup, lines: Sequence[Prefixed], rule: str) -> Iterable[Way
     for line in lines:
         if not line.relays:
             continue
+        twins = [other for other in lines if not other.relays and other.addresses == line.addresses]
         for version in (4, 6):
             left = line.addresses.only(version)
             for other in lines:
-                if not other.relays and other.addresses and not other.addresses - line.addresses:
+                if not other.relays and other not in twins and other.addresses and not other.addresses - line.addresses:
                     left -= other.addresses
             if left:
                 cause = Cause(line.text, line.position, rule)
-                yield from setup.strangers(left, version).because(cause).true
+                meant = setup.strangers(left, version).because(cause)
+                yield from (meant & _one_of_two(setup, twins)).true
+
+
+def _one_of_two(setup: Setup, twins: Sequence[Prefixed]) -> Condition:
+    """Which of two lines for one prefix counts is the table's own to say."""
+    if not twins:
+        return ALWAYS
+    first = twins[0]
+    return unknown(setup.note(Gap(GapKind.NOT_EVALUATED, f"said twice: {first.text}", first.position)))
 
 
 def of_prefix(text: str) -> AddressSet:

@@ -100,6 +100,7 @@ def test_no_account_without_a_password_and_no_list_of_accounts() -> None:
     "line",
     [
         "UsePAM yes",
+        "PasswordAuthentication no\nUsePAM yes",
         "AllowGroups a",
         "AllowUsers guest@192.0.2.*",
         "DenyUsers guest@198.51.100.0/24",
@@ -173,3 +174,9 @@ WORDS = st.sampled_from(
 @given(st.lists(WORDS, max_size=40).map(" ".join) | st.text(max_size=200))
 def test_nothing_makes_it_fail(text: str) -> None:
     told(EMPTY + text)
+
+
+@pytest.mark.parametrize("name", ["KbdInteractiveAuthentication", "ChallengeResponseAuthentication"])
+def test_pam_asks_for_no_password_either_where_its_dialogue_is_off(name: str) -> None:
+    asked = f"PermitEmptyPasswords yes\nPasswordAuthentication no\nUsePAM yes\n{name} no\n"
+    assert told(asked).verdict is AuditVerdict.CLOSED

@@ -36,6 +36,7 @@ def qmail(rules: str | None = LOCAL, **control: str):
         (qmail(percenthack="other.example\n"), []),
         (qmail(':allow,RELAYCLIENT=""\n'), [("open", "qm-relayclient", 1)]),
         (qmail('# all\n203.:allow,RELAYCLIENT=""\n:deny\n'), [("open-if", "qm-relayclient", 2)]),
+        (qmail(':allow,RELAYCLIENT=""\n:allow\n'), [("unknown", "qm-relayclient", 1)]),
         (qmail('192.0.2.1-9:allow,RELAYCLIENT=""\n:allow\n'), []),
         (qmail('2001::allow,RELAYCLIENT=""\n:allow\n'), [("open-if", "qm-relayclient", 1)]),
         (qmail('203.:deny\n:allow,RELAYCLIENT=""\n203.0.113.:deny,RELAYCLIENT=""\n'), [("open", "qm-relayclient", 2)]),

@@ -35,7 +35,7 @@ from relaywatch.model.evidence import Weakness
 
 _ASKED: Mapping[str, tuple[tuple[str, str], ...]] = MappingProxyType(
     {
-        "proxy": (("HTTP_CONNECT", "p3-connect"), ("HTTP_GET", "p3-forward")),
+        "proxy": (("HTTP_CONNECT", "p3-connect"), ("HTTP_GET", "p3-forward"), ("HTTP_POST", "p3-forward")),
         "socks": (("CONNECT", "p3-socks"), ("BIND", "p3-bind"), ("UDPASSOC", "p3-udp")),
         "tlspr": (("CONNECT", "p3-sni"),),
         "auto": (("HTTP_CONNECT", "p3-connect"), ("CONNECT", "p3-socks")),

@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from relaywatch.audit.addresses import AddressSet
-from relaywatch.audit.conditions import ALWAYS, NEVER, Condition, Way, all_of, any_of, joined, unknown
+from relaywatch.audit.conditions import (
+    ALWAYS,
+    NEVER,
+    Condition,
+    Way,
+    all_of,
+    any_of,
+    joined,
+    shortest,
+    unknown,
+)
 from relaywatch.audit.deciding import Rule, first_match
 from relaywatch.audit.findings import AuditFinding, Cause, Gap, GapKind, Position
 from relaywatch.audit.proxies import (
@@ -76,7 +86,7 @@ def _lines(
             if text.strip() and not text.strip().startswith("#"):
                 setup.note(Gap(GapKind.SYNTAX, text.strip()[:80], source.at(number)))
             continue
-        name = found[1].lower()
+        name = _ALIASES.get(found[1].lower(), found[1].lower())
         words = tuple(quoted or bare for quoted, bare in _WORD.findall(found[2]))
         words = words[: next((n for n, word in enumerate(words) if word.startswith("#")), len(words))]
         if name == "match":
@@ -135,7 +145,9 @@ class _Sshd:
     def _let_in(self, account: str, version: int) -> tuple[Way, ...]:
         """Past what forbids an account without a password to log in."""
         ways = self._is(account, version, "permitemptypasswords", {"yes"}, default=False)
-        ways = joined(ways, self._is(account, version, "passwordauthentication", {"yes"}, default=True))
+        ways = joined(ways, self._asked(account, version))
+        if not ways:
+            return ()
         if account == "root":
             ways = joined(ways, self._is(account, version, "permitrootlogin", {"yes"}, default=False))
         for name, wanted in (("denyusers", False), ("allowusers", True)):
@@ -143,6 +155,13 @@ class _Sshd:
         for name in ("allowgroups", "denygroups", "authenticationmethods"):
             ways = joined(ways, self._not_evaluated(name, {"any"}))
         return joined(ways, self._not_evaluated("usepam", {"no"}))
+
+    def _asked(self, account: str, version: int) -> tuple[Way, ...]:
+        """He is asked for a password by sshd, or by PAM in a dialogue of its own, which may take an empty one too."""
+        asked = self._is(account, version, "passwordauthentication", {"yes"}, default=True)
+        if any(one.name == "usepam" and [word.lower() for word in one.words] == ["yes"] for one in self.said):
+            asked += self._is(account, version, "kbdinteractiveauthentication", {"yes"}, default=True)
+        return shortest(asked)
 
     def _not_evaluated(self, name: str, harmless: set[str]) -> tuple[Way, ...]:
         line = next((one for one in self.said if one.name == name), None)
@@ -242,6 +261,7 @@ def _opens(word: str, port: str) -> bool:
     return host == "*" and wanted in {"*", port}
 
 
+_ALIASES = {"challengeresponseauthentication": "kbdinteractiveauthentication"}
 _RULES = {"permitemptypasswords": "ss-empty-password"}
 
 

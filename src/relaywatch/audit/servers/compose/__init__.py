@@ -20,7 +20,7 @@ from relaywatch.audit.trees import NotReadError
 from relaywatch.model.evidence import Weakness
 
 from .fronts import Engine, front_ends, is_public, read_engine, subnets_of
-from .images import NETWORKS, evaluated, takes_postfix_variables, written_by
+from .images import CHANGES, NETWORKS, OWN_FOLDERS, evaluated, takes_postfix_variables, written_by
 
 _PROXY_PORTS = frozenset({1080, 3128, 3478, 8118, 8123, 8888})
 _MOST_FILES = 500
@@ -66,6 +66,19 @@ def _services(
             yield replace(service, name=f"{container.name}: {service.name}")
     elif not inner and (port := _telling(ports, container)):
         yield _untold(container, port, setup)
+    if lines or inner:
+        _note_the_rest(container, setup, is_written=bool(lines))
+
+
+def _note_the_rest(container: Container, setup: Setup, *, is_written: bool) -> None:
+    """What changes a container's configuration, and isn't followed."""
+    for cause in container.said_otherwise:
+        setup.note(Gap(GapKind.NOT_EVALUATED, cause.text, cause.position))
+    for mount in container.mounts if is_written else ():
+        if any(mount.target.is_relative_to(folder) for folder in OWN_FOLDERS):
+            inside = [target for _, target in _mounted(mount, setup)]
+            if not inside or any(CHANGES.fullmatch(target.name) for target in inside):
+                setup.note(Gap(GapKind.NOT_EVALUATED, f"{mount.source}:{mount.target}", container.position))
 
 
 def _placed(service: Service, inner: Setup) -> Service:

@@ -16,6 +16,9 @@ from relaywatch.audit.setup import FrontEnd, Setup
 from relaywatch.audit.trees import TextTree
 
 _MAIN = "/image/etc/postfix/main.cf"
+OWN_FOLDERS = ("/tmp/docker-mailserver", "/docker-init.db", "/etc/postfix")  # noqa: S108 -- in the container
+"""Folders from which the images take more settings, and scripts that they run."""
+CHANGES = re.compile(r"postfix-(?:main|master)\.cf|.*\.sh|(?:main|master)\.cf")
 _LOOPBACK = "127.0.0.0/8 [::1]/128"
 _RELAYING = "permit_mynetworks, permit_sasl_authenticated, defer_unauth_destination"
 
