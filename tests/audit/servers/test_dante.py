@@ -44,7 +44,10 @@ def test_none_beside_a_password_is_open_for_the_client_picks() -> None:
         NONE + CLIENTS + "socks pass { from: 0/0 to: www.example.org }\n",
         NONE + CLIENTS + "socks pass { from: eth1 to: 0/0 }\n",
         NONE + CLIENTS + "socks pass { from: 0/0 to: 0/0 command: bindreply udpreply }\n",
-        NONE + CLIENTS + "socks pass { from: 0/0 to: 0/0 socksmethod: username }\n",
+        HEAD
+        + "socksmethod: none username\n"
+        + CLIENTS
+        + "socks pass { from: 0/0 to: 0/0 socksmethod: username }\n",
         NONE + CLIENTS + "socks pass { from: 0/0 to: 0/0\nuser: alice\n}\n",
         NONE + CLIENTS + "socks pass { from: 0/0 to: 0/0 protocol: x }\n",
         HEAD + "socksmethod: none\nclientmethod: gssapi\n" + CLIENTS + SOCKS,
@@ -82,7 +85,10 @@ def test_blocked_mail_leaves_the_web() -> None:
         ("socks block { protocol: tcp\nproxyprotocol: http }\nsocks pass { command: connect }", ":25"),
         ("socks pass { protocol: tcp\nproxyprotocol: socks_v4 }", ":25"),
         ("socks block {\nuser: alice\n}\nsocks pass { command: connect }", ":25"),
-        ("socks block { socksmethod: username }\nsocks pass { command: connect }", ":25"),
+        (
+            "socksmethod: none username\nsocks block { socksmethod: username }\nsocks pass { command: connect }",
+            ":25",
+        ),
         ("socks block { from: 0/0 port < 1024 to: 0/0 }\nsocks pass { command: connect }", ":25"),
         ("socks pass { from: 0/0 to: . command: connect protocol: tcp }", ":25"),
         ("socks pass { from: 0/0 to: .test command: connect proxyprotocol: socks_v4 }", "elsewhere.test"),
@@ -163,6 +169,16 @@ def test_without_an_address_it_shuts_down() -> None:
     report = audited(SERVER, "internal: 0.0.0.0 port = 1080\nsocksmethod: none\n" + CLIENTS + SOCKS)
     assert seen(report) == [("down", "da-missing", 0)]
     assert audited(SERVER, "external: eth0\n").verdict is AuditVerdict.DOWN
+
+
+@pytest.mark.parametrize("kind", ["socks pass", "socks block", "block"])
+def test_a_rule_with_a_method_that_the_server_has_not_got_keeps_it_down(kind: str) -> None:
+    rule = f"{kind} {{ from: 10.0.0.0/8 to: 0/0 socksmethod: username }}\n"
+    report = audited(SERVER, HEAD + "socksmethod: none\n" + CLIENTS + SOCKS + rule)
+    assert [one.rule for one in report.findings] == ["da-method"]
+    assert report.verdict is AuditVerdict.DOWN
+    both = audited(SERVER, HEAD + "socksmethod: none username\n" + CLIENTS + SOCKS + rule)
+    assert both.verdict is AuditVerdict.OPEN
 
 
 @pytest.mark.parametrize("text", ["what is this\n", "what {\n}\n", 'x: "y\n', "{\n}\n", "\x00"])

@@ -63,6 +63,8 @@ def conf(*lines: str, **others: str):
         ('match from any helo "mail.hosted.example" for any action "relay"', [("open-if", "os-helo")]),
         ('match from any !for domain "hosted.example" action "relay"', [("open", "os-not-domain")]),
         ('match from any for domain regex "example[.]org" action "relay"', [("open-if", "os-domain")]),
+        ('match from any for domain regex "example$" action "relay"', [("open-if", "os-domain")]),
+        ('match from any for domain regex "." action "relay"', [("open", "os-domain")]),
         ('match from any for domain regex "^([a-z0-9-]+[.])*example[.]org$" action "relay"', []),
         ('match from any for domain regex "((" action "relay"', [("unknown", "os-domain")]),
         ('match from any for domain "*" action "relay"', [("open", "os-domain")]),

@@ -100,12 +100,19 @@ def evaluate(setup: Setup) -> Iterator[Service]:
 
 
 def _what_is_missing(setup: Setup, said: Sequence[_Block]) -> Cause | None:
-    """Without an internal and an external address it shuts down."""
+    """Without an internal and an external address it shuts down, and where a rule has a method that it hasn't."""
+    if setup.gaps:
+        return None
     names = {one.name for one in said}
     missing = next((name for name in ("internal", "external") if name not in names), None)
-    if missing is None or setup.gaps:
+    if missing is not None:
+        return Cause(f"no {missing} address", rule="da-missing")
+    methods = _methods(said, "socksmethod")
+    if methods is None:
         return None
-    return Cause(f"no {missing} address", rule="da-missing")
+    rules = (one for one in said if one.name.removeprefix("socks ") in _OF_RULES)
+    beyond = (one for one in rules if not {*(one.values("socksmethod") or ())} <= {*methods.words})
+    return next((one.cause("da-method") for one in beyond), None)
 
 
 def _ways(setup: Setup, said: Sequence[_Block]) -> Iterator[Way]:

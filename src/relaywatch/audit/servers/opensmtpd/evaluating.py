@@ -25,6 +25,7 @@ from relaywatch.audit.domains import is_public_suffix, outsiders
 from relaywatch.audit.findings import Cause, Gap, GapKind
 from relaywatch.audit.patterns import NotEvaluatedError, Pattern, pattern, sample
 from relaywatch.audit.proxies import AS_HE_LIKES
+from relaywatch.audit.strangers import OUTSIDE_DOMAINS
 from relaywatch.audit.witness import OUTSIDE_MAILBOX
 
 from .reading import Match, Smtpd, Statement, Values
@@ -48,15 +49,24 @@ class Listener:
         """The ways to a match that relays, for just any mailbox and for those that a wide entry means too."""
         ways: list[Way] = []
         for version in (4, 6):
-            for mailbox in dict.fromkeys((OUTSIDE_MAILBOX, *self._wide())):
+            usual = self._usual(version)
+            for mailbox in dict.fromkeys((usual, OUTSIDE_MAILBOX, *self._wide())):
                 claims = Claim(ClaimKind.FORWARD_PATH, mailbox)
-                own = Way() if mailbox == OUTSIDE_MAILBOX else Way(frozenset((claims,)))
+                own = Way() if mailbox == usual else Way(frozenset((claims,)))
                 rules = [
                     Rule(self._fits(one, version, mailbox), answer=self._relays(one), causes=(_cause(one),))
                     for one in self.matches
                 ]
                 ways += joined((own,), first_match(rules, default=False).get(True, ()))
         return shortest(ways)
+
+    def _usual(self, version: int) -> str:
+        """Just any mailbox: of some below different top-level domains that which the fewest matches mean."""
+        mailboxes = [f"someone@{domain}" for domain in OUTSIDE_DOMAINS]
+        return min(
+            mailboxes,
+            key=lambda one: sum(bool(self._fits(match, version, one).true) for match in self.matches),
+        )
 
     def _relays(self, match: Match) -> bool:
         return bool(match.action) and self.smtpd.actions[match.action] not in _DELIVERING
