@@ -7,7 +7,7 @@ import time
 
 from tests.interop.lab.world import missing
 
-from .agreement import compared, jobs_here, table
+from .agreement import Outcome, compared, jobs_here, table
 from .kit import load_kits
 
 
@@ -19,9 +19,7 @@ def main() -> int:
     parser.add_argument("--each", type=int, default=32, help="configurations of each server (%(default)s)")
     parser.add_argument("--seed", type=int, default=4, help="for the generator (%(default)s)")
     parser.add_argument("--jobs", type=int, default=jobs_here(), help="configurations at once (%(default)s)")
-    parser.add_argument(
-        "--all", action="store_true", help="show explained disagreements and unknowns as well"
-    )
+    parser.add_argument("--all", action="store_true", help="show all that isn't agreement, explained or not")
     args = parser.parse_args()
     if unknown := sorted(set(args.servers) - set(kits)):
         parser.error(f"no such server: {', '.join(unknown)}")
@@ -34,7 +32,7 @@ def main() -> int:
         rows.append(compared(kits[name], args.each, args.seed, args.jobs))
         print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
         for trial in rows[-1].trials:
-            if not trial.agrees and (args.all or not (trial.why or trial.is_unknown)):
+            if trial.outcome is Outcome.DISAGREES or (args.all and trial.outcome is not Outcome.AGREES):
                 print(trial)
         sys.stdout.flush()
     print("\n".join(table(rows)))

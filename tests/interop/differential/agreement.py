@@ -5,62 +5,83 @@ import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
 
 from tests.interop.lab import cases, roots
 
-from relaywatch.audit.addresses import AddressSet
-from relaywatch.audit.auditing import report
-from relaywatch.audit.claims import Claim, ClaimKind
-from relaywatch.audit.findings import AuditVerdict, ServerReport
-from relaywatch.audit.server import load_servers
-from relaywatch.audit.setup import Setup
-from relaywatch.audit.trees import TextTree
-from relaywatch.runs.sandbox_network import STRANGER
+from relaywatch.audit.findings import AuditVerdict
 
-from .kit import Files, Kit, generated
-from .running import ELSEWHERE_ADDRESSES, OWN, PARTNER, STRANGER_NAME, Behaviour, Doing, observed
+from .drafts import drafts
+from .kit import Kit
+from .running import MOST_SECONDS, Behaviour, Doing, Draft, observed
 
-AT_ONCE = 3  # configurations that a process runs before it tells
+AT_ONCE = 3
+"""Configurations that a process runs before it tells."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome(StrEnum):
+    """How the two go together. Only where both say the same of the same way is it agreement."""
+
+    AGREES = "agree"
+    UNKNOWN = "unknown"  # the audit says that it doesn't know
+    UNTESTED = "untested"  # what the audit says has to be claimed, our check doesn't claim
+    EXPLAINED = "explained"
+    DISAGREES = "disagree"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trial:
     """One configuration, twice judged."""
 
     server: str
     number: int
-    files: Files
-    told: ServerReport
+    draft: Draft
     seen: Behaviour
-    why: str = ""  # the explanation of a disagreement
+    why: str = ""
+    """The explanation of a disagreement."""
+
+    @cached_property
+    def outcome(self) -> Outcome:
+        """Which of them it is."""
+        told, seen = self.draft.told.verdict, self.seen.doing
+        if told is AuditVerdict.UNKNOWN:
+            return Outcome.UNKNOWN
+        if told is AuditVerdict.OPEN_IF:
+            # Our stranger may be what is asked for as he is: from one half of all addresses, say.
+            if seen in {Doing.OPEN, Doing.OPEN_IF} and self.is_as_named:
+                return Outcome.AGREES
+        elif told == seen:
+            return Outcome.AGREES
+        if told in {AuditVerdict.OPEN, AuditVerdict.OPEN_IF} and not self.seen.is_all_tried:
+            return Outcome.UNTESTED if seen is not Doing.DOWN else Outcome.DISAGREES
+        return Outcome.EXPLAINED if self.why else Outcome.DISAGREES
 
     @property
-    def pair(self) -> str:
-        """Both in a word: *audit/server*."""
-        return f"{self.told.verdict}/{self.seen.doing}"
-
-    @property
-    def is_unknown(self) -> bool:
-        """Whether the audit says that it doesn't know."""
-        return self.told.verdict is AuditVerdict.UNKNOWN
-
-    @property
-    def agrees(self) -> bool:
-        """Whether both say the same; what is asked of strangers may be what ours are anyway."""
-        if self.told.verdict is AuditVerdict.OPEN_IF and self.seen.doing is Doing.OPEN:
-            return any(all(map(_is_met, finding.claims)) for finding in self.told.findings)
-        return self.told.verdict == self.seen.doing
+    def is_as_named(self) -> bool:
+        """Whether somebody got through who claimed what the audit says has to be claimed."""
+        ways = [one.claims for one in self.draft.told.findings if one.verdict is AuditVerdict.OPEN_IF]
+        return any(
+            all(asked.claimant.makes(claim, asked.by_form) for claim in claims)
+            for asked in self.seen.asked
+            if asked.doing in {Doing.OPEN, Doing.OPEN_IF}
+            for claims in ways
+        )
 
     def __str__(self) -> str:
-        rules = ", ".join(f"{one.rule} at {one.file}:{one.line}" for one in self.told.findings)
-        texts = "\n".join(f"--- {path}\n{text}" for path, text in self.files.items())
-        return (
-            f"=== {self.server} {self.number}: audit {self.told.verdict}, server {self.seen.doing}"
-            f" ({self.seen.by}: {self.seen.said})\n    {rules}\n    {self.why}\n{texts}"
-        )
+        told = self.draft.told
+        lines = [
+            f"=== {self.server} {self.number}: {self.outcome}: audit {told.verdict}, server {self.seen.doing}",
+            *(f"    {self.seen.said}".splitlines() if self.seen.said else ()),
+            *(f"    the audit: {one.rule} at {one.file}:{one.line}; {one.witness}" for one in told.findings),
+            *(f"    gap: {gap.kind} {gap.subject}" for gap in told.gaps),
+            *(f"    {one.claimant.name}: {one.doing} ({one.said})" for one in self.seen.asked),
+            *([f"    {self.why}"] if self.why else []),
+            *(f"--- {path}\n{text}" for path, text in self.draft.files.items()),
+        ]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,45 +91,14 @@ class Row:
     server: str
     trials: tuple[Trial, ...]
 
-    @property
-    def agreeing(self) -> int:
-        return sum(trial.agrees for trial in self.trials)
-
-    @property
-    def unknown(self) -> int:
-        return sum(trial.is_unknown for trial in self.trials)
-
-    @property
-    def disagreeing(self) -> tuple[Trial, ...]:
-        return tuple(trial for trial in self.trials if not trial.agrees and not trial.is_unknown)
+    def count(self, outcome: Outcome) -> int:
+        """How many came out so."""
+        return sum(trial.outcome is outcome for trial in self.trials)
 
     @property
     def unexplained(self) -> tuple[Trial, ...]:
-        return tuple(trial for trial in self.disagreeing if not trial.why)
-
-
-def _is_met(claim: Claim) -> bool:
-    """Whether our strangers meet it without claiming anything: by their address, or by what they ask for."""
-    if claim.is_free or claim.kind is ClaimKind.FORWARD_PATH:
-        return True
-    if claim.kind is ClaimKind.CLIENT_ADDRESS:
-        inside = AddressSet.of(part.strip() for part in claim.value.split(","))
-        return any(address in inside for address in (*STRANGER, *ELSEWHERE_ADDRESSES))
-    if claim.kind is ClaimKind.CLIENT_NAME:  # a name made up below the suffix that is trusted
-        return STRANGER_NAME.endswith("." + claim.value.rpartition(".")[2])
-    if claim.kind is ClaimKind.HELO:
-        return claim.value == STRANGER_NAME
-    # The check tries the server's own names in reverse-paths, but no domain that it isn't told of.
-    return claim.kind is ClaimKind.REVERSE_PATH and not claim.value.endswith((PARTNER, OWN))
-
-
-def audited(kit: Kit, files: Files) -> ServerReport:
-    """What the audit says of the files alone."""
-    server = load_servers()[kit.server]
-    setup = Setup(
-        tree=TextTree(dict(files)), main=PurePosixPath(next(iter(files))), home=PurePosixPath(server.home)
-    )
-    return report(server, setup)
+        """The disagreements that nobody has explained."""
+        return tuple(trial for trial in self.trials if trial.outcome is Outcome.DISAGREES)
 
 
 def layers(kit: Kit) -> tuple[Path, ...]:
@@ -117,28 +107,26 @@ def layers(kit: Kit) -> tuple[Path, ...]:
 
 
 def compared(kit: Kit, count: int, seed: int, jobs: int) -> Row:
-    """Generate configurations, run each, and put both judgements side by side."""
-    drafts = generated(kit, count, seed)
-    shares = [drafts[first : first + AT_ONCE] for first in range(0, len(drafts), AT_ONCE)]
-    context = multiprocessing.get_context("spawn")
+    """Generate configurations, run each, and put both judgements side by side; it ends in time, whatever hangs."""
+    chosen = drafts(kit, count, seed)
+    shares = [chosen[first : first + AT_ONCE] for first in range(0, len(chosen), AT_ONCE)]
     installed = layers(kit)
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        futures = [pool.submit(_observed, kit.server, installed, share) for share in shares]
-        behaviours = [behaviour for future in futures for behaviour in future.result()]
-    trials = [
-        _trial(kit, number, files, seen)
-        for number, (files, seen) in enumerate(zip(drafts, behaviours, strict=True))
-    ]
+    behaviours: list[Behaviour] = []
+    with multiprocessing.get_context("spawn").Pool(min(jobs, len(shares))) as pool:
+        under_way = [pool.apply_async(_observed, (kit.server, installed, share)) for share in shares]
+        for share, coming in zip(shares, under_way, strict=True):
+            try:
+                behaviours += coming.get(AT_ONCE * MOST_SECONDS)
+            except multiprocessing.TimeoutError:
+                behaviours += [Behaviour(Doing.HUNG, said="its process gave no answer")] * len(share)
+    trials = []
+    for number, (draft, seen) in enumerate(zip(chosen, behaviours, strict=True)):
+        why = kit.why(draft.files, f"{draft.told.verdict}/{seen.doing}")
+        trials.append(Trial(server=kit.server, number=number, draft=draft, seen=seen, why=why))
     return Row(kit.server, tuple(trials))
 
 
-def _trial(kit: Kit, number: int, files: Files, seen: Behaviour) -> Trial:
-    told = audited(kit, files)
-    why = kit.why(files, f"{told.verdict}/{seen.doing}")
-    return Trial(server=kit.server, number=number, files=files, told=told, seen=seen, why=why)
-
-
-def _observed(name: str, installed: Sequence[Path], share: Sequence[Files]) -> list[Behaviour]:
+def _observed(name: str, installed: Sequence[Path], share: Sequence[Draft]) -> list[Behaviour]:
     """In a process of its own, which has its kits by itself: strategies don't travel."""
     from .kit import load_kits  # noqa: PLC0415
 
@@ -146,23 +134,34 @@ def _observed(name: str, installed: Sequence[Path], share: Sequence[Files]) -> l
 
 
 def table(rows: Iterable[Row]) -> Iterator[str]:
-    """The figures, a line for each server and one for all."""
+    """The figures, a line for each server and one for all, and then how far both agree."""
     each = list(rows)
-    yield f"{'server':<12} {'made':>5} {'agree':>6} {'unknown':>8} {'explained':>10} {'unexplained':>12}  verdicts"
-    for row in [*each, Row("all", tuple(trial for one in each for trial in one.trials))]:
-        explained = len(row.disagreeing) - len(row.unexplained)
-        verdicts = Counter(str(trial.seen.doing) for trial in row.trials if trial.agrees)
-        yield (
-            f"{row.server:<12} {len(row.trials):>5} {row.agreeing:>6} {row.unknown:>8} {explained:>10}"
-            f" {len(row.unexplained):>12}  {', '.join(f'{n} {what}' for what, n in sorted(verdicts.items()))}"
-        )
+    whole = Row("all", tuple(trial for one in each for trial in one.trials))
+    told, came = [str(one) for one in AuditVerdict], [str(one) for one in Outcome]
+    heads = ["server", "made", *told, *came, "refused to start"]
+    yield f"| {' | '.join(heads)} |"
+    yield "|---|" + "--:|" * (len(heads) - 1)
+    for row in [*each, whole]:
+        verdicts = Counter(str(trial.draft.told.verdict) for trial in row.trials)
+        down = [trial for trial in row.trials if trial.seen.doing is Doing.DOWN]
+        foretold = sum(trial.draft.told.verdict is AuditVerdict.DOWN for trial in down)
+        cells = [
+            row.server,
+            len(row.trials),
+            *(verdicts[one] for one in told),
+            *(row.count(outcome) for outcome in Outcome),
+            f"{len(down)} ({foretold} foretold)" if down else "0",
+        ]
+        yield f"| {' | '.join(map(str, cells))} |"
+    judged = len(whole.trials) - whole.count(Outcome.UNKNOWN) - whole.count(Outcome.UNTESTED)
+    agreeing = whole.count(Outcome.AGREES)
+    yield (
+        f"agreement: {agreeing} of {judged} ({agreeing / judged:.1%})" if judged else "agreement: none judged"
+    )
 
 
 def jobs_here() -> int:
     """How many configurations to run at once: most of their time they wait."""
     with contextlib.suppress(KeyError, ValueError):
         return int(os.environ["RELAYWATCH_JOBS"])
-    return 4 * (os.cpu_count() or 1)
-
-
-__all__ = ["Doing", "Row", "Trial", "audited", "compared", "jobs_here", "table"]
+    return 6 * (os.cpu_count() or 1)

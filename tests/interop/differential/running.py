@@ -1,20 +1,21 @@
-"""Configurations, each running in the product's own sandbox, as a stranger finds them with our own check.
+"""Configurations, each running in the product's own sandbox, as strangers find them with our own check.
 
-A stranger is whoever claims nothing; a partner comes from a network, by a name, with a reverse-path or a HELO that
-the configurations trust. Each process that runs them has a network of its own, which nothing leads out of.
+Each process that runs them has a network of its own, which nothing leads out of; who asks is told in `claimants`.
 """
 
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 from functools import partial
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from pathlib import Path, PurePosixPath
 
+from relaywatch.audit.claims import Claim, ClaimKind
+from relaywatch.audit.findings import AuditVerdict, ServerReport
 from relaywatch.engine.limits import Limits
 from relaywatch.engine.pace import Rates
 from relaywatch.model.places import Endpoint
@@ -22,8 +23,7 @@ from relaywatch.model.verdicts import Reason, Verdict
 from relaywatch.runs import sandbox
 from relaywatch.runs.run import Run
 from relaywatch.runs.sandbox import SERVER_NAME, Furniture, Room
-from relaywatch.runs.sandbox_names import Names
-from relaywatch.runs.sandbox_network import DNS, SERVER, SINK, STRANGER, SandboxError, apart, furnish_network
+from relaywatch.runs.sandbox_network import DNS, SERVER, SINK, SandboxError, apart
 from relaywatch.runs.settings import RemoteSinkChoice, RunSettings
 from relaywatch.runs.starting import starting
 from relaywatch.script.brief import Identity, Patience
@@ -34,26 +34,19 @@ from relaywatch.targets.parse import parse_target
 from relaywatch.targets.permissions import Permission
 from relaywatch.targets.scope import Scope
 
+from .claimants import NOBODY, POINTING, SECOND, SINK_DOMAIN, SINK_HOST, Claimant, Surroundings, known
 from .kit import Files, Kit
 
-PARTNER = "partner.example"
-PARTNER_NAME = "relay.partner.example"
-PARTNERS = (ip_address("65.1.2.3"), ip_address("2001:db8:77::77"))
-OWN = "own.example"
-SINK_DOMAIN, SECOND, POINTING, SINK_HOST = (
-    "sink.example",
-    "second-sink.example",
-    "pointing.example",
-    "mx.sink.example",
-)
-STRANGER_NAME = "stranger.example"
 _NOTHING_GAINED = frozenset({Reason.CANT_CONNECT, Reason.CLIENT_BLOCKED, Reason.DEFERRED, Reason.GREYLISTED})
 """Of an undecided check: the server reaches nothing for us, won't speak with us, or puts us off each time.
 
 To an audit that is closed: no configuration here has greylisting.
 """
-CHECK_SECONDS = 45.0
-START_SECONDS = 15.0
+START_SECONDS, CHECK_SECONDS = 15.0, 45.0
+MOST_SECONDS = 150.0
+"""For one configuration, with all who ask."""
+MOST_CLAIMS = 3
+"""Ways through that are tried, of those that the audit names."""
 POLL_PORT = 8443
 WAIT = 2.5
 PATIENCE = Patience(
@@ -79,46 +72,62 @@ class Doing(StrEnum):
     ACCEPTING = "accepting"  # it says yes, and nothing arrives
     CLOSED = "closed"
     DOWN = "down"  # it doesn't start, or answers nobody
+    HUNG = "hung"  # it keeps us waiting until no time is left
     UNCLEAR = "unclear"
 
 
+_ENOUGH = frozenset({Doing.OPEN, Doing.OPEN_IF, Doing.HUNG})
+"""After which nobody else need ask."""
+
+
 @dataclass(frozen=True, slots=True)
-class Claimant:
-    """Somebody who asks: from where, by which HELO, and with which domains in reverse-paths."""
+class Asked:
+    """What came of one who asked, and what he claimed by the form of the case that got him through."""
 
-    name: str
-    sources: tuple = STRANGER
-    helo: str = STRANGER_NAME
-    domains: tuple[str, ...] = ()
-    mailbox_domain: str = "sink.example"
+    claimant: Claimant
+    doing: Doing
+    said: str = ""
+    by_form: frozenset[ClaimKind] = frozenset()
+    is_named: bool = False
+    """Whether the audit named this way through."""
+    is_barred: bool = False
+    """Whether our check took itself for barred, and so didn't go on to what he claims."""
 
-
-NOBODY = Claimant("a stranger")
-ELSEWHERE_ADDRESSES = (ip_address("130.1.2.3"), ip_address("2a00:db8::1"))
-FROM_ELSEWHERE = Claimant("a stranger from elsewhere", ELSEWHERE_ADDRESSES)
-"""Where no configuration names a network: not to come from one costs nothing."""
-PARTNER_IN_ALL = Claimant("a partner", PARTNERS, PARTNER_NAME, (PARTNER, OWN), "own.example.sink.example")
-"""Who claims all that the configurations trust: what he isn't given, no claim gets."""
+    @property
+    def is_free_way(self) -> bool:
+        """Whether he got through, and by no form that claims anything."""
+        return self.doing is Doing.OPEN_IF and not self.by_form
 
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What one configuration did, and for whom."""
+    """What one configuration did, and for whom: the last of them is the one that decides."""
 
     doing: Doing
-    by: str = ""
+    asked: tuple[Asked, ...] = ()
     said: str = ""
+    is_all_tried: bool = True
+    """Whether each way that the audit names could be tried, or enough of them."""
 
 
-def observed(kit: Kit, layers: Sequence[Path], drafts: Sequence[Files]) -> list[Behaviour]:
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A configuration, and what the audit says of it."""
+
+    files: Files
+    told: ServerReport
+
+
+def observed(kit: Kit, layers: Sequence[Path], drafts: Sequence[Draft]) -> list[Behaviour]:
     """Run the configurations one after the other, in a network of their own, and ask."""
     return apart(partial(_all, _Asking(kit, tuple(layers)), drafts))
 
 
-async def _all(asking: "_Asking", drafts: Sequence[Files]) -> list[Behaviour]:
-    furnish_network((*PARTNERS, *ELSEWHERE_ADDRESSES))
-    async with _outside() as key_file:
-        return [await asking.behaviour(files, key_file) for files in drafts]
+async def _all(asking: "_Asking", drafts: Sequence[Draft]) -> list[Behaviour]:
+    around = Surroundings()
+    around.furnish()
+    async with around.open(), _sink() as key_file:
+        return [await asking.behaviour(draft, around, key_file) for draft in drafts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,55 +139,62 @@ class _Asking:
     def is_mail(self) -> bool:
         return "smtp-relay" in self.kit.probes
 
-    async def behaviour(self, files: Files, key_file: Path) -> Behaviour:
+    async def behaviour(self, draft: Draft, around: Surroundings, key_file: Path) -> Behaviour:
         """What comes of one configuration."""
-        start = self.kit.start or starting(self.kit.server, next(iter(files)))
         furniture = Furniture(
             layers=self.layers,
-            files={PurePosixPath(path): (text.encode(), 0o644) for path, text in files.items()},
-            script=start,
+            files={PurePosixPath(path): (text.encode(), 0o644) for path, text in draft.files.items()},
+            script=self.kit.start or starting(self.kit.server, next(iter(draft.files))),
         )
         try:
-            async with sandbox.opened(furniture) as room:
+            async with asyncio.timeout(MOST_SECONDS), sandbox.opened(furniture) as room:
                 try:
                     async with asyncio.timeout(START_SECONDS):
                         listeners = await room.started()
                 except TimeoutError:
                     return Behaviour(Doing.DOWN, said=f"listens nowhere\n{room.last_words()}")
-                return await self._asked(room, {one.port for one in listeners}, key_file)
+                ports = tuple(sorted({one.port for one in listeners}))
+                return await self._asked(draft, room, ports, around, key_file)
         except SandboxError as error:
             return Behaviour(Doing.DOWN, said=str(error))
+        except TimeoutError:
+            return Behaviour(Doing.HUNG, said="no time left for all who ask")
 
-    async def _asked(self, room: Room, ports: Iterable[int], key_file: Path) -> Behaviour:
-        behaviours = []
-        for claimant in (NOBODY, FROM_ELSEWHERE, PARTNER_IN_ALL):
-            verdicts, said = await self._check(claimant, tuple(sorted(ports)), key_file)
-            if Verdict.OPEN in verdicts:
-                doing = Doing.OPEN_IF if claimant is PARTNER_IN_ALL else Doing.OPEN
-                return Behaviour(doing, claimant.name, said)
-            behaviours.append(Behaviour(self._doing(verdicts), claimant.name, said))
-            if behaviours[-1].doing is Doing.DOWN:
-                return Behaviour(Doing.DOWN, said=room.last_words())
+    async def _asked(
+        self, draft: Draft, room: Room, ports: tuple[int, ...], around: Surroundings, key_file: Path
+    ) -> Behaviour:
+        asked = [await self._check(NOBODY, ports, key_file)]
+        if asked[0].doing is Doing.DOWN:
+            return Behaviour(Doing.DOWN, said=room.last_words())
+        named, is_all_tried = _named(draft, around)
+        is_hole = draft.told.verdict in {AuditVerdict.OPEN, AuditVerdict.OPEN_IF}
+        for claimant in named if is_hole else ():
+            if asked[-1].doing in _ENOUGH:
+                break
+            asked.append(await self._check(claimant, ports, key_file, is_named=True))
+            if asked[-1].is_free_way and draft.told.verdict is AuditVerdict.OPEN:
+                asked[-1] = replace(asked[-1], doing=Doing.OPEN)
+        if asked[-1].doing not in _ENOUGH:
+            everybody = known(is_mail=self.is_mail)
+            asked += await asyncio.gather(*(self._check(one, ports, key_file) for one in everybody))
         order = list(Doing)
-        return min(behaviours, key=lambda one: (one.doing is not Doing.UNCLEAR, order.index(one.doing)))
-
-    def _doing(self, verdicts: set[Verdict]) -> Doing:
-        if Verdict.INCONCLUSIVE in verdicts:
-            return Doing.UNCLEAR
-        if Verdict.ACCEPTING in verdicts:
-            return Doing.ACCEPTING
-        return Doing.DOWN if self.is_mail and verdicts == {Verdict.ABSENT} else Doing.CLOSED
+        rank = {one: order.index(one) for one in order} | {Doing.UNCLEAR: -1, Doing.HUNG: -2}
+        ways = [one.doing for one in asked if one.doing in {Doing.OPEN, Doing.OPEN_IF}]
+        doing = ways[0] if ways else min((one.doing for one in asked), key=rank.__getitem__)
+        barred = all(one.is_barred for one in asked if one.is_named)
+        return Behaviour(doing, tuple(asked), is_all_tried=is_all_tried and not barred)
 
     async def _check(
-        self, claimant: Claimant, ports: tuple[int, ...], key_file: Path
-    ) -> tuple[set[Verdict], str]:
+        self, claimant: Claimant, ports: tuple[int, ...], key_file: Path, *, is_named: bool = False
+    ) -> Asked:
         run = Run(_settings(self.kit.probes, claimant, ports, key_file))
         try:
             async with asyncio.timeout(CHECK_SECONDS):
                 reports = [report async for report in run.check([parse_target(SERVER_NAME)])]
-        except TimeoutError:  # a proxy that asks itself without end, say
-            return {Verdict.INCONCLUSIVE}, "no time left"
+        except TimeoutError:
+            return Asked(claimant, Doing.HUNG, "no time left")
         lines = [report.line for report in reports]
+        findings = [one for line in lines for one in line.findings]
         said = "; ".join(
             " ".join([line.verdict, *line.reasons, *(f"{one.probe} {one.case}" for one in line.findings)])
             for line in lines
@@ -188,7 +204,56 @@ class _Asking:
             verdicts = {Verdict.ABSENT}  # connections are taken, and nobody ever speaks
         elif _NOTHING_GAINED & {reason for line in lines for reason in line.reasons}:
             verdicts = verdicts - {Verdict.INCONCLUSIVE} | {Verdict.CLOSED}
-        return verdicts, said
+        by_form = min((claimed_by(one.case) for one in findings), key=len, default=frozenset())
+        if Verdict.OPEN in verdicts:
+            is_plain = claimant is NOBODY and not (self.is_mail and by_form)
+            doing = Doing.OPEN if is_plain else Doing.OPEN_IF
+        else:
+            doing = self._doing(verdicts)
+        is_barred = any(Reason.CLIENT_BLOCKED in line.reasons for line in lines)
+        return Asked(claimant, doing, said, by_form if self.is_mail else frozenset(), is_named, is_barred)
+
+    def _doing(self, verdicts: set[Verdict]) -> Doing:
+        if Verdict.INCONCLUSIVE in verdicts:
+            return Doing.UNCLEAR
+        if Verdict.ACCEPTING in verdicts:
+            return Doing.ACCEPTING
+        return Doing.DOWN if self.is_mail and verdicts == {Verdict.ABSENT} else Doing.CLOSED
+
+
+def _named(draft: Draft, around: Surroundings) -> tuple[list[Claimant], bool]:
+    """Who goes the ways that the audit names; and whether there is anybody who can."""
+    texts = tuple(draft.files.values())
+    ways: dict[frozenset[Claim], None] = {}
+    for finding in draft.told.findings:
+        if finding.verdict is draft.told.verdict:
+            ways.setdefault(frozenset(finding.claims))
+    made = [around.somebody(sorted(claims), texts) for claims in list(ways)[:MOST_CLAIMS]]
+    found = [one for one in made if one is not None]
+    return found, bool(found)
+
+
+def claimed_by(case: str) -> frozenset[ClaimKind]:
+    """What a case of mail claims by its form, however plain its words are: ``plain+from-null+helo-localhost``."""
+    return frozenset(_claimed_by(case))
+
+
+def _claimed_by(case: str) -> Iterator[ClaimKind]:
+    forward, *rest = case.split("+")
+    if forward not in {"plain", "bdat"}:
+        yield ClaimKind.FORWARD_PATH
+    for part in rest:
+        kind, _, form = part.partition("-")
+        if kind == "from" and form not in _OURS:
+            yield ClaimKind.REVERSE_PATH
+        elif kind == "helo" and form.startswith("xclient"):
+            yield ClaimKind.XCLIENT
+        elif kind == "helo" and form != "helo":
+            yield ClaimKind.HELO
+
+
+_OURS = frozenset({"second-domain", "unresolvable", "no-brackets", "space-after-colon"})
+"""Reverse-paths of our own, as anybody has them."""
 
 
 def _settings(
@@ -211,7 +276,7 @@ def _settings(
         sink=RemoteSinkChoice(
             url=f"https://{SINK[0]}:{POLL_PORT}",
             key_file=key_file,
-            domain=claimant.mailbox_domain,
+            domain=claimant.sink_domain,
             second_domain=SECOND,
             mx_pointing_domain=POINTING,
         ),
@@ -226,8 +291,8 @@ def _settings(
 
 
 @contextlib.asynccontextmanager
-async def _outside() -> AsyncIterator[Path]:
-    """The DNS and our sink, for as long as it is entered; gives the sink's key file."""
+async def _sink() -> AsyncIterator[Path]:
+    """Our sink, for as long as it is entered; gives its key file."""
     with tempfile.TemporaryDirectory(prefix="rwd-sink-") as name:
         key_file = Path(name) / "keys.toml"
         generate_keys(key_file, [str(SINK[0])])
@@ -236,21 +301,5 @@ async def _outside() -> AsyncIterator[Path]:
             SinkSettings(domain=SINK_HOST, listen=listen, journal=Path(name) / "journal"), CANARY_PORTS
         )
         serving = ServeSettings(sink=sink, key_file=key_file, poll_listen=(Endpoint(SINK[0], POLL_PORT),))
-        async with _names().served(Endpoint(DNS, 53)), open_sink(serving):
+        async with open_sink(serving):
             yield key_file
-
-
-def _names() -> Names:
-    names = Names()
-    names.add_host(STRANGER_NAME, (*STRANGER, *ELSEWHERE_ADDRESSES))
-    names.add_host("visitor.example", PARTNERS)
-    names.add_host(PARTNER_NAME, PARTNERS, has_reverse=False)
-    names.add_host(SINK_HOST, SINK)
-    names.add_host(SERVER_NAME, SERVER)
-    for domain in (SINK_DOMAIN, SECOND, PARTNER_IN_ALL.mailbox_domain):
-        names.add_host(domain, SINK, has_reverse=False)
-        names.add_exchanges(domain, {SINK_HOST: 10})
-    names.add_exchanges(POINTING, {SINK_HOST: 10, SERVER_NAME: 20})
-    names.add_exchanges(PARTNER, {PARTNER_NAME: 10})  # where nobody takes mail: what is relayed to it, stays
-    names.add_exchanges(OWN, {SERVER_NAME: 10})
-    return names

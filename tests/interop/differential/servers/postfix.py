@@ -184,7 +184,7 @@ KIT = Kit(
     explained=(
         (
             r"^(virtual_alias_domains|virtual_mailbox_domains|mydestination) = (static|regexp)",
-            "open/closed",
+            "open(-if)?/closed",
             "every domain is this server's own: it takes or defers mail for all of them and passes none on",
         ),
     ),

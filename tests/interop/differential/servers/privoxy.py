@@ -64,7 +64,7 @@ KIT = Kit(
         ),
         (
             r"\A(?!(?s:.)*^enforce-blocks 1)(?s:.)*\+block\{",
-            "open/closed",
+            "open(-if)?/closed",
             "an action blocks every page; whoever puts /PRIVOXY-FORCE into the path is let past it (seen)",
         ),
     ),

@@ -76,5 +76,12 @@ KIT = Kit(
     case="sendmail-promiscuous",
     probes=("smtp-relay",),
     configurations=STRATEGY,
+    explained=(
+        (
+            r"`loose_relay_check'",
+            "open-if/accepting",
+            "it carries user%elsewhere@partner.example to partner.example, where nobody takes mail in our world",
+        ),
+    ),
     start="mkdir -p /run/sendmail/mta /var/lib/sendmail/host_status" + START,
 )
