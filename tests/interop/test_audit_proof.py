@@ -23,7 +23,7 @@ POSTFIX_CLOSED = "compatibility_level = 3.6\nmydestination = $myhostname\nmynetw
 
 @pytest.fixture
 def prove(a_place_for_the_lab, tmp_path):
-    """Prove what lies in ``/etc`` of a copied system; ``more`` is the machine's own, laid over its root."""
+    """Prove what lies in ``/etc`` of a copied system; ``more`` is the machine's own, in its root and in the copy."""
 
     def proved(case_name, path, text, *options, server=None, more=()):
         case = next(case for case in all_cases() if case.name == case_name)
@@ -36,7 +36,8 @@ def prove(a_place_for_the_lab, tmp_path):
         main.write_text(text)
         (machine / "etc").mkdir(parents=True)
         for name, content in dict(more).items():
-            (machine / "etc" / name).write_text(content)
+            for etc in (machine / "etc", tmp_path / "copy/etc"):
+                (etc / name).write_text(content)
         under = [word for layer in (machine, *layers) for word in ("--prove-root", str(layer))]
         known = ["--server", server] if server else []
         command = [sys.executable, "-m", "relaywatch.cli", "audit", str(tmp_path / "copy"), "--prove"]
@@ -88,7 +89,7 @@ def test_a_mend_is_proven(prove, broken):
         assert not broken.allowed or kept >= {"10.1.0.9"} & meant.keys()
 
 
-DIFFERENT_WAYS = {"apache", "caddy", "haproxy", "nginx", "sniproxy"}
+DIFFERENT_WAYS = {"apache", "caddy", "haproxy", "nginx", "privoxy", "sniproxy", "tinyproxy"}
 """A hole of theirs is found by another advisory from outside: a request's form decides which."""
 
 
