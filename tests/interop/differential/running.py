@@ -18,7 +18,7 @@ from relaywatch.audit.claims import Claim, ClaimKind
 from relaywatch.audit.findings import AuditVerdict, ServerReport
 from relaywatch.engine.limits import Limits
 from relaywatch.engine.pace import Rates
-from relaywatch.model.places import Endpoint
+from relaywatch.model.places import Endpoint, address_literal
 from relaywatch.model.verdicts import Reason, Verdict
 from relaywatch.runs import sandbox
 from relaywatch.runs.run import Run
@@ -34,7 +34,7 @@ from relaywatch.targets.parse import parse_target
 from relaywatch.targets.permissions import Permission
 from relaywatch.targets.scope import Scope
 
-from .claimants import NOBODY, POINTING, SECOND, SINK_DOMAIN, SINK_HOST, Claimant, Surroundings, known
+from .claimants import NOBODY, POINTING, SECOND, SINK_DOMAIN, Claimant, Surroundings, known
 from .kit import Files, Kit
 
 _NOTHING_GAINED = frozenset({Reason.CANT_CONNECT, Reason.CLIENT_BLOCKED, Reason.DEFERRED, Reason.GREYLISTED})
@@ -297,8 +297,10 @@ async def _sink() -> AsyncIterator[Path]:
         key_file = Path(name) / "keys.toml"
         generate_keys(key_file, [str(SINK[0])])
         listen = tuple(Endpoint(address, 25) for address in SINK)
+        # By no name of its own: what the canaries are called is for the domain of each who asks.
+        called = address_literal(SINK[0])
         sink = with_canaries(
-            SinkSettings(domain=SINK_HOST, listen=listen, journal=Path(name) / "journal"), CANARY_PORTS
+            SinkSettings(domain=called, listen=listen, journal=Path(name) / "journal"), CANARY_PORTS
         )
         serving = ServeSettings(sink=sink, key_file=key_file, poll_listen=(Endpoint(SINK[0], POLL_PORT),))
         async with open_sink(serving):

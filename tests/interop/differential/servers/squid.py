@@ -62,4 +62,11 @@ KIT = Kit(
     case="squid-open",
     probes=("http-connect", "http-forward", "http-misrouting"),
     configurations=STRATEGY,
+    explained=(
+        (
+            r"^http_access .*always",
+            "open/closed",
+            "when to come is the stranger's to choose: the audit counts no minutes that a time leaves out",
+        ),
+    ),
 )
