@@ -1,6 +1,7 @@
 """The sandbox itself: nothing leads out of it, nothing in it is left, whatever happens."""
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -232,8 +233,9 @@ apart(run)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_nothing_runs_on_whatever_ends_us(how):
-    with subprocess.Popen([sys.executable, "-c", WHOEVER], stdout=subprocess.PIPE, text=True) as us:
+def test_nothing_runs_on_whatever_ends_us(how, tmp_path):
+    ours = {**os.environ, "TMPDIR": str(tmp_path)}  # an empty folder stays, where nobody could clean up
+    with subprocess.Popen([sys.executable, "-c", WHOEVER], stdout=subprocess.PIPE, text=True, env=ours) as us:
         pids = us.stdout.readline().split()
         assert len(pids) == 2
         network = Path(f"/proc/{pids[1]}/ns/net").readlink()
@@ -245,6 +247,7 @@ def test_nothing_runs_on_whatever_ends_us(how):
             break
         time.sleep(0.1)
     assert left == []
+    assert not [path for path in tmp_path.rglob("*") if not path.is_dir()]
 
 
 def _network_of(process):
