@@ -181,6 +181,16 @@ def test_mending(line):
     assert 'match from src { 198.51.100.0/24 } for any action "relay"\n' in source.text
 
 
+@pytest.mark.parametrize("own", ['match for any action "relay"', 'match from local for any action "relay"'])
+@pytest.mark.parametrize("is_said", [True, False])
+def test_the_machines_own_mail_goes_on(own, is_said):
+    outcome = mending(SERVER, conf('match from any for any action "relay"' + f"\n{own}" * is_said))
+    (source,) = outcome.after.values()
+    said = {own} if is_said else {'match from local for any action "relay"'}
+    lines = {'match from auth for any action "relay"', *said}
+    assert {line for line in source.text.splitlines() if "for any" in line} == lines
+
+
 def test_what_no_program_mends():
     assert mending(SERVER, conf('match from src { 0.0.0.0/0, ::/0 } for any action "relay"')).after == {}
     front = conf('match from any for any action "gone"')

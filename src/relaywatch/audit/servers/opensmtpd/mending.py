@@ -12,7 +12,7 @@ from relaywatch.audit.setup import Setup
 
 
 def mend(setup: Setup, finding: AuditFinding) -> Iterator[Edit]:
-    """From whoever authenticates, and from the owner's own networks, instead of from anybody."""
+    """From this machine, from whoever authenticates and from the owner's own networks, instead of from anybody."""
     path = path_of(setup, finding.file)
     if path is None or finding.line < 1 or not finding.rule.startswith("os-"):
         return
@@ -30,10 +30,12 @@ def mend(setup: Setup, finding: AuditFinding) -> Iterator[Edit]:
         or action.startswith("match")
     ):
         return
+    there = {" ".join(line.split()) for line in lines}
     made = [f"match from auth for any action {action}"]
-    if finding.rule == "os-front-end":
-        made.insert(0, f"match from socket for any action {action}")
+    # This machine's own mail goes on; behind a front end of its own, only what comes by the socket is that.
+    here = "socket" if finding.rule == "os-front-end" else "local"
+    if f"match for any action {action}" not in there:
+        made.insert(0, f"match from {here} for any action {action}")
     if networks:
         made.append(f"match from src {{ {', '.join(networks)} }} for any action {action}")
-    there = {line.strip() for line in lines}
     yield Edit(PurePosixPath(path), finding.line, last, tuple(line for line in made if line not in there))
