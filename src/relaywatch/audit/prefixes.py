@@ -32,7 +32,12 @@ def relaying(setup: Setup, lines: Sequence[Prefixed], rule: str) -> Iterable[Way
         for version in (4, 6):
             left = line.addresses.only(version)
             for other in lines:
-                if not other.relays and other not in twins and other.addresses and not other.addresses - line.addresses:
+                if (
+                    not other.relays
+                    and other not in twins
+                    and other.addresses
+                    and not other.addresses - line.addresses
+                ):
                     left -= other.addresses
             if left:
                 cause = Cause(line.text, line.position, rule)
