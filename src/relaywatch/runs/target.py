@@ -167,8 +167,9 @@ class TargetRun:
         self.share.observed(observation)
         self.keep(token for token in (observation.token, observation.return_token) if token)
         if observation.fact is Fact.RATE_LIMITED:
+            now = time.monotonic()
             for pace, address in product(self.paces, self.host.addresses):
-                pace.back_off(address)
+                pace.back_off(address, now)
         target = str(self.host.address)
         self.tell(RunEvent(kind=EventKind.OBSERVED, target=target, door=door, observation=observation))
 
