@@ -114,8 +114,8 @@ def _nmap_finished(task: Task) -> int:
 def _lines_done(task: Task) -> int:
     if not task.output.exists():
         return 0
-    states = (json.loads(line)["state"] for line in task.output.open(encoding="utf-8"))
-    return sum(state == "done" for state in states)
+    with task.output.open(encoding="utf-8") as lines:
+        return sum(json.loads(line)["state"] == "done" for line in lines)
 
 
 NMAP = Contender("nmap", _nmap, _nmap_finished)

@@ -21,7 +21,7 @@ from relaywatch.targets.parse import parse_target
 
 from .allowance import Allowance
 from .course import weaknesses_of
-from .gate import Gate, Permitted
+from .gate import Gate, Part, Permitted
 from .interruption import Interruption
 from .lines import untested_line
 from .naming import Named, Unresolved, find_hosts
@@ -170,19 +170,23 @@ class Run:
         except InterruptedRunError:
             return None
 
-    async def _permitted(self, named: AsyncGenerator[Named, None]) -> AsyncGenerator[Coming, None]:
+    async def _permitted(self, batches: AsyncGenerator[list[Named], None]) -> AsyncGenerator[Coming, None]:
         """Let through what a permission covers and nobody excluded, with that permission."""
-        gate = Gate(self._settings.scope, self._settings.exclusions, self._skip)
-        async with contextlib.aclosing(named):
-            async for one in named:
-                if isinstance(one, BadTarget):
-                    self._skip(str(one), one.text, 1)
-                elif isinstance(one, Unresolved):
-                    for weakness in weaknesses_of(self._probes):
-                        yield _unresolved(one, weakness)
-                else:
-                    for permitted in gate.passed(one):
-                        yield permitted
+        settings = self._settings
+        gate = Gate(settings.scope, settings.exclusions, self._skip, seed=settings.seed)
+        async with contextlib.aclosing(batches):
+            async for batch in batches:
+                parts: list[Part] = []
+                for one in batch:
+                    if isinstance(one, BadTarget):
+                        self._skip(str(one), one.text, 1)
+                    elif isinstance(one, Unresolved):
+                        for weakness in weaknesses_of(self._probes):
+                            yield _unresolved(one, weakness)
+                    else:
+                        parts += gate.permitted(one)
+                for permitted in gate.mixed(parts):
+                    yield permitted
 
     def _skip(self, detail: str, target: str, count: int) -> None:
         self._tell(RunEvent(kind=EventKind.SKIPPED, target=target, detail=detail, count=count))
