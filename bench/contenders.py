@@ -101,8 +101,10 @@ def _nmap(task: Task, where: World) -> list[str]:  # noqa: ARG001
     lines = [f"split -n l/{parts} -d -a 3 {task.targets} {task.targets}.part."]
     for part in range(parts):
         files = f"-iL {task.targets}.part.{part:03} -oX {task.output}.{part:03}"
-        lines.append(f"{base} {script} {files} > /dev/null &")
-    return ["sh", "-c", "\n".join([*lines, "wait"])]
+        lines.append(f"{base} {script} {files} > /dev/null")
+    if parts == 1:  # in the shell's place, so that its waits in the queue are seen
+        return ["sh", "-c", f"{lines[0]}\nexec {lines[1]}"]
+    return ["sh", "-c", " &\n".join(lines[1:]).join([f"{lines[0]}\n", " &\nwait"])]
 
 
 def _nmap_finished(task: Task) -> int:
