@@ -104,7 +104,7 @@ def _nmap(task: Task, where: World) -> list[str]:  # noqa: ARG001
         lines.append(f"{base} {script} {files} > /dev/null")
     if parts == 1:  # in the shell's place, so that its waits in the queue are seen
         return ["sh", "-c", f"{lines[0]}\nexec {lines[1]}"]
-    return ["sh", "-c", " &\n".join(lines[1:]).join([f"{lines[0]}\n", " &\nwait"])]
+    return ["sh", "-c", "\n".join([lines[0], *(f"{line} &" for line in lines[1:]), "wait"])]
 
 
 def _nmap_finished(task: Task) -> int:
