@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from itertools import accumulate
@@ -12,6 +13,7 @@ from relaywatch.model.places import Address
 from relaywatch.targets.exclusions import Exclusions
 from relaywatch.targets.parse import Span
 from relaywatch.targets.permissions import Permission
+from relaywatch.targets.remembered import Remembered
 from relaywatch.targets.scope import Scope
 from relaywatch.targets.shuffle import shuffled
 
@@ -21,8 +23,6 @@ Skip = Callable[[str, str, int], None]
 """Hears why something is left out, what it is, and how many addresses that are."""
 
 Permitted = tuple[Host, Permission]
-_REMEMBERED = 250_000
-"""Places that the run has been led to; of a longer list the eldest are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +53,37 @@ class _Single:
         return self.host, self.permission
 
 
+IsDone = Callable[[Address, int | None], bool]
+"""Says whether an address has been asked already, at a port or, where that is nothing, at the usual ones."""
+
+
+def _nothing_is(_address: Address, _port: int | None) -> bool:
+    return False
+
+
 Part = _Span | _Single
 
 
 class Gate:
     """Passes hosts, with the permission that covers them; ``skip`` hears of the others.
 
-    ``seed`` decides the order of those that come together.
+    ``seed`` decides the order of those that come together. What ``is_done`` of an earlier run is passed over, so that
+    the rest comes in the order in which it would have come.
     """
 
-    def __init__(self, scope: Scope, exclusions: Exclusions, skip: Skip, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        exclusions: Exclusions,
+        skip: Skip,
+        *,
+        seed: int = 0,
+        is_done: IsDone = _nothing_is,
+    ) -> None:
         self._scope, self._exclusions, self._skip, self._seed = scope, exclusions, skip, seed
-        self._led_to: dict[Place, frozenset[int | None]] = {}
+        self._is_done = is_done
+        self._led_to: defaultdict[tuple[int | None, int | None], Remembered] = defaultdict(Remembered)
+        """By the port that tells the place from others at its address, and the port that is asked there."""
 
     def permitted(self, named: Host | HostRange) -> Iterator[Part]:
         """The parts of it that may be checked; the rest is told."""
@@ -142,14 +161,20 @@ class Gate:
 
     def _once(self, host: Host, permission: Permission) -> Iterator[Permitted]:
         """Pass the host with those ports that it hasn't been passed with before."""
-        known = [self._led_to.pop(place, frozenset()) for place in host.places]
-        ports = tuple(port for port in host.ports if not all(port in ports for ports in known))
-        for place, before in zip(host.places, known, strict=True):
-            self._led_to[place] = before | frozenset(host.ports)
-        while len(self._led_to) > _REMEMBERED:
-            del self._led_to[next(iter(self._led_to))]
+        ports = tuple(port for port in host.ports if self._is_new(host.places, port))
+        ports = tuple(port for port in ports if not self._is_done(host.address, port))
         if ports:
             yield replace(host, ports=ports), permission
+
+    def _is_new(self, places: Iterable[Place], port: int | None) -> bool:
+        """Whether the run hasn't been led there before, and remember that it has now."""
+        is_new = False
+        for address, own in places:
+            led_to = self._led_to[own, port]
+            if address not in led_to:
+                is_new = True
+                led_to.add(address)
+        return is_new
 
 
 def _today() -> date:

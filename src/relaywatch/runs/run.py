@@ -21,7 +21,7 @@ from relaywatch.targets.parse import parse_target
 
 from .allowance import Allowance
 from .course import weaknesses_of
-from .gate import Gate, Part, Permitted
+from .gate import Gate, IsDone, Part, Permitted
 from .interruption import Interruption
 from .lines import untested_line
 from .naming import Named, Unresolved, find_hosts
@@ -39,10 +39,18 @@ Coming = Permitted | TargetReport
 class Run:
     """Checks any number of targets, each behind its permission; one for a command.
 
-    ``tell`` hears of everything as it happens. `interrupt` makes the run end soon, with what it has.
+    ``tell`` hears of everything as it happens. ``is_done`` says of an address whether it needs no check at a port (or,
+    if that is nothing, at the usual ones), since an earlier run has made it. `interrupt` makes the run end soon, with what it has.
     """
 
-    def __init__(self, settings: RunSettings, tell: Tell = lambda _event: None) -> None:
+    def __init__(
+        self,
+        settings: RunSettings,
+        tell: Tell = lambda _event: None,
+        *,
+        is_done: IsDone = lambda _address, _port: False,
+    ) -> None:
+        self._is_done = is_done
         self._settings = settings
         self._tell = tell
         self._probes = choose_probes(settings.probes)
@@ -173,7 +181,9 @@ class Run:
     async def _permitted(self, batches: AsyncGenerator[list[Named], None]) -> AsyncGenerator[Coming, None]:
         """Let through what a permission covers and nobody excluded, with that permission."""
         settings = self._settings
-        gate = Gate(settings.scope, settings.exclusions, self._skip, seed=settings.seed)
+        gate = Gate(
+            settings.scope, settings.exclusions, self._skip, seed=settings.seed, is_done=self._is_done
+        )
         async with contextlib.aclosing(batches):
             async for batch in batches:
                 parts: list[Part] = []
