@@ -104,6 +104,25 @@ compare: $(VENV)/dev.stamp $(VENV)/packages.stamp ## The lab's servers as relayw
 audit-agreement: $(VENV)/dev.stamp $(VENV)/packages.stamp ## What the audit says of generated configurations, against what each running server does
 	$(BIN)/python -m tests.interop.differential
 
+# --- bench ---------------------------------------------------------------------------------------
+
+BENCH_PACKAGES := gcc iproute2 libc6-dev nftables nmap
+
+.PHONY: bench-packages
+bench-packages:
+	@missing=; for name in $(BENCH_PACKAGES); do dpkg -s $$name >/dev/null 2>&1 || missing="$$missing $$name"; done; \
+	if [ -n "$$missing" ]; then \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends $$missing; \
+	fi
+
+.PHONY: bench
+bench: $(VENV)/dev.stamp bench-packages ## Side by side with nmap and a native reference, as root on a quiet machine; writes docs/performance.md
+	$(BIN)/python -m bench.scan --write
+
+.PHONY: bench-quick
+bench-quick: $(VENV)/dev.stamp bench-packages ## The same with few targets, one run, and nothing written
+	$(BIN)/python -m bench.scan --quick --targets 40
+
 .PHONY: long
 long: $(VENV)/dev.stamp $(VENV)/packages.stamp ## The long proofs
 	$(PYTEST) -m long

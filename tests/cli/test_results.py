@@ -59,7 +59,7 @@ def test_a_file_of_something_else_is_left_alone(tmp_path, text):
 
 
 def test_a_file_that_is_not_there_has_nothing(tmp_path):
-    assert Done() == mend(tmp_path / "new.jsonl")
+    assert len(mend(tmp_path / "new.jsonl")) == 0
     with pytest.raises(UsageError, match="No such file"), ResultsFile(tmp_path / "no" / "new.jsonl"):
         pass
 
@@ -77,29 +77,18 @@ def test_what_is_left(tmp_path):
     done = mend(
         write(tmp_path / "results.jsonl", [*TWO, line(Verdict.INCONCLUSIVE, target="gone.test", doors=())])
     )
-    bad = BadTarget(Origin(), "x y", "no target")
     entries = [
         parse_target("192.0.2.0/30"),
-        bad,
-        parse_target("192.0.2.1:25"),
+        BadTarget(Origin(), "x y", "no target"),
         parse_target("192.0.2.1:587"),
         parse_target("mail.test"),
         parse_target("gone.test"),
     ]
 
-    left = list(done.left(entries, RELAY))
-
-    assert ["192.0.2.0", "192.0.2.3", "x y", "192.0.2.1:587", "mail.test"] == [entry.text for entry in left]
-
-
-def test_a_network_stays_whole_but_for_what_is_done():
-    done = Done()
-    done.add(line(target="10.1.2.3"))
-
-    left = list(done.left([parse_target("10.0.0.0/8")], RELAY))
-
-    assert ["10.0.0.0-10.1.2.2", "10.1.2.4-10.255.255.255"] == [entry.text for entry in left]
-    assert ["10.0.0.0/8"] == [entry.text for entry in Done().left([parse_target("10.0.0.0/8")], RELAY)]
+    assert entries[:-1] == list(done.left(entries, RELAY))
+    assert [
+        done.has_address(address, port, RELAY) for address in entries[0].span for port in (None, 25, 587)
+    ] == [False, False, False, True, True, False, True, True, False, False, False, False]
 
 
 def test_every_door_counts():
@@ -126,11 +115,9 @@ def test_a_target_as_such_needs_a_line_for_each_weakness():
     done = Done()
     done.add(line())
     assert not done.has("192.0.2.7", None, BOTH)
-    assert ["192.0.2.7"] == [entry.text for entry in done.left([parse_target("192.0.2.7")], BOTH)]
 
     done.add(proxy_line())
     assert done.has("192.0.2.7", None, BOTH)
-    assert [] == list(done.left([parse_target("192.0.2.7")], BOTH))
 
 
 def test_another_weakness_s_line_is_none_for_a_run_of_one():
@@ -138,4 +125,3 @@ def test_another_weakness_s_line_is_none_for_a_run_of_one():
     done.add(proxy_line())
 
     assert not done.has("192.0.2.7", 3128, RELAY)
-    assert ["192.0.2.7:3128"] == [entry.text for entry in done.left([parse_target("192.0.2.7:3128")], RELAY)]

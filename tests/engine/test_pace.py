@@ -1,10 +1,14 @@
+import os
+import subprocess
+import sys
 from ipaddress import ip_address
+from math import inf
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relaywatch.engine.pace import Pace, Rates
+from relaywatch.engine.pace import Buckets, Pace, Rates
 
 ONE, NEIGHBOUR, STRANGER = (ip_address(text) for text in ("192.0.2.1", "192.0.2.2", "198.51.100.1"))
 
@@ -62,8 +66,8 @@ def test_a_slow_address_holds_up_nobody_else():
 
 def test_backing_off_makes_connections_rarer_and_ends_bursts():
     pace = Pace(rates(per_address=2, burst=4))
-    pace.back_off(ONE)
-    pace.back_off(ONE)
+    pace.back_off(ONE, 0.0)
+    pace.back_off(ONE, 0.0)
 
     assert [0, 2, 4] == delays(pace, ONE, ONE, ONE)
     assert [0, 0] == delays(pace, STRANGER, STRANGER)
@@ -72,33 +76,55 @@ def test_backing_off_makes_connections_rarer_and_ends_bursts():
 def test_backing_off_has_an_end():
     pace = Pace(rates(per_address=1))
     for _ in range(100):
-        pace.back_off(ONE)
+        pace.back_off(ONE, 0.0)
 
     assert [0, 64] == delays(pace, ONE, ONE)
 
 
-def test_memory_is_bounded():
-    pace = Pace(rates(), max_addresses=100)
-    for number in range(10_000):
-        address = ip_address(number << 8)
-        pace.admit(address, 0.0)
-        pace.back_off(address)
+def test_an_address_is_backed_off_from_until_it_has_had_its_rest():
+    buckets = Buckets(rows=1)
+    pace = Pace(Rates(overall=inf, per_network=inf, per_address=1, burst=1), buckets)
+    pace.back_off(ONE, 0.0)
 
-    assert len(pace._buckets) <= 201
-    assert len(pace._factors) <= 100
+    assert [2] == delays(pace, ONE, ONE, now=0.0)[1:]
+    assert [0, 1] == delays(pace, NEIGHBOUR, NEIGHBOUR, now=700.0)
+    assert [0, 1] == delays(pace, ONE, ONE, now=800.0)
 
 
-def test_a_bucket_that_is_in_use_outlives_those_that_are_full():
-    pace = Pace(rates(per_address=0.001), max_addresses=100)
-    pace.admit(ONE, 0.0)
-    busy = pace.admit(ONE, 0.0)
-    others = Pace(rates(), max_addresses=100)
-    others._buckets = pace._buckets
-    for number in range(150):
-        others.admit(ip_address(number << 8), float(number))
+def test_memory_is_bounded_and_buckets_in_use_outlive_those_that_are_full():
+    buckets = Buckets(rows=64)
+    pace = Pace(Rates(overall=inf, per_network=inf, per_address=0.001, burst=1), buckets)
+    quick = Pace(Rates(overall=inf, per_network=inf, per_address=10, burst=1), buckets, name="quick")
+    assert [0, 1000] == delays(pace, ONE, ONE)
+    for number in range(1000):
+        quick.admit(ip_address(number << 8), float(number))
 
-    assert busy == 1000
-    assert pace.admit(ONE, 151.0) == pytest.approx(2000 - 151)
+    assert pace.admit(ONE, 1000.0) == pytest.approx(1000)
+
+
+def test_where_there_is_no_room_addresses_wait_for_each_other():
+    pace = Pace(Rates(overall=inf, per_network=inf, per_address=1, burst=1), Buckets(rows=1))
+
+    assert [0, 1, 2] == delays(pace, ONE, NEIGHBOUR, STRANGER)
+
+
+def test_paces_of_one_name_keep_together_in_several_processes():
+    ours = Buckets()
+    given = rates(per_address=2, overall=4)
+    theirs = Buckets(fd=os.dup(ours.share()))
+
+    assert [0] == delays(Pace(given, ours, name="a"), ONE)
+    assert [0.5] == delays(Pace(given, theirs, name="a"), ONE)
+    assert [0] == delays(Pace(given, theirs, name="b"), ONE)
+
+
+def test_what_a_process_holds_that_dies_is_free():
+    buckets = Buckets()
+    fd = buckets.share()
+    script = "import fcntl, os, sys; fcntl.lockf(int(sys.argv[1]), fcntl.LOCK_EX); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", script, str(fd)], pass_fds=[fd], check=False, timeout=20)
+
+    assert delays(Pace(rates(), buckets), ONE) == [0]
 
 
 @given(st.lists(st.tuples(st.sampled_from([ONE, NEIGHBOUR, STRANGER]), st.floats(0, 1)), max_size=60))

@@ -4,6 +4,7 @@ import time
 from datetime import date
 from io import BytesIO
 from ipaddress import ip_address, ip_network
+from itertools import pairwise
 
 import pytest
 from tests.runs.checking import Counting, asyncio_run, at, check, check_world, hurried, needs_ipv6, world
@@ -119,7 +120,11 @@ def covered_by(scope, *named, skipped=None):
     """What passes the gate; nothing is sent here."""
     told = [] if skipped is None else skipped
     gate = Gate(scope, Exclusions(), lambda *skip: told.append(skip))
-    return [passed for one in named for passed in gate.passed(one)]
+    return passed_by(gate, named)
+
+
+def passed_by(gate, together):
+    return list(gate.mixed([part for named in together for part in gate.permitted(named)]))
 
 
 def by_domain(*domains):
@@ -136,7 +141,7 @@ class TestNames:
 
         async def scene():
             found = find_hosts(read_list(BytesIO(octets), "zgrab.jsonl"), Resolver(hosts={}))
-            return [named async for named in found]
+            return [named async for batch in found for named in batch]
 
         (host,) = asyncio_run(scene())
 
@@ -167,7 +172,7 @@ class TestOnce:
             """Batch by batch, as a list comes that is too long to be looked at together."""
             gate = Gate(scope, Exclusions(), lambda *_: None)
             found = find_hosts(map(parse_target, targets), Resolver(hosts={}), Bounds(most=1))
-            return [host async for named in found for host, _ in gate.passed(named)]
+            return [host async for batch in found for host, _ in passed_by(gate, batch)]
 
         return [(str(host.address), host.ports) for host in asyncio_run(scene())]
 
@@ -178,6 +183,24 @@ class TestOnce:
         assert [("192.0.2.7", (25,)), ("192.0.2.7", (587,)), ("192.0.2.6", (25,))] == self.passed(
             "192.0.2.7:25", "192.0.2.7:587", "192.0.2.6/31:25"
         )
+
+
+class TestOrder:
+    def order(self, seed, *targets):
+        gate = Gate(Scope((permission("10.0.0.0/8"),)), Exclusions(), lambda *_: None, seed=seed)
+        named = [HostRange(target=one, span=one.span) for one in map(parse_target, targets)]
+        return [str(host.address) for host, _ in passed_by(gate, named)]
+
+    def test_networks_are_mixed_in_an_order_that_the_seed_decides(self):
+        found = self.order(3, "10.0.0.0/20", "10.9.0.0/21")
+
+        assert len(set(found)) == 24 * 256
+        assert sum(a.rpartition(".")[0] == b.rpartition(".")[0] for a, b in pairwise(found)) < 2 * 256
+        assert found == self.order(3, "10.0.0.0/20", "10.9.0.0/21")
+        assert found != self.order(4, "10.0.0.0/20", "10.9.0.0/21")
+
+    def test_nothing_comes_of_nothing(self):
+        assert [] == self.order(0, "192.0.2.0/24")
 
 
 class TestNetworks:

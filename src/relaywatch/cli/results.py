@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -15,62 +14,59 @@ from relaywatch.model.places import Address, parse_address
 from relaywatch.model.results import ResultLine
 from relaywatch.model.verdicts import Reason
 from relaywatch.runs.lines import decode_line
-from relaywatch.targets.lists import BadTarget, Entry
-from relaywatch.targets.parse import Span, Target, TargetKind
+from relaywatch.targets.lists import Entry
+from relaywatch.targets.parse import Target, TargetKind
+from relaywatch.targets.remembered import Remembered
 
 from .reports.lines import format_line
 
 _LINE_START = b'{"schema":"relaywatch.result/'
 
 
-@dataclass(slots=True)
 class Done:
-    """What a file already has a line for."""
+    """What a file already has a line for: a few bits for each, so that the file may have millions of them."""
 
-    lines: set[tuple[str, int | None, Weakness]] = field(default_factory=set)
-    """Target, a port that was asked there or nothing for the target as such, and weakness."""
+    def __init__(self) -> None:
+        self._addresses: defaultdict[tuple[int | None, Weakness], Remembered] = defaultdict(Remembered)
+        """By a port that was asked there or nothing for the target as such, and weakness."""
+        self._names: defaultdict[tuple[int | None, Weakness], set[str]] = defaultdict(set)
+        """Names that led nowhere."""
+
+    def __len__(self) -> int:
+        """For how many targets and weaknesses there is a line."""
+        by_address = sum(len(store) for (port, _), store in self._addresses.items() if port is None)
+        return by_address + sum(len(store) for (port, _), store in self._names.items() if port is None)
 
     def add(self, line: ResultLine) -> None:
         """Note a line."""
-        ports = (None, *(door.port for door in line.doors))
-        self.lines.update((line.target, port, line.weakness) for port in ports)
+        address = _address(line.target)
+        for port in {None, *(door.port for door in line.doors)}:
+            if address is not None:
+                self._addresses[port, line.weakness].add(address)
+            else:
+                self._names[port, line.weakness].add(line.target)
 
     def has(self, target: str, port: int | None, weaknesses: Iterable[Weakness]) -> bool:
-        """Whether there is a line for the target for each weakness, or, at a port, for one that it speaks for.
+        """Whether there is a line for the target, which may be a name, as for `has_address`."""
+        address = _address(target)
+        if address is not None:
+            return self.has_address(address, port, weaknesses)
+        return all(target in self._names[port, weakness] for weakness in weaknesses)
+
+    def has_address(self, address: Address, port: int | None, weaknesses: Iterable[Weakness]) -> bool:
+        """Whether there is a line for the address for each weakness, or, at a port, for one that it speaks for.
 
         A port that was named is asked for mail or for proxies as it speaks (docs/adr/0012).
         """
         enough = all if port is None else any
-        return enough((target, port, weakness) in self.lines for weakness in weaknesses)
+        return enough(address in self._addresses[port, weakness] for weakness in weaknesses)
 
     def left(self, entries: Iterable[Entry], weaknesses: tuple[Weakness, ...]) -> Iterator[Entry]:
-        """The entries that are still to be checked; a network without what is done of it.
-
-        A name stays unless it led nowhere: only the run learns which addresses it leads to.
-        """
-        addresses = sorted({text: _address(text) for text, *_ in self.lines}.values(), key=_by_number)
+        """The entries but for names that led nowhere: where others lead, and which address of a network is done, is seen later."""
         for entry in entries:
-            if isinstance(entry, BadTarget):
+            is_named = isinstance(entry, Target) and entry.kind in {TargetKind.NAME, TargetKind.MX}
+            if not (is_named and self.has(entry.text, None, weaknesses)):
                 yield entry
-            elif entry.span is not None:
-                begin = bisect_left(addresses, _by_number(entry.span.first), key=_by_number)
-                end = bisect_right(addresses, _by_number(entry.span.last), key=_by_number)
-                yield from self._left_of(entry, entry.span, addresses[begin:end], weaknesses)
-            elif not self._has_target(entry, weaknesses):
-                yield entry
-
-    def _left_of(
-        self, target: Target, span: Span, known: list[Address | None], weaknesses: tuple[Weakness, ...]
-    ) -> Iterator[Target]:
-        done = {int(a) for a in known if a is not None and self.has(str(a), target.port, weaknesses)}
-        for piece in span.cut_at(edge for number in done for edge in (number, number + 1)):
-            if int(piece.first) not in done:
-                yield replace(target, span=piece, text=str(piece))
-
-    def _has_target(self, target: Target, weaknesses: tuple[Weakness, ...]) -> bool:
-        named = target.kind in {TargetKind.NAME, TargetKind.MX}
-        text = target.text if named else str(target.address)
-        return self.has(text, None if named else target.port, weaknesses)
 
 
 def _address(text: str) -> Address | None:
@@ -78,10 +74,6 @@ def _address(text: str) -> Address | None:
         return parse_address(text)
     except ValueError:
         return None
-
-
-def _by_number(address: Address | None) -> tuple[int, int]:
-    return (0, 0) if address is None else (address.version, int(address))
 
 
 class ResultsFile:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
+from math import inf
 
 from relaywatch.model.places import Address
 
+from .slate import Slate, key_of
+
 _HOST_BITS = {4: 32 - 24, 6: 128 - 48}
 _MAX_FACTOR = 64.0
+_REMEMBERED = 600.0
+"""Seconds for which an address that was backed off from is remembered, once nothing more is asked of it."""
+_ROWS = 1 << 18
+"""Buckets that are in use at once: of the addresses and networks that a connection went to a moment ago."""
+_FACTOR = 1
+"""Behind when it is full, which comes first."""
+_KEYS = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,71 +32,75 @@ class Rates:
     overall_burst: float = 50.0
 
 
-@dataclass(slots=True)
-class _Bucket:
-    """A token bucket as one number: when it is full again (the generic cell rate algorithm)."""
+class Buckets(Slate):
+    """Token buckets, for any number of paces and processes.
 
-    full_at: float = 0.0
+    Each is two numbers: when it is full again (the generic cell rate algorithm), and the factor by which it is
+    slowed down.
+    """
 
-    def delay(self, now: float, interval: float, burst: float) -> float:
-        return max(0.0, self.full_at - (burst - 1) * interval - now)
-
-    def charge(self, now: float, interval: float) -> None:
-        self.full_at = max(self.full_at, now) + interval
+    def __init__(self, rows: int = _ROWS, *, fd: int | None = None) -> None:
+        super().__init__(2, rows, fd=fd)
 
 
 class Pace:
-    """Token buckets for all addresses; the clock is the caller's, in seconds, and never goes back.
+    """Keeps connections to the rates; the clock is the caller's, in seconds, never goes back, and is the machine's.
 
-    A place is paid for when it is asked for, so that a slow address holds up nobody else. Memory is
-    bounded: beyond ``max_addresses`` the buckets are forgotten that come nearest to being full.
+    A place is paid for when it is asked for, so that a slow address holds up nobody else. The buckets may be those
+    of other paces and processes as well: all together keep to the rates then, by paces of the same ``name``.
     """
 
-    def __init__(self, rates: Rates | None = None, *, max_addresses: int = 100_000) -> None:
+    def __init__(self, rates: Rates | None = None, buckets: Buckets | None = None, *, name: str = "") -> None:
         self._rates = rates or Rates()
-        self._max_addresses = max_addresses
-        self._overall = _Bucket()
-        self._buckets: dict[object, _Bucket] = {}
-        self._factors: OrderedDict[Address, float] = OrderedDict()
+        self._buckets = buckets if buckets is not None else Buckets()
+        self._overall = key_of(name, "overall")
+        self._salt = key_of(name)
 
     def admit(self, address: Address, now: float) -> float:
         """Reserve a place for a connection, and say in how many seconds it may be opened."""
         rates = self._rates
-        factor = self._factors.get(address, 1.0)
-        # Slowed down, an address has no burst either.
-        own_burst = rates.burst if factor == 1.0 else 1.0
-        asked = (
-            (self._overall, 1 / rates.overall, rates.overall_burst),
-            (self._bucket(_network_of(address), now), 1 / rates.per_network, rates.burst),
-            (self._bucket(address, now), factor / rates.per_address, own_burst),
-        )
-        delay = max(bucket.delay(now, interval, burst) for bucket, interval, burst in asked)
-        for bucket, interval, _burst in asked:
-            bucket.charge(now, interval)
+        with self._buckets.held():
+            delay = 0.0
+            if rates.per_address != inf:
+                row = self._row(self._key_of_address(address), now)
+                factor = self._buckets.cells[row + _FACTOR] or 1.0
+                burst = rates.burst if factor == 1.0 else 1.0  # slowed down, an address has no burst either
+                delay = self._charge(row, now, factor / rates.per_address, burst)
+            if rates.per_network != inf:
+                row = self._row(self._key_of_network(address), now)
+                delay = max(delay, self._charge(row, now, 1 / rates.per_network, rates.burst))
+            if rates.overall != inf:
+                row = self._row(self._overall, now)
+                delay = max(delay, self._charge(row, now, 1 / rates.overall, rates.overall_burst))
         return delay
 
-    def back_off(self, address: Address, factor: float = 2.0) -> None:
+    def back_off(self, address: Address, now: float, factor: float = 2.0) -> None:
         """Make the address's connections rarer by the factor, on top of what was asked before."""
-        self._factors[address] = min(self._factors.pop(address, 1.0) * factor, _MAX_FACTOR)
-        if len(self._factors) > self._max_addresses:
-            self._factors.popitem(last=False)
+        if self._rates.per_address == inf:
+            return
+        with self._buckets.held():
+            row = self._row(self._key_of_address(address), now)
+            before = self._buckets.cells[row + _FACTOR] or 1.0
+            self._buckets.cells[row + _FACTOR] = min(before * factor, _MAX_FACTOR)
+            self._buckets.cells[row] = max(self._buckets.cells[row], now)
 
-    def _bucket(self, key: object, now: float) -> _Bucket:
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            if len(self._buckets) >= 2 * self._max_addresses:
-                self._forget(now)
-            bucket = self._buckets[key] = _Bucket()
-        return bucket
+    def _charge(self, row: int, now: float, interval: float, burst: float) -> float:
+        cells = self._buckets.cells
+        full_at = cells[row]
+        cells[row] = max(full_at, now) + interval
+        return max(0.0, full_at - (burst - 1) * interval - now)
 
-    def _forget(self, now: float) -> None:
-        """Drop the full buckets, which are as good as new, and at least a quarter of all."""
-        ranked = sorted(self._buckets, key=lambda key: self._buckets[key].full_at)
-        for number, key in enumerate(ranked):
-            if number > len(ranked) // 4 and self._buckets[key].full_at > now:
-                break
-            del self._buckets[key]
+    def _row(self, key: int, now: float) -> int:
+        cells = self._buckets.cells
 
+        def is_spent(row: int) -> bool:
+            """Whether the bucket is full by now, and so as good as a new one."""
+            return cells[row] + (_REMEMBERED if cells[row + _FACTOR] else 0.0) <= now
 
-def _network_of(address: Address) -> object:
-    return address.version, int(address) >> _HOST_BITS[address.version]
+        return self._buckets.row(key, is_spent)
+
+    def _key_of_address(self, address: Address) -> int:
+        return hash((self._salt, address.version, int(address))) & _KEYS or 1
+
+    def _key_of_network(self, address: Address) -> int:
+        return hash((self._salt, -address.version, int(address) >> _HOST_BITS[address.version])) & _KEYS or 1

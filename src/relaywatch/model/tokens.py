@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from base64 import b32decode, b32encode
+from base64 import b32decode
 from dataclasses import dataclass
+from itertools import product
 from typing import NewType
 
 Token = NewType("Token", str)
@@ -19,6 +20,9 @@ Token = NewType("Token", str)
 _NONCE_OCTETS = 10
 _MAC_OCTETS = 10
 TOKEN_LENGTH = 32
+_PAIRS = tuple(map("".join, product("abcdefghijklmnopqrstuvwxyz234567", repeat=2)))
+"""Two letters of base32 (RFC 4648 section 6) for every ten bits: a scan mints a hundred tokens a target."""
+_SHIFTS = tuple(range(8 * (_NONCE_OCTETS + _MAC_OCTETS) - 10, -1, -10))
 TOKEN_PATTERN = re.compile(r"(?<![a-z2-7])[a-z2-7]{32}(?![a-z2-7])", re.IGNORECASE | re.ASCII)
 """Finds what may be a token in text of any case."""
 
@@ -30,7 +34,8 @@ def mint_token(key: bytes, nonce: bytes) -> Token:
     """
     if len(nonce) != _NONCE_OCTETS:
         raise ValueError(f"a nonce has {_NONCE_OCTETS} octets, not {len(nonce)}")
-    return Token(b32encode(nonce + _mac(key, nonce)).decode("ascii").lower())
+    number = int.from_bytes(nonce + _mac(key, nonce), "big")
+    return Token("".join([_PAIRS[number >> shift & 0x3FF] for shift in _SHIFTS]))
 
 
 def verify_token(key: bytes, text: str) -> Token | None:

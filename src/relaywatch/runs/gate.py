@@ -1,16 +1,21 @@
-"""The gate: what a permission covers and nobody excluded passes, each host once; the rest is told."""
+"""The gate: what a permission covers and nobody excluded passes, each host once, mixed; the rest is told."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from itertools import accumulate
 
 from relaywatch.model.places import Address
 from relaywatch.targets.exclusions import Exclusions
 from relaywatch.targets.parse import Span
 from relaywatch.targets.permissions import Permission
+from relaywatch.targets.remembered import Remembered
 from relaywatch.targets.scope import Scope
+from relaywatch.targets.shuffle import shuffled
 
 from .hosts import Host, HostRange, Place
 
@@ -18,24 +23,86 @@ Skip = Callable[[str, str, int], None]
 """Hears why something is left out, what it is, and how many addresses that are."""
 
 Permitted = tuple[Host, Permission]
-_REMEMBERED = 250_000
-"""Places that the run has been led to; of a longer list the eldest are forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """The hosts of a part of a range, all under one permission."""
+
+    named: HostRange
+    span: Span
+    permission: Permission
+
+    @property
+    def count(self) -> int:
+        return self.span.count
+
+    def at(self, number: int) -> Permitted:
+        address = int(self.span.first) + number
+        (host,) = self.named.hosts(self.span.part(address, address))
+        return replace(host, local_domains=self.permission.domains), self.permission
+
+
+@dataclass(frozen=True, slots=True)
+class _Single:
+    host: Host
+    permission: Permission
+    count: int = 1
+
+    def at(self, _number: int) -> Permitted:
+        return self.host, self.permission
+
+
+IsDone = Callable[[Address, int | None], bool]
+"""Says whether an address has been asked already, at a port or, where that is nothing, at the usual ones."""
+
+
+def _nothing_is(_address: Address, _port: int | None) -> bool:
+    return False
+
+
+Part = _Span | _Single
 
 
 class Gate:
-    """Passes hosts, with the permission that covers them; ``skip`` hears of the others."""
+    """Passes hosts, with the permission that covers them; ``skip`` hears of the others.
 
-    def __init__(self, scope: Scope, exclusions: Exclusions, skip: Skip) -> None:
-        self._scope, self._exclusions, self._skip = scope, exclusions, skip
-        self._led_to: dict[Place, frozenset[int | None]] = {}
+    ``seed`` decides the order of those that come together. What ``is_done`` of an earlier run is passed over, so that
+    the rest comes in the order in which it would have come.
+    """
 
-    def passed(self, named: Host | HostRange) -> Iterator[Permitted]:
-        """What of it may be checked, and hasn't been at these ports; one by one, as it is asked for."""
+    def __init__(
+        self,
+        scope: Scope,
+        exclusions: Exclusions,
+        skip: Skip,
+        *,
+        seed: int = 0,
+        is_done: IsDone = _nothing_is,
+    ) -> None:
+        self._scope, self._exclusions, self._skip, self._seed = scope, exclusions, skip, seed
+        self._is_done = is_done
+        self._led_to: defaultdict[tuple[int | None, int | None], Remembered] = defaultdict(Remembered)
+        """By the port that tells the place from others at its address, and the port that is asked there."""
+
+    def permitted(self, named: Host | HostRange) -> Iterator[Part]:
+        """The parts of it that may be checked; the rest is told."""
         if isinstance(named, HostRange):
             yield from self._out_of_range(named)
             return
         for host, permission in self._covered(self._without_excluded(named)):
-            yield from self._once(host, permission)
+            yield _Single(host, permission)
+
+    def mixed(self, parts: Sequence[Part]) -> Iterator[Permitted]:
+        """The hosts of the parts that haven't been passed with these ports; one by one, as they are asked for.
+
+        They come in an order of our own, so that no network gets many connections in a row. It is the same
+        whenever the same comes together.
+        """
+        ends = list(accumulate(part.count for part in parts))
+        for number in shuffled(ends[-1] if ends else 0, self._seed):
+            place = bisect_right(ends, number)
+            yield from self._once(*parts[place].at(number - ends[place] + parts[place].count))
 
     # --- single hosts --------------------------------------------------------------------------
 
@@ -74,7 +141,7 @@ class Gate:
 
     # --- ranges --------------------------------------------------------------------------------
 
-    def _out_of_range(self, named: HostRange) -> Iterator[Permitted]:
+    def _out_of_range(self, named: HostRange) -> Iterator[_Span]:
         origin = named.target.origin
         for kept, exclusion in self._exclusions.cut(named.span):
             if exclusion is not None:
@@ -82,27 +149,32 @@ class Gate:
             else:
                 yield from self._out_of_span(named, kept)
 
-    def _out_of_span(self, named: HostRange, span: Span) -> Iterator[Permitted]:
+    def _out_of_span(self, named: HostRange, span: Span) -> Iterator[_Span]:
         for piece, permission in self._scope.cut(span, _today()):
             if permission is None:
                 why = self._scope.explain_gap(piece, _today())
                 self._skip(f"{named.target.origin}: {why}", str(piece), piece.count)
                 continue
-            for host in named.hosts(piece):
-                yield from self._once(replace(host, local_domains=permission.domains), permission)
+            yield _Span(named, piece, permission)
 
     # --- each once -----------------------------------------------------------------------------
 
     def _once(self, host: Host, permission: Permission) -> Iterator[Permitted]:
         """Pass the host with those ports that it hasn't been passed with before."""
-        known = [self._led_to.pop(place, frozenset()) for place in host.places]
-        ports = tuple(port for port in host.ports if not all(port in ports for ports in known))
-        for place, before in zip(host.places, known, strict=True):
-            self._led_to[place] = before | frozenset(host.ports)
-        while len(self._led_to) > _REMEMBERED:
-            del self._led_to[next(iter(self._led_to))]
+        ports = tuple(port for port in host.ports if self._is_new(host.places, port))
+        ports = tuple(port for port in ports if not self._is_done(host.address, port))
         if ports:
             yield replace(host, ports=ports), permission
+
+    def _is_new(self, places: Iterable[Place], port: int | None) -> bool:
+        """Whether the run hasn't been led there before, and remember that it has now."""
+        is_new = False
+        for address, own in places:
+            led_to = self._led_to[own, port]
+            if address not in led_to:
+                is_new = True
+                led_to.add(address)
+        return is_new
 
 
 def _today() -> date:

@@ -36,8 +36,8 @@ Named = Host | HostRange | Unresolved | BadTarget
 
 async def find_hosts(
     entries: Iterable[Entry], resolver: Resolver, bounds: Bounds | None = None
-) -> AsyncGenerator[Named, None]:
-    """Give the hosts that the entries name, each once for all entries that come together.
+) -> AsyncGenerator[list[Named], None]:
+    """Give the hosts that the entries name, by the batch, each once for all entries that come together.
 
     Entries are looked at by the batch (`Bounds`): a list of usual length is one batch, and of a pipe
     whatever has come. Within it names are resolved first, and what leads to one address is one host, with
@@ -47,8 +47,7 @@ async def find_hosts(
     async with aclosing(read_in_batches(entries, bounds)) as batches:
         async for batch in batches:
             for part in _parts(batch):
-                for named in await _find_in(part, resolver):
-                    yield named
+                yield await _find_in(part, resolver)
 
 
 def _parts(batch: Iterable[Entry]) -> Iterator[list[Entry]]:

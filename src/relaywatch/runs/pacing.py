@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from relaywatch.engine.pace import Pace, Rates
+from relaywatch.engine.pace import Buckets, Pace, Rates
 from relaywatch.targets.permissions import Permission
 from relaywatch.targets.scope import LOOPBACK
 
@@ -15,16 +15,18 @@ class Pacing:
     Every connection keeps the run's overall rate. Beyond that, a permission that sets a ``rate`` speaks for
     the networks that it covers, so that this rate takes the place of our caution towards a network; our
     caution towards each single address stays. Loopback is the user's own machine, and is spared nothing.
+
+    All processes of a run that have the same ``buckets`` keep to the rates together.
     """
 
-    def __init__(self, rates: Rates) -> None:
-        self._overall = Pace(Rates(overall=rates.overall, overall_burst=rates.overall_burst, **_UNBOUND))
-        self._address = Pace(
-            Rates(overall=inf, per_address=rates.per_address, per_network=inf, burst=rates.burst)
-        )
-        self._network = Pace(
-            Rates(overall=inf, per_address=inf, per_network=rates.per_network, burst=rates.burst)
-        )
+    def __init__(self, rates: Rates, buckets: Buckets | None = None) -> None:
+        self._buckets = buckets if buckets is not None else Buckets()
+        overall = Rates(overall=rates.overall, overall_burst=rates.overall_burst, **_UNBOUND)
+        address = Rates(overall=inf, per_address=rates.per_address, per_network=inf, burst=rates.burst)
+        network = Rates(overall=inf, per_address=inf, per_network=rates.per_network, burst=rates.burst)
+        self._overall = Pace(overall, self._buckets, name="run")
+        self._address = Pace(address, self._buckets, name="address")
+        self._network = Pace(network, self._buckets, name="network")
         self._permissions: dict[Permission, Pace] = {}
 
     def for_permission(self, permission: Permission) -> tuple[Pace, ...]:
@@ -34,7 +36,8 @@ class Pacing:
         if permission.rate is None:
             return (self._overall, self._address, self._network)
         if permission not in self._permissions:
-            self._permissions[permission] = Pace(Rates(overall=permission.rate, overall_burst=1, **_UNBOUND))
+            rates = Rates(overall=permission.rate, overall_burst=1, **_UNBOUND)
+            self._permissions[permission] = Pace(rates, self._buckets, name=f"permission {permission!r}")
         return (self._overall, self._address, self._permissions[permission])
 
 

@@ -21,7 +21,7 @@ from relaywatch.targets.parse import parse_target
 
 from .allowance import Allowance
 from .course import weaknesses_of
-from .gate import Gate, Permitted
+from .gate import Gate, IsDone, Part, Permitted
 from .interruption import Interruption
 from .lines import untested_line
 from .naming import Named, Unresolved, find_hosts
@@ -39,10 +39,18 @@ Coming = Permitted | TargetReport
 class Run:
     """Checks any number of targets, each behind its permission; one for a command.
 
-    ``tell`` hears of everything as it happens. `interrupt` makes the run end soon, with what it has.
+    ``tell`` hears of everything as it happens. ``is_done`` says of an address whether it needs no check at a port (or,
+    if that is nothing, at the usual ones), since an earlier run has made it. `interrupt` makes the run end soon, with what it has.
     """
 
-    def __init__(self, settings: RunSettings, tell: Tell = lambda _event: None) -> None:
+    def __init__(
+        self,
+        settings: RunSettings,
+        tell: Tell = lambda _event: None,
+        *,
+        is_done: IsDone = lambda _address, _port: False,
+    ) -> None:
+        self._is_done = is_done
         self._settings = settings
         self._tell = tell
         self._probes = choose_probes(settings.probes)
@@ -170,19 +178,25 @@ class Run:
         except InterruptedRunError:
             return None
 
-    async def _permitted(self, named: AsyncGenerator[Named, None]) -> AsyncGenerator[Coming, None]:
+    async def _permitted(self, batches: AsyncGenerator[list[Named], None]) -> AsyncGenerator[Coming, None]:
         """Let through what a permission covers and nobody excluded, with that permission."""
-        gate = Gate(self._settings.scope, self._settings.exclusions, self._skip)
-        async with contextlib.aclosing(named):
-            async for one in named:
-                if isinstance(one, BadTarget):
-                    self._skip(str(one), one.text, 1)
-                elif isinstance(one, Unresolved):
-                    for weakness in weaknesses_of(self._probes):
-                        yield _unresolved(one, weakness)
-                else:
-                    for permitted in gate.passed(one):
-                        yield permitted
+        settings = self._settings
+        gate = Gate(
+            settings.scope, settings.exclusions, self._skip, seed=settings.seed, is_done=self._is_done
+        )
+        async with contextlib.aclosing(batches):
+            async for batch in batches:
+                parts: list[Part] = []
+                for one in batch:
+                    if isinstance(one, BadTarget):
+                        self._skip(str(one), one.text, 1)
+                    elif isinstance(one, Unresolved):
+                        for weakness in weaknesses_of(self._probes):
+                            yield _unresolved(one, weakness)
+                    else:
+                        parts += gate.permitted(one)
+                for permitted in gate.mixed(parts):
+                    yield permitted
 
     def _skip(self, detail: str, target: str, count: int) -> None:
         self._tell(RunEvent(kind=EventKind.SKIPPED, target=target, detail=detail, count=count))

@@ -88,6 +88,8 @@ class RunSettings:
     rates: Rates = field(default_factory=Rates)
     concurrency: int = 100
     """Targets at a time."""
+    seed: int = 0
+    """Decides the order of the targets."""
     sources: tuple[Address, ...] = ()
     """Local addresses to connect from, at most one a family."""
     nameservers: tuple[str, ...] = ()

@@ -141,7 +141,12 @@ class TargetRun:
 
     def is_proven(self, weakness: Weakness) -> bool:
         """Whether the target is known to be open by now."""
-        return judge(weakness, self.attempts, self.arrivals()).verdict is Verdict.OPEN
+        arrived = self.arrivals()
+        if not arrived and not any(
+            seen.fact is Fact.CANARY_REACHED for a in self.attempts for seen in a.observations
+        ):
+            return False  # without a judgement, which costs as much as the questions
+        return judge(weakness, self.attempts, arrived).verdict is Verdict.OPEN
 
     def arrivals(self) -> tuple[Arrival, ...]:
         """All that arrived for this target's canaries so far."""
@@ -162,8 +167,9 @@ class TargetRun:
         self.share.observed(observation)
         self.keep(token for token in (observation.token, observation.return_token) if token)
         if observation.fact is Fact.RATE_LIMITED:
+            now = time.monotonic()
             for pace, address in product(self.paces, self.host.addresses):
-                pace.back_off(address)
+                pace.back_off(address, now)
         target = str(self.host.address)
         self.tell(RunEvent(kind=EventKind.OBSERVED, target=target, door=door, observation=observation))
 

@@ -15,6 +15,7 @@ REPLY_LINES_LIMIT = 100
 """More continuation lines than any honest EHLO answer has."""
 
 _REPLY_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?:[ \t]+|$)")
 
 
@@ -92,7 +93,7 @@ def encode_command(verb: str, argument: str = "") -> bytes:
     :raises LocalProtocolError: if it holds a control character, which would make it two commands.
     """
     line = f"{verb} {argument}" if argument else verb
-    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in line):
+    if _CONTROL.search(line):
         raise LocalProtocolError(f"control character in command {line!r}")
     return line.encode("utf-8", "surrogateescape") + b"\r\n"
 

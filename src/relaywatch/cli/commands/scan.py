@@ -20,6 +20,7 @@ from relaywatch.cli.settings import settings_from
 from relaywatch.cli.speaking import command, option, words_of
 from relaywatch.cli.watching import watcher_for_scan
 from relaywatch.model.errors import UsageError
+from relaywatch.model.places import Address
 from relaywatch.runs.reporting import TargetReport
 from relaywatch.runs.run import Run, choose_probes
 from relaywatch.targets.lists import read_arguments
@@ -97,7 +98,11 @@ def _run(
     settings = settings_from(choices)
     weaknesses = tuple(dict.fromkeys(probe.weakness for probe in choose_probes(choices.probes)))
     with watcher_for_scan(console_for(sys.stderr), words, tally) as watcher:
-        run = Run(settings, watcher.see)
+
+        def is_done(address: Address, port: int | None) -> bool:
+            return done.has_address(address, port, weaknesses)
+
+        run = Run(settings, watcher.see, is_done=is_done)
 
         def take(report: TargetReport) -> None:
             if collector.take(report):

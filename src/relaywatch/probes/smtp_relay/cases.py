@@ -80,6 +80,8 @@ class Envelope:
     """The canary in the reverse-path, where it leads to our sink."""
     control: str
     """The forward-path of nobody that ends as this one does; empty unless that is at the target."""
+    strains_syntax: bool
+    """Whether a strict parser counts the case as a syntax error."""
 
     @property
     def command(self) -> str:
@@ -181,6 +183,22 @@ def write(case: Case, names: Names, brief: Brief) -> Envelope:
         token=token,
         return_token=return_token,
         control=_control(case.forward, fields, brief) if case.forward.ends_at_target else "",
+        strains_syntax=case.strains_syntax,
+    )
+
+
+def written(case: Case, names: Names) -> tuple[str, ...]:
+    """How the case is written, but for what is another in every case: two cases that are written alike are one."""
+    fields = {**names.fields, "t": case.t, "l": case.l, "r": "", "p": "canary"}
+    sender = fields if case.reverse.is_ours else fields | {"p": "nobody"}
+    helo, forward = case.helo, case.forward
+    return (
+        helo.prelude,
+        helo.verb,
+        helo.template.format_map(fields),
+        case.reverse.template.format_map(sender),
+        forward.template.format_map(fields),
+        forward.parameters.format_map(fields),
     )
 
 

@@ -10,6 +10,7 @@ random label. A row whose fields aren't known in a run isn't planned in it.
 from __future__ import annotations
 
 import re
+from functools import cache
 from string import Formatter
 from typing import NamedTuple
 
@@ -22,8 +23,27 @@ _BEHIND_DOMAIN = re.compile(r"@[^>]*[@%]")
 _TARGETS_OWN = ("{t}", "{i}", "{l}")
 
 
+@cache
 def _fields(template: str) -> frozenset[str]:
     return frozenset(name for _, name, _, _ in Formatter().parse(template) if name)
+
+
+@cache
+def _ends_at_target(template: str) -> bool:
+    if _BEYOND_SYNTAX.search(template):
+        return True
+    _, at_sign, domain = _bare(template).rpartition("@")
+    return not at_sign or any(field in domain for field in _TARGETS_OWN)
+
+
+@cache
+def _strains_syntax(template: str) -> bool:
+    return "{i}" in template or bool(_BEHIND_DOMAIN.search(_bare(template)))
+
+
+def _bare(template: str) -> str:
+    """The template without source route and quoted strings."""
+    return _ROUTE.sub("", _QUOTED.sub("", template))
 
 
 class ForwardPath(NamedTuple):
@@ -50,21 +70,12 @@ class ForwardPath(NamedTuple):
     @property
     def ends_at_target(self) -> bool:
         """Whether an innocent server could take it for one of its own mailboxes."""
-        if _BEYOND_SYNTAX.search(self.template):
-            return True
-        _, at_sign, domain = self._bare.rpartition("@")
-        return not at_sign or any(field in domain for field in _TARGETS_OWN)
+        return _ends_at_target(self.template)
 
     @property
     def strains_syntax(self) -> bool:
         """Whether a strict parser counts it as a syntax error, of which servers bear few."""
-        is_lax = "{i}" in self.template or self.advisory in {"RW-1012", "RW-1013"}
-        return is_lax or bool(_BEHIND_DOMAIN.search(self._bare))
-
-    @property
-    def _bare(self) -> str:
-        """The template without source route and quoted strings."""
-        return _ROUTE.sub("", _QUOTED.sub("", self.template))
+        return self.advisory in {"RW-1012", "RW-1013"} or _strains_syntax(self.template)
 
 
 class ReversePath(NamedTuple):

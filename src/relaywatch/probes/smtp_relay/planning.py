@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from relaywatch.script.brief import Brief, Depth
 from relaywatch.script.software import Software
 
-from .cases import Case, Envelope, Names, expand, write
+from .cases import Case, Envelope, Names, expand, written
 from .forms import FORWARD_PATHS, HELO_FORMS, PLAIN, REVERSE_PATHS
 
 MAX_CASES = {Depth.CORE: 40, Depth.STANDARD: 240, Depth.EXHAUSTIVE: 900}
@@ -63,7 +63,7 @@ def plan_cases(
         wanted += [case for case in _crossed(crossings) if _is_possible(case, offered)]
     expanded = (concrete for case in wanted for concrete in _expand(case, names, brief.depth))
     known = frozenset(software.forms) if software else frozenset()
-    return sorted(_distinct(expanded, names, brief), key=lambda case: _rank(case, known, crossings))
+    return sorted(_distinct(expanded, names), key=lambda case: _rank(case, known, crossings))
 
 
 def _expand(case: Case, names: Names, depth: Depth) -> Iterator[Case]:
@@ -97,17 +97,12 @@ def _is_possible(case: Case, offered: frozenset[str]) -> bool:
     return {case.forward.needs, case.helo.needs} - {""} <= offered
 
 
-def _distinct(cases: Iterable[Case], names: Names, brief: Brief) -> Iterator[Case]:
+def _distinct(cases: Iterable[Case], names: Names) -> Iterator[Case]:
     """Leave out a case that is written as an earlier one is, but for the canary."""
     seen: set[tuple[str, ...]] = set()
     for case in cases:
-        envelope = write(case, names, brief)
         asked = (
-            envelope.helo.prelude,
-            envelope.helo.verb,
-            envelope.helo.argument,
-            envelope.mail.replace(envelope.return_token or "\0", ""),
-            envelope.rcpt.replace(envelope.token, ""),
+            *written(case, names),
             case.forward.name if case.forward.after_local or case.forward.needs else "",
         )
         if asked not in seen:
@@ -139,7 +134,7 @@ def take_batch(pending: Sequence[Envelope], limit: int) -> Batch:
     first = pending[0]
     if first.case.forward.after_local:
         return Batch((first,))
-    if first.case.strains_syntax:
+    if first.strains_syntax:
         limit = min(limit, SYNTAX_REFUSALS)
     others = [e for e in pending[1:] if _fits(e, first)]
     alike = [e for e in others if _is_like(e, first)]
@@ -150,7 +145,7 @@ def take_batch(pending: Sequence[Envelope], limit: int) -> Batch:
 def _fits(envelope: Envelope, first: Envelope) -> bool:
     return (
         not envelope.case.forward.after_local
-        and envelope.case.strains_syntax == first.case.strains_syntax
+        and envelope.strains_syntax == first.strains_syntax
         and envelope.helo == first.helo  # not every server bears a second EHLO
     )
 

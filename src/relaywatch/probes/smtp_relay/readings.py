@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from relaywatch.model.evidence import Fact
 from relaywatch.model.smtp import EnhancedStatusCode, Reply
@@ -120,4 +121,10 @@ def is_ftp(greeting: Reply) -> bool:
 
 def _own_words(reply: Reply) -> str:
     """What the server says without the addresses and names in it: those are ours, or chosen by anybody."""
-    return _NAME.sub("", _ADDRESS.sub("", reply.text))
+    return _without_names(reply.text)
+
+
+@lru_cache(maxsize=256)
+def _without_names(text: str) -> str:
+    """Kept for a moment: each reply is read for several things."""
+    return _NAME.sub("", _ADDRESS.sub("", text))
