@@ -19,7 +19,7 @@ from .kit import Kit
 from .running import MOST_SECONDS, Behaviour, Doing, Draft, observed
 
 AT_ONCE = 3
-"""Configurations that a process runs before it tells."""
+"""Configurations that a process runs at most before it tells."""
 
 
 class Outcome(StrEnum):
@@ -109,7 +109,8 @@ def layers(kit: Kit) -> tuple[Path, ...]:
 def compared(kit: Kit, count: int, seed: int, jobs: int) -> Row:
     """Generate configurations, run each, and put both judgements side by side; it ends in time, whatever hangs."""
     chosen = drafts(kit, count, seed)
-    shares = [chosen[first : first + AT_ONCE] for first in range(0, len(chosen), AT_ONCE)]
+    each = min(AT_ONCE, -(-len(chosen) // jobs))
+    shares = [chosen[first : first + each] for first in range(0, len(chosen), each)]
     installed = layers(kit)
     behaviours: list[Behaviour] = []
     with multiprocessing.get_context("spawn").Pool(min(jobs, len(shares))) as pool:
@@ -137,7 +138,7 @@ def table(rows: Iterable[Row]) -> Iterator[str]:
     """The figures, a line for each server and one for all, and then how far both agree."""
     each = list(rows)
     whole = Row("all", tuple(trial for one in each for trial in one.trials))
-    told, came = [str(one) for one in AuditVerdict], [str(one) for one in Outcome]
+    told, came = [str(one) for one in AuditVerdict], [one for one in Outcome if one is not Outcome.UNKNOWN]
     heads = ["server", "made", *told, *came, "refused to start"]
     yield f"| {' | '.join(heads)} |"
     yield "|---|" + "--:|" * (len(heads) - 1)
@@ -149,7 +150,7 @@ def table(rows: Iterable[Row]) -> Iterator[str]:
             row.server,
             len(row.trials),
             *(verdicts[one] for one in told),
-            *(row.count(outcome) for outcome in Outcome),
+            *(row.count(outcome) for outcome in came),
             f"{len(down)} ({foretold} foretold)" if down else "0",
         ]
         yield f"| {' | '.join(map(str, cells))} |"

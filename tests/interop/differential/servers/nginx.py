@@ -15,7 +15,7 @@ http {
   proxy_read_timeout 2s;
   server_names_hash_bucket_size 128;
 """
-PLACES = ["/", "/", "/", "/", "/x/", "= /d", "~ ^/d/", "~* ^/(.+)$", "/d/"]
+PLACES = ["/", "/", "/", "/", "/", "/", "/x/", "= /d", "~* ^/(.+)$"]
 STEPS = [
     "allow 10.0.0.0/8;",
     "deny all;",
