@@ -112,6 +112,7 @@ class Choices:
     nameservers: tuple[Address, ...] = ()
     rate: float | None = None
     concurrency: int = 100
+    workers: int = 1
 
 
 def default_scope_path() -> Path:

@@ -138,7 +138,7 @@ def _lines(path: Path) -> Iterator[tuple[ResultLine, int]]:
             try:
                 line = decode_line(octets)
             except ValueError as error:
-                if _is_torn(octets) and not file.read(1):
+                if is_torn(octets) and not file.read(1):
                     return
                 raise UsageError(f"{path}:{number}: not a result line: {error}") from error
             if not octets.endswith(b"\n"):
@@ -146,7 +146,7 @@ def _lines(path: Path) -> Iterator[tuple[ResultLine, int]]:
             yield line, end
 
 
-def _is_torn(octets: bytes) -> bool:
+def is_torn(octets: bytes) -> bool:
     """Whether this is how a result line begins, so that it may be cut off: no other file is ever touched."""
     start = octets.rstrip(b"\n")[: len(_LINE_START)]
     return _LINE_START.startswith(start)

@@ -36,6 +36,7 @@ def settings_from(choices: Choices) -> RunSettings:
         patience=Patience(greylist=choices.greylist_wait),
         second_sources=choices.second_sources,
         concurrency=choices.concurrency,
+        workers=choices.workers,
         no_mail=choices.no_mail,
         exhaustive=choices.exhaustive,
         local_domains=choices.local_domains,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from relaywatch.model.evidence import Arrival, ArrivalKind
 from relaywatch.model.tokens import Token
@@ -25,6 +25,8 @@ class ArrivalBoard:
         self._registered: dict[Token, list[Arrival]] = {}
         self._strangers: OrderedDict[Token, list[Arrival]] = OrderedDict()
         self._waiting: dict[Token, set[asyncio.Future[Arrival | None]]] = {}
+        self.hear: Callable[[Arrival], None] | None = None
+        """Told of every arrival, for whom this board isn't the only one."""
 
     def register(self, tokens: Iterable[Token]) -> None:
         """Keep whatever arrives, or has lately arrived, for these tokens."""
@@ -39,6 +41,8 @@ class ArrivalBoard:
 
     def note(self, arrival: Arrival) -> None:
         """Keep an arrival, and answer whoever expects it."""
+        if self.hear is not None:
+            self.hear(arrival)
         kept = self._kept(arrival.token)
         if len(kept) < _MAX_PER_TOKEN:
             kept.append(arrival)

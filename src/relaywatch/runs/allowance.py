@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
+from relaywatch.engine.slate import Slate, key_of
 from relaywatch.model.evidence import Fact, Observation
 
 from .hosts import Place
@@ -15,35 +15,69 @@ BODIES_IN_VAIN = 150
 A server that decides so late can be asked in no other way, and refuses here as others do at RCPT; two
 doors of a usual plan take about a hundred.
 """
+_ROWS = 1 << 18
+"""Places that may take mail, or refuse it after the last octet, in one run."""
+_TAKEN_AT, _WASTED_AT = 0, 1
 _TAKEN = frozenset({Fact.QUEUED, Fact.HANDED_OVER})
+
+
+class Counts(Slate):
+    """Of each place the messages taken and the bodies in vain; for all processes of a run. None is ever forgotten."""
+
+    def __init__(self, rows: int = _ROWS, *, fd: int | None = None) -> None:
+        super().__init__(2, rows, fd=fd)
+
+    def of(self, place: Place) -> int:
+        """Where the place's two numbers begin in ``cells``."""
+        return self.row(key_of(str(place[0]), place[1]), _is_kept)
+
+
+def _is_kept(_row: int) -> bool:
+    return False
 
 
 class Allowance:
     """The run's counts: messages taken, or promised to attempts under way, and bodies sent in vain."""
 
-    def __init__(self, messages: int, bodies_in_vain: int = BODIES_IN_VAIN) -> None:
+    def __init__(
+        self, messages: int, bodies_in_vain: int = BODIES_IN_VAIN, counts: Counts | None = None
+    ) -> None:
         self._messages, self._bodies_in_vain = messages, bodies_in_vain
-        self._taken: Counter[Place] = Counter()
-        self._in_vain: Counter[Place] = Counter()
+        self.counts = counts if counts is not None else Counts()
 
     def share(self, places: Iterable[Place]) -> Share:
         """The share of a target that lies at these places: what was spent at the worst of them counts."""
         return Share(self, tuple(places))
 
-    def has_room(self, places: tuple[Place, ...]) -> bool:
-        """Whether every one of the places may be handed one more message."""
-        return (
-            max(self._taken[place] for place in places) < self._messages
-            and max(self._in_vain[place] for place in places) < self._bodies_in_vain
-        )
+    def take_one(self, places: tuple[Place, ...]) -> bool:
+        """Spend a message at each place, if every one of them may be handed one more."""
+        with self.counts.held():
+            if not self._has_room(places):
+                return False
+            self._add(places, _TAKEN_AT, 1)
+            return True
 
     def take(self, places: tuple[Place, ...], messages: int) -> None:
         """Spend so many messages at each place, or give them back."""
-        self._taken.update(dict.fromkeys(places, messages))
+        with self.counts.held():
+            self._add(places, _TAKEN_AT, messages)
 
     def waste(self, places: tuple[Place, ...], bodies: int) -> None:
         """Note so many bodies that were refused after their last octet."""
-        self._in_vain.update(dict.fromkeys(places, bodies))
+        with self.counts.held():
+            self._add(places, _WASTED_AT, bodies)
+
+    def _has_room(self, places: Iterable[Place]) -> bool:
+        cells = self.counts.cells
+        rows = [self.counts.of(place) for place in places]
+        return all(
+            cells[row + _TAKEN_AT] < self._messages and cells[row + _WASTED_AT] < self._bodies_in_vain
+            for row in rows
+        )
+
+    def _add(self, places: Iterable[Place], column: int, count: int) -> None:
+        for place in places:
+            self.counts.cells[self.counts.of(place) + column] += count
 
 
 class Share:
@@ -60,11 +94,8 @@ class Share:
     def reserve(self) -> bool:
         """Spend one message, if there is one left; whatever was reserved before came to nothing."""
         self._give_back()
-        if not self._allowance.has_room(self._places):
-            return False
-        self._allowance.take(self._places, 1)
-        self._is_reserved = True
-        return True
+        self._is_reserved = self._allowance.take_one(self._places)
+        return self._is_reserved
 
     def observed(self, observation: Observation) -> None:
         """Settle the reservation, if the observation is of a message that was handed over."""

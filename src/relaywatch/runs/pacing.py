@@ -20,13 +20,13 @@ class Pacing:
     """
 
     def __init__(self, rates: Rates, buckets: Buckets | None = None) -> None:
-        self._buckets = buckets if buckets is not None else Buckets()
+        self.buckets = buckets if buckets is not None else Buckets()
         overall = Rates(overall=rates.overall, overall_burst=rates.overall_burst, **_UNBOUND)
         address = Rates(overall=inf, per_address=rates.per_address, per_network=inf, burst=rates.burst)
         network = Rates(overall=inf, per_address=inf, per_network=rates.per_network, burst=rates.burst)
-        self._overall = Pace(overall, self._buckets, name="run")
-        self._address = Pace(address, self._buckets, name="address")
-        self._network = Pace(network, self._buckets, name="network")
+        self._overall = Pace(overall, self.buckets, name="run")
+        self._address = Pace(address, self.buckets, name="address")
+        self._network = Pace(network, self.buckets, name="network")
         self._permissions: dict[Permission, Pace] = {}
 
     def for_permission(self, permission: Permission) -> tuple[Pace, ...]:
@@ -37,7 +37,7 @@ class Pacing:
             return (self._overall, self._address, self._network)
         if permission not in self._permissions:
             rates = Rates(overall=permission.rate, overall_burst=1, **_UNBOUND)
-            self._permissions[permission] = Pace(rates, self._buckets, name=f"permission {permission!r}")
+            self._permissions[permission] = Pace(rates, self.buckets, name=f"permission {permission!r}")
         return (self._overall, self._address, self._permissions[permission])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 
 from relaywatch.engine.arrivals import ArrivalBoard
@@ -21,6 +21,7 @@ from relaywatch.targets.parse import parse_target
 
 from .allowance import Allowance
 from .course import weaknesses_of
+from .crew import Crew, WorkerCrew
 from .gate import Gate, IsDone, Part, Permitted
 from .interruption import Interruption
 from .lines import untested_line
@@ -56,6 +57,7 @@ class Run:
         self._probes = choose_probes(settings.probes)
         self._engine: Engine | None = None
         self._interruption = Interruption()
+        self._workers: WorkerCrew | None = None
 
     @property
     def is_interrupted(self) -> bool:
@@ -67,6 +69,8 @@ class Run:
         self._interruption.set()
         if self._engine is not None:
             self._engine.interrupt()
+        if self._workers is not None:
+            self._workers.interrupt()
 
     async def check(self, entries: Iterable[Entry]) -> AsyncIterator[TargetReport]:
         """Check the targets and give a report for each and each weakness, as they end.
@@ -77,7 +81,7 @@ class Run:
         :raises UsageError: if the sink that the user named can't be had.
         """
         raise_file_limit()
-        resolver = Resolver(_nameservers(self._settings.nameservers))
+        resolver = resolver_of(self._settings)
         board = ArrivalBoard()
         self._engine = Engine(self._settings.limits, sources=self._settings.sources)
         if self.is_interrupted:
@@ -95,9 +99,20 @@ class Run:
                 return
             workshop = self._workshop(self._engine, board, resolver, sinks)
             # Closed before the sink is, if whoever listens stops doing so.
-            reports = await stack.enter_async_context(contextlib.aclosing(self._all(first, coming, workshop)))
+            crew = await stack.enter_async_context(self._crew(workshop))
+            reports = await stack.enter_async_context(contextlib.aclosing(self._all(first, coming, crew)))
             async for report in reports:
                 yield report
+
+    @contextlib.asynccontextmanager
+    async def _crew(self, workshop: Workshop) -> AsyncIterator[Crew]:
+        """Who checks: this process, and others beside it once the list is long enough to be worth them."""
+        if self._settings.workers == 1:
+            yield workshop
+            return
+        async with WorkerCrew(workshop) as crew:
+            self._workers = crew
+            yield crew
 
     async def _opened_sinks(
         self, stack: contextlib.AsyncExitStack, board: ArrivalBoard, resolver: Resolver
@@ -140,36 +155,51 @@ class Run:
         )
 
     async def _all(
-        self, first: Permitted, coming: AsyncGenerator[Coming, None], workshop: Workshop
+        self, first: Permitted, coming: AsyncGenerator[Coming, None], crew: Crew
     ) -> AsyncGenerator[TargetReport, None]:
         """Keep as many targets under way as the run allows, and give reports as they come."""
-        under_way = {asyncio.create_task(workshop.check(*first))}
-        upcoming: asyncio.Task[Coming | None] | None = asyncio.create_task(self._next(coming))
+        ended: asyncio.Queue[asyncio.Task[list[TargetReport]] | TargetReport | None] = asyncio.Queue()
+        under_way: set[asyncio.Task[list[TargetReport]]] = set()
+        room = asyncio.Semaphore(self._settings.concurrency)
+
+        def finish(task: asyncio.Task[list[TargetReport]]) -> None:
+            room.release()
+            ended.put_nowait(task)
+
+        async def feed(one: Coming | None) -> None:
+            while one is not None:
+                if isinstance(one, TargetReport):
+                    ended.put_nowait(one)
+                else:
+                    await room.acquire()
+                    task = asyncio.create_task(crew.check(*one))
+                    under_way.add(task)
+                    task.add_done_callback(finish)
+                one = await anext(coming, None)
+
+        feeding = asyncio.create_task(self._unless_told_to_stop(feed(first)))
+        feeding.add_done_callback(lambda _: ended.put_nowait(None))
         try:
-            while under_way or upcoming:
-                has_room = len(under_way) < self._settings.concurrency
-                awaited = {*under_way, *([upcoming] if upcoming and has_room else [])}
-                await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
-                finished = {task for task in under_way if task.done()}
-                under_way -= finished
-                for checked in finished:
-                    for report in checked.result():
+            while under_way or not feeding.done() or not ended.empty():
+                one = await ended.get()
+                if isinstance(one, TargetReport):
+                    yield one
+                elif one is not None:
+                    under_way.discard(one)
+                    for report in one.result():
                         yield report
-                if upcoming is not None and has_room and upcoming.done():
-                    one = upcoming.result()
-                    if isinstance(one, TargetReport):
-                        yield one
-                    elif one is not None and not self.is_interrupted:
-                        under_way.add(asyncio.create_task(workshop.check(*one)))
-                    upcoming = None if one is None else asyncio.create_task(self._next(coming))
+            feeding.result()
         finally:
-            ending = {*under_way, *([upcoming] if upcoming else [])}
+            ending = (*under_way, feeding)
             for task in ending:
                 task.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
-            await asyncio.sleep(
-                0
-            )  # the loop closes a connection that was still being opened in its next turn
+            # The loop closes a connection that was still being opened in its next turn.
+            await asyncio.sleep(0)
+
+    async def _unless_told_to_stop(self, work: Awaitable[None]) -> None:
+        with contextlib.suppress(InterruptedRunError):
+            await self._interruption.within(work)
 
     async def _next(self, coming: AsyncGenerator[Coming, None]) -> Coming | None:
         """What comes next; nothing at the end, or once the run was told to stop."""
@@ -213,6 +243,14 @@ def choose_probes(names: Iterable[str]) -> tuple[Probe, ...]:
         if name not in known:
             raise UsageError(f"no probe is called {name!r}; there are: {', '.join(sorted(known))}")
     return tuple(known[name] for name in wanted)
+
+
+def resolver_of(settings: RunSettings) -> Resolver:
+    """A resolver that asks the name servers of the settings, or the system's.
+
+    :raises UsageError: if one is no address.
+    """
+    return Resolver(_nameservers(settings.nameservers))
 
 
 def _nameservers(texts: Iterable[str]) -> tuple[Endpoint, ...]:

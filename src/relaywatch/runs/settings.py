@@ -88,6 +88,8 @@ class RunSettings:
     rates: Rates = field(default_factory=Rates)
     concurrency: int = 100
     """Targets at a time."""
+    workers: int = 1
+    """Processes that check, of a list that is long enough."""
     seed: int = 0
     """Decides the order of the targets."""
     sources: tuple[Address, ...] = ()

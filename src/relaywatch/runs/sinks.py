@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from itertools import product
+from typing import Protocol
 
 from relaywatch.engine.arrivals import ArrivalBoard
 from relaywatch.engine.resolve import ResolveError, Resolver
@@ -27,6 +28,7 @@ from relaywatch.sink.server import Sink
 from relaywatch.sink.settings import SinkSettings
 
 from .canaries import OpenedCanaries, open_canaries, ported, proved, remote_canaries
+from .hosts import Host
 from .reach import can_reach
 from .settings import LocalSink, RemoteSinkChoice, SinkChoice
 
@@ -62,6 +64,10 @@ class OpenedSink:
     mail_ports: tuple[int, ...] = ()
     """Where our SMTP server listens, at each of the names' addresses."""
 
+    def lent(self) -> OpenedSink:
+        """The sink without what only the process has in which it is open."""
+        return replace(self, trouble=_no_trouble, catch_up=_told_at_once)
+
     def own_places(self) -> frozenset[Endpoint]:
         """Every place at which we listen ourselves."""
         places = self.canaries.places
@@ -86,6 +92,21 @@ class OpenedSink:
             detail=f"to targets such as {targets[0]}, {where} means another host than ours; "
             "name a --sink-address or --sink-domain that they know",
         )
+
+
+class SinksAtHand(Protocol):
+    """The run's sinks, in this process or reached through another."""
+
+    async def facing(self, targets: tuple[Address, ...]) -> OpenedSink:
+        """The sink that a target at these addresses is asked to relay to."""
+
+    def open_port(
+        self, token: Token, address: Address, host: Host, admits: Callable[[Address], bool]
+    ) -> asyncio.Future[Endpoint | None]:
+        """A port of our sink's for this token alone; nothing if there is none to be had."""
+
+    def close_port(self, token: Token) -> None:
+        """Close that port."""
 
 
 class Sinks:
@@ -142,7 +163,11 @@ class Sinks:
         return facing
 
     def open_port(
-        self, token: Token, address: Address, admits: Callable[[Address], bool]
+        self,
+        token: Token,
+        address: Address,
+        host: Host,  # noqa: ARG002 -- for those who ask another process
+        admits: Callable[[Address], bool],
     ) -> asyncio.Future[Endpoint | None]:
         """A port of our sink's for this token alone; nothing if our sink is elsewhere, or has none to spare."""
         return ported(self._local.sink if self._local else None, token, address, admits)

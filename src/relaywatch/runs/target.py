@@ -24,6 +24,7 @@ from relaywatch.rules.judge import judge
 from relaywatch.script.brief import Brief, CanaryPlaces, Depth, Identity, Leave, Patience, SinkNames
 from relaywatch.script.link import Link
 from relaywatch.script.probe import Probe
+from relaywatch.targets.exclusions import Exclusions
 from relaywatch.targets.permissions import Permission
 from relaywatch.targets.scope import LOOPBACK
 
@@ -42,9 +43,12 @@ class Ports(Protocol):
     """Whoever opens ports of our sink's for single tokens."""
 
     def open_port(
-        self, token: Token, address: Address, admits: Callable[[Address], bool]
+        self, token: Token, address: Address, host: Host, admits: Callable[[Address], bool]
     ) -> asyncio.Future[Endpoint | None]:
-        """Have our sink listen there on a port of the token's own, for these peers; nothing if it can't."""
+        """Have our sink listen there on a port of the token's own, for the host's sake; nothing if it can't.
+
+        ``admits`` says of a peer whether it may be the host.
+        """
 
     def close_port(self, token: Token) -> None:
         """Close that port."""
@@ -180,13 +184,7 @@ class TargetRun:
 
     def permits(self, address: Address) -> bool:
         """Whether the same permission covers another address, and nobody excluded it."""
-        if address in self.host.addresses:
-            return True
-        if address in self.settings.exclusions:
-            return False
-        if self.permission is LOOPBACK:
-            return address.is_loopback
-        return self.permission.prefix_length(address) is not None
+        return covers(self.host, self.permission, self.settings.exclusions, address)
 
     def _local_domains(self) -> tuple[str, ...]:
         return tuple(
@@ -199,6 +197,29 @@ class TargetRun:
                 self.software = seen.detail.split(" ", 1)[0]
             elif seen.fact is Fact.OFFERS and seen.reply:
                 self.learned.append(seen.reply.lower())
+
+
+def covers(host: Host, permission: Permission, exclusions: Exclusions, address: Address) -> bool:
+    """Whether a host's permission covers an address, and nobody excluded it; its own is covered anyway."""
+    if address in host.addresses:
+        return True
+    if address in exclusions:
+        return False
+    if permission is LOOPBACK:
+        return address.is_loopback
+    return permission.prefix_length(address) is not None
+
+
+def admitted(
+    host: Host, permission: Permission, exclusions: Exclusions, ours: Address
+) -> Callable[[Address], bool]:
+    """Who may come to a port of our sink that was opened for the host: itself, and not whoever scans our ports."""
+
+    def admits(peer: Address) -> bool:
+        is_here = permission is LOOPBACK and peer == ours
+        return is_here or covers(host, permission, exclusions, peer)
+
+    return admits
 
 
 def _nobody_there(probe: Probe, door: Door, endpoint: Endpoint) -> Attempt:
@@ -260,12 +281,8 @@ class _Surroundings:
             return nothing
         target.keep([token])
 
-        def admits(peer: Address) -> bool:
-            """The target's own connections count, not those of whoever scans our sink's ports meanwhile."""
-            is_here = target.permission is LOOPBACK and peer == address
-            return is_here or target.permits(peer)
-
-        return target.ports.open_port(token, address, admits)
+        admits = admitted(target.host, target.permission, target.settings.exclusions, address)
+        return target.ports.open_port(token, address, target.host, admits)
 
     def close_port(self, token: Token) -> None:
         """Close the token's port."""

@@ -34,7 +34,7 @@ from .lore import Lore, gather_lore
 from .pacing import Pacing
 from .reporting import EventKind, RunEvent, TargetReport
 from .settings import RunSettings
-from .sinks import OpenedSink, Sinks
+from .sinks import OpenedSink, SinksAtHand
 from .target import TargetRun, narrowed
 from .turns import Turns
 
@@ -52,7 +52,7 @@ class Workshop:
     board: ArrivalBoard
     resolver: Resolver
     pacing: Pacing
-    sinks: Sinks
+    sinks: SinksAtHand
     tell: Callable[[RunEvent], None]
     probes: tuple[Probe, ...]
     allowance: Allowance
@@ -80,7 +80,7 @@ class Workshop:
             return await self._checked(host, permission, await self._lore(host))
         except Exception as error:  # noqa: BLE001 -- told, logged, and no other target's business
             _log.error("the check of %s went wrong", host.address, exc_info=error)
-            return [_broken(host, weakness, error) for weakness in weaknesses_of(self.probes)]
+            return broken_reports(host, self.probes, error)
 
     async def _lore(self, host: Host) -> Lore:
         if host.address.is_loopback:
@@ -95,7 +95,7 @@ class Workshop:
 
     async def _checked(self, host: Host, permission: Permission, lore: Lore) -> list[TargetReport]:
         began, started = datetime.now(UTC), time.monotonic()
-        sink = await self._sink(host)
+        sink = await self.sink_facing(host)
         target = self.target_run(host, permission, lore, sink)
         try:
             asked = await check_target(target, self.probes, self.resolver)
@@ -133,7 +133,8 @@ class Workshop:
         arrived = tuple(arrival for arrival in arrivals if arrival.token in tokens)
         return TargetReport(line=line, judgement=judgement, attempts=own, arrivals=arrived)
 
-    async def _sink(self, host: Host) -> OpenedSink:
+    async def sink_facing(self, host: Host) -> OpenedSink:
+        """The sink that the host is asked to relay to; none that is proven if the run is told to stop."""
         try:
             return await self.interruption.within(self.sinks.facing(host.addresses))
         except InterruptedRunError as error:
@@ -218,6 +219,11 @@ def _unheard(seen: Observation) -> Observation:
 def _on_behalf(identity: Identity, permission: Permission) -> Identity:
     """Who checks, and for whom: whoever gave the permission, unless somebody else is named."""
     return replace(identity, requested_by=identity.requested_by or permission.owner)
+
+
+def broken_reports(host: Host, probes: Iterable[Probe], error: Exception) -> list[TargetReport]:
+    """The reports of a host at which a fault of ours showed."""
+    return [_broken(host, weakness, error) for weakness in weaknesses_of(probes)]
 
 
 def _broken(host: Host, weakness: Weakness, error: Exception) -> TargetReport:

@@ -19,6 +19,7 @@ from relaywatch.cli.running import run_to_the_end
 from relaywatch.cli.settings import settings_from
 from relaywatch.cli.speaking import command, option, words_of
 from relaywatch.cli.watching import watcher_for_scan
+from relaywatch.engine.loop import usable_processors
 from relaywatch.model.errors import UsageError
 from relaywatch.model.places import Address
 from relaywatch.runs.reporting import TargetReport
@@ -58,6 +59,13 @@ from relaywatch.targets.lists import read_arguments
     show_default=True,
     metavar="N",
     help=N_("At most so many targets at a time."),
+)
+@option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=usable_processors,
+    metavar="N",
+    help=N_("So many processes check a long list; as many as there are processors, if not said."),
 )
 @click.pass_context
 def scan(

@@ -1,0 +1,158 @@
+"""Files of result lines, read twice and in little memory: of a target and weakness that comes again the last line holds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, Protocol, TypeVar
+
+import msgspec
+
+from relaywatch.model.errors import RelaywatchError, UsageError
+from relaywatch.model.evidence import Weakness
+from relaywatch.model.verdicts import Verdict
+from relaywatch.targets.repeats import Repeats
+
+from .results import is_torn
+
+LINE_LIMIT = 1 << 24
+"""Octets of one line; a file that has more in one is none of ours."""
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # RFC 8878 section 3.1.1
+INSTALL = "pip install 'relaywatch[large]'"
+
+
+class MissingLibraryError(RelaywatchError):
+    """A library for large files isn't installed."""
+
+
+class Heading(msgspec.Struct, frozen=True, gc=False):
+    """As much of a line as the first reading needs."""
+
+    schema: Literal["relaywatch.result/1"]
+    target: str
+    weakness: Weakness
+    verdict: Verdict
+
+
+class Held(Protocol):
+    """What any decoded line has."""
+
+    @property
+    def target(self) -> str:
+        """Address, or a name that led nowhere."""
+
+    @property
+    def weakness(self) -> Weakness:
+        """What was looked for."""
+
+
+T = TypeVar("T", bound=Held)
+S = TypeVar("S")
+
+
+@dataclass(slots=True)
+class Source:
+    """A file, and what the first reading found it to be."""
+
+    path: Path
+    last: int = 0
+    """The number of its last line; what a scan appends meanwhile isn't read."""
+    torn: int = 0
+    """The number of a line at the end that a crash left torn, if there is one."""
+
+
+class HeldLines:
+    """The lines of these files that hold, in their order."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self.sources = [Source(path) for path in paths]
+        self.revised = 0
+        """Lines in whose place a later one holds."""
+        self._repeats: defaultdict[Weakness, Repeats] = defaultdict(Repeats)
+
+    def read_headings(self) -> Iterator[Heading]:
+        """Read everything a first time, as `read` wants it.
+
+        :raises UsageError: naming file and line, if one is no result line, or a file can't be read.
+        """
+        decode = msgspec.json.Decoder(Heading).decode
+        for source in self.sources:
+            for heading in _lines(source, decode):
+                self.revised += self._repeats[heading.weakness].add(heading.target)
+                yield heading
+
+    def read(self, decode: Callable[[bytes], T]) -> Iterator[T]:
+        """Read everything again, and give the lines that hold, decoded so; once, after `read_headings`.
+
+        :raises UsageError: as `read_headings` does.
+        """
+        for source in self.sources:
+            for line in _lines(source, decode, source.last):
+                if not self.revised or self._repeats[line.weakness].is_last(line.target):
+                    yield line
+
+
+def _lines(source: Source, decode: Callable[[bytes], S], last: int | None = None) -> Iterator[S]:
+    """Each line decoded, up to the one of this number."""
+    with _opened(source.path) as file:
+        octets_of = partial(_read_line, file, source.path)
+        for number, octets in enumerate(iter(octets_of, b""), 1):
+            if last is not None and number > last:
+                return
+            if octets == b"\n":
+                continue
+            try:
+                line = decode(octets)
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                if is_torn(octets) and not _read_line(file, source.path):
+                    source.torn = number
+                    return
+                raise UsageError(f"{source.path}:{number}: not a result line: {error}") from error
+            source.last = number
+            yield line
+
+
+def _read_line(file: BinaryIO, path: Path) -> bytes:
+    """One line; of a compressed file that ends too early, what is there."""
+    try:
+        octets = file.readline(LINE_LIMIT)
+    except EOFError:
+        return b""
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from error
+    except Exception as error:  # the library that unpacks is loaded late, and so is the name of its error
+        if type(error).__name__ != "ZstdError":
+            raise
+        raise UsageError(f"{path}: damaged: {error}") from error
+    if len(octets) == LINE_LIMIT:
+        raise UsageError(f"{path}: a line of more than {LINE_LIMIT:,} octets")
+    return octets
+
+
+def _opened(path: Path) -> BinaryIO:
+    """The file, unpacked as it is read if it is compressed, whatever its name."""
+    try:
+        if not path.is_file():
+            raise UsageError(f"{path}: is read twice, so that it must be a file, and no pipe")
+        file = path.open("rb", buffering=1 << 18)
+        is_packed = file.peek(4)[:4] == _ZSTD_MAGIC
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    if not is_packed:
+        return file
+    file.close()
+    unpacked: BinaryIO = _zstd(path).open(path, "rb")
+    return unpacked
+
+
+def _zstd(path: Path) -> Any:
+    for name in ("compression.zstd", "backports.zstd"):
+        try:
+            return import_module(name)
+        except ImportError:
+            continue
+    raise MissingLibraryError(f"{path} is compressed with zstd, which this Python can't read: {INSTALL}")
