@@ -162,19 +162,17 @@ class Run:
         under_way: set[asyncio.Task[list[TargetReport]]] = set()
         room = asyncio.Semaphore(self._settings.concurrency)
 
-        def finish(task: asyncio.Task[list[TargetReport]]) -> None:
-            room.release()
-            ended.put_nowait(task)
-
         async def feed(one: Coming | None) -> None:
             while one is not None:
                 if isinstance(one, TargetReport):
                     ended.put_nowait(one)
                 else:
                     await room.acquire()
+                    if self.is_interrupted:
+                        return
                     task = asyncio.create_task(crew.check(*one))
                     under_way.add(task)
-                    task.add_done_callback(finish)
+                    task.add_done_callback(ended.put_nowait)
                 one = await anext(coming, None)
 
         feeding = asyncio.create_task(self._unless_told_to_stop(feed(first)))
@@ -188,6 +186,7 @@ class Run:
                     under_way.discard(one)
                     for report in one.result():
                         yield report
+                    room.release()  # whoever writes slowly holds us up, and nothing is begun that nobody wants
             feeding.result()
         finally:
             ending = (*under_way, feeding)
