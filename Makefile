@@ -132,10 +132,11 @@ deep: setup ## Property tests with many examples
 	HYPOTHESIS_PROFILE=deep $(PYTEST) -n 2 -m 'not interop' tests/model tests/wire tests/script tests/probes tests/rules
 
 .PHONY: schema
-schema: setup ## Write the JSON Schemas of the result line and of the audit's lines anew
+schema: setup ## Write the JSON Schemas of the lines that commands write anew
 	$(BIN)/relaywatch schema result > docs/reference/result.schema.json
 	$(BIN)/relaywatch schema audit > docs/reference/audit.schema.json
 	$(BIN)/relaywatch schema audit-proof > docs/reference/audit-proof.schema.json
+	$(BIN)/relaywatch schema summary > docs/reference/summary.schema.json
 
 .PHONY: docs
 docs: schema ## Write the reference of the command line anew

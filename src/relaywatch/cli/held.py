@@ -15,6 +15,7 @@ import msgspec
 from relaywatch.model.errors import RelaywatchError, UsageError
 from relaywatch.model.evidence import Weakness
 from relaywatch.model.verdicts import Verdict
+from relaywatch.targets.numbers import number_of
 from relaywatch.targets.repeats import Repeats
 
 from .results import is_torn
@@ -62,7 +63,7 @@ class Source:
     last: int = 0
     """The number of its last line; what a scan appends meanwhile isn't read."""
     torn: int = 0
-    """The number of a line at the end that a crash left torn, if there is one."""
+    """The number of the line at the end that a crash left torn, if it did."""
 
 
 class HeldLines:
@@ -74,16 +75,17 @@ class HeldLines:
         """Lines in whose place a later one holds."""
         self._repeats: defaultdict[Weakness, Repeats] = defaultdict(Repeats)
 
-    def read_headings(self) -> Iterator[Heading]:
-        """Read everything a first time, as `read` wants it.
+    def read_headings(self) -> Iterator[tuple[int | str, Heading]]:
+        """Read everything a first time, as `read` wants it: the number of each target's address, or its name.
 
         :raises UsageError: naming file and line, if one is no result line, or a file can't be read.
         """
         decode = msgspec.json.Decoder(Heading).decode
         for source in self.sources:
             for heading in _lines(source, decode):
-                self.revised += self._repeats[heading.weakness].add(heading.target)
-                yield heading
+                target = number_of(heading.target)
+                self.revised += self._repeats[heading.weakness].add(target)
+                yield target, heading
 
     def read(self, decode: Callable[[bytes], T]) -> Iterator[T]:
         """Read everything again, and give the lines that hold, decoded so; once, after `read_headings`.
@@ -92,14 +94,14 @@ class HeldLines:
         """
         for source in self.sources:
             for line in _lines(source, decode, source.last):
-                if not self.revised or self._repeats[line.weakness].is_last(line.target):
+                if not self.revised or self._repeats[line.weakness].is_last(number_of(line.target)):
                     yield line
 
 
 def _lines(source: Source, decode: Callable[[bytes], S], last: int | None = None) -> Iterator[S]:
     """Each line decoded, up to the one of this number."""
     with _opened(source.path) as file:
-        octets_of = partial(_read_line, file, source.path)
+        octets_of = partial(_read_line, file, source)
         for number, octets in enumerate(iter(octets_of, b""), 1):
             if last is not None and number > last:
                 return
@@ -108,7 +110,9 @@ def _lines(source: Source, decode: Callable[[bytes], S], last: int | None = None
             try:
                 line = decode(octets)
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                if is_torn(octets) and not _read_line(file, source.path):
+                # What is whole, and says something else, isn't torn.
+                is_whole = isinstance(error, msgspec.ValidationError)
+                if not is_whole and is_torn(octets) and not _read_line(file, source):
                     source.torn = number
                     return
                 raise UsageError(f"{source.path}:{number}: not a result line: {error}") from error
@@ -116,15 +120,17 @@ def _lines(source: Source, decode: Callable[[bytes], S], last: int | None = None
             yield line
 
 
-def _read_line(file: BinaryIO, path: Path) -> bytes:
-    """One line; of a compressed file that ends too early, what is there."""
+def _read_line(file: BinaryIO, source: Source) -> bytes:
+    """One line, nothing at the end; that of a compressed file may come too early, within a line."""
+    path = source.path
     try:
         octets = file.readline(LINE_LIMIT)
     except EOFError:
+        source.torn = source.last + 1
         return b""
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from error
-    except Exception as error:  # the library that unpacks is loaded late, and so is the name of its error
+    except Exception as error:
         if type(error).__name__ != "ZstdError":
             raise
         raise UsageError(f"{path}: damaged: {error}") from error
@@ -139,7 +145,8 @@ def _opened(path: Path) -> BinaryIO:
         if not path.is_file():
             raise UsageError(f"{path}: is read twice, so that it must be a file, and no pipe")
         file = path.open("rb", buffering=1 << 18)
-        is_packed = file.peek(4)[:4] == _ZSTD_MAGIC
+        is_packed = file.read(len(_ZSTD_MAGIC)) == _ZSTD_MAGIC
+        file.seek(0)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error
     if not is_packed:

@@ -35,11 +35,13 @@ _COMMANDS: Mapping[str, str] = MappingProxyType(
         "audit": N_("Audit configurations: the line that lets strangers in, and the change that closes it."),
         "check": N_("Check one server: every door, with proof, remedy and transcript."),
         "demo": N_("Show the whole loop on a loopback world: no root, no network."),
+        "export": N_("Write results as Parquet, for DuckDB, Polars and their like."),
         "scan": N_("Check many servers; results as JSON lines."),
         "schema": N_("Print the JSON Schema of an output."),
         "scope": N_("Say whom you may check: add, list, check."),
         "settle": N_("Look at the sink again: has late mail proven what was only accepting?"),
         "sink": N_("Receive what comes through open relays, for checkers elsewhere."),
+        "summary": N_("Count results by verdict, advisory, organisation, network and software."),
     }
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from .numbers import number_in
 from .parse import Origin, Span, parse_span
 
 _NAME_LIMIT = 200
+_CSV = re.compile(r"[^\s,]+\s*,")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +93,8 @@ def _parse(text: str) -> tuple[Span, str]:
 
     :raises ValueError: if it says no network, or no organisation; the message quotes nothing of it.
     """
-    fields = text.split(None, 1)
-    if "," in fields[0]:
-        fields = next(csv.reader([text], skipinitialspace=True))[:2]
+    is_csv = _CSV.match(text)
+    fields = next(csv.reader([text], skipinitialspace=True)) if is_csv else text.split(None, 1)
     network, name = (*(field.strip() for field in fields), "")[:2]
     if "-" in network:
         raise ValueError("a range; write networks, of which the longest prefix can count")

@@ -6,7 +6,7 @@ from collections import Counter
 
 from pyroaring import BitMap
 
-from .numbers import IPV4_END, number_of
+from .numbers import IPV4_END
 
 
 class Repeats:
@@ -22,23 +22,19 @@ class Repeats:
         self._digits = [BitMap()]
         self._others: Counter[int | str] = Counter()
 
-    def add(self, target: str) -> bool:
-        """Note one more; whether it had come before."""
-        number = number_of(target)
-        if number is None or number >= IPV4_END:
-            key = target if number is None else number
-            self._others[key] += 1
-            return self._others[key] > 1
-        return self._count(number)
+    def add(self, target: int | str) -> bool:
+        """Note one more, by the number of its address or by its name; whether it had come before."""
+        if isinstance(target, int) and target < IPV4_END:
+            return self._count(target)
+        self._others[target] += 1
+        return self._others[target] > 1
 
-    def is_last(self, target: str) -> bool:
+    def is_last(self, target: int | str) -> bool:
         """Whether the target doesn't come again, each call being one coming of it."""
-        number = number_of(target)
-        if number is None or number >= IPV4_END:
-            key = target if number is None else number
-            self._others[key] -= 1
-            return self._others[key] == 0
-        return self._count_down(number)
+        if isinstance(target, int) and target < IPV4_END:
+            return self._count_down(target)
+        self._others[target] -= 1
+        return self._others[target] == 0
 
     def _count(self, number: int) -> bool:
         had = any(number in digit for digit in self._digits)

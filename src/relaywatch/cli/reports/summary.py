@@ -10,6 +10,11 @@ from relaywatch.model.evidence import Weakness
 def summary_line(tally: Tally, words: Words) -> str:
     """Say how many of the hosts that were asked relay, and how many are open proxies: the last line of a run."""
     ended = words("Interrupted.") if tally.is_interrupted else words("Finished.")
+    return f"{ended} {open_hosts(tally, words)}"
+
+
+def open_hosts(tally: Tally, words: Words) -> str:
+    """Say how many hosts relay, and how many are open proxies, of those that were asked."""
     relaying, asked = tally.by_weakness.get(Weakness.OPEN_RELAY, (0, 0))
     proxies, looked_at = tally.by_weakness.get(Weakness.OPEN_PROXY, (0, 0))
     counts = []
@@ -17,7 +22,7 @@ def summary_line(tally: Tally, words: Words) -> str:
         counts.append(words("{open} of {total} hosts relay.", open=relaying, total=asked))
     if looked_at:
         counts.append(words("{open} of {total} hosts are open proxies.", open=proxies, total=looked_at))
-    return " ".join([ended, *counts])
+    return " ".join(counts)
 
 
 def summary_details(tally: Tally, words: Words) -> str:
