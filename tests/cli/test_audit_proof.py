@@ -188,6 +188,13 @@ def test_that_nobody_signed_in_is_told():
     assert json.loads(proof_line(offered))["signed_in"] == "untried"
 
 
+def test_that_the_credentials_were_of_no_use_is_told():
+    told = "The credentials of --login were not tried"
+    assert told in shown(replace(PROOF, has_login=True))
+    assert told not in shown(SIGNED_IN)
+    assert told not in shown(replace(PROOF, before=DOWN, after=None, has_login=True))
+
+
 class Done(NamedTuple):
     exit_code: int
     output: str

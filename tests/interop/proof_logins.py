@@ -1,6 +1,10 @@
 """Broken configurations with users who sign in: what ``audit --prove --login`` is tried on."""
 
+import zlib
+from base64 import b64decode
 from dataclasses import dataclass, field
+
+from tests.interop.proof_cases import APACHE, OURS
 
 USER, PASSWORD = "alice", "open sesame"
 _APR1 = "$apr1$relaywat$11j3D5Xghogvl7eIwFe/Z."
@@ -17,11 +21,13 @@ class SignIn:
     root: str
     main: str
     text: str
-    more: dict[str, str] = field(default_factory=dict)
+    more: dict[str, str | bytes] = field(default_factory=dict)
     protocol: str = "smtp"
     signed_in: str = "kept"
     is_proven: bool = True
+    allowed: tuple[str, ...] = ()
     needs_certificate: bool = False
+    """Certificate and key, in /etc/own.pem."""
     is_quick: bool = False
     name: str = ""
 
@@ -29,6 +35,28 @@ class SignIn:
         return self.name or self.server
 
 
+POSTFIX = """\
+compatibility_level = 3.6
+mydestination = $myhostname, shop.example
+mynetworks = 0.0.0.0/0 [::]/0
+smtpd_tls_security_level = may
+smtpd_tls_cert_file = /etc/own.pem
+smtpd_tls_key_file = /etc/own.pem
+smtpd_tls_auth_only = yes
+smtpd_sasl_auth_enable = yes
+smtpd_sasl_local_domain = server.example
+cyrus_sasl_config_path = /etc/postfix/sasl
+smtpd_relay_restrictions = permit_mynetworks, permit_sasl_authenticated, reject_unauth_destination
+"""
+SASL = "pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: PLAIN LOGIN\n"
+# printf 'open sesame' | saslpasswd2 -p -c -u server.example alice; the file, compressed, in base64.
+SASLDB = zlib.decompress(
+    b64decode(
+        "eNrt2T0KwjAYxvG3HUSHGhd3HQXxAJ7CEwhBAy30i4ZWL+EhPIen0AMI4uohbNFC/ZgEEeH/g+RNAsmQ7eEVEXHkRvdb0qkW"
+        "vXK0b2euvBp3RUZl9S+7YHu/7DTeqff7jT9/PgcAAAAAAL/xJqP3xDurk+JvAAAAAAD4j3A/dOJkavOFP82tyaSIpKozbe0q"
+        "yZZ1/m/2+V05KPGOqpw/7v9X6P8DAAAAAPC1wJ+kJh5YY3VkHB0GCyNl3i9MNjFrHaWhecj/VyP/LJ4="
+    )
+)
 EXIM = """\
 primary_hostname = server.example
 domainlist local_domains = server.example
@@ -77,20 +105,18 @@ http_access allow all
 http_access allow users
 http_access deny all
 """
-OPENSMTPD = """\
-pki server.example cert "/etc/mail.pem"
-pki server.example key "/etc/mail.key"
-table aliases file:/etc/aliases
-table creds file:/etc/mail-users
-listen on 0.0.0.0 tls pki server.example auth-optional <creds>
-listen on :: tls pki server.example auth-optional <creds>
-action "mailbox" mbox alias <aliases>
-action "relay" relay
-match for local action "mailbox"
-match from any for domain "shop.example" action "mailbox"
-match from any auth for any action "relay"
-match from any for any action "relay"
+_MODULES = "".join(
+    f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"
+    for name in ("authn_core", "authn_file", "authz_user", "auth_basic")
+)
+_USERS = """\
+        AuthType Basic
+        AuthName proxy
+        AuthUserFile /etc/apache2/users
+        Require all granted
+        Require valid-user
 """
+APACHE_USERS = _MODULES + APACHE.replace("        Require all granted\n", _USERS)
 DANTE = """\
 logoutput: /var/log/danted.log
 internal: 0.0.0.0 port = 1080
@@ -110,6 +136,14 @@ alice:x:1000:1000::/:/usr/sbin/nologin
 """
 SHADOW = f"root:*:20000::::::\nalice:{_SHA512}:20000::::::\n"
 SIGN_INS = (
+    SignIn(
+        "postfix",
+        "postfix-auth-required-587",
+        "postfix/main.cf",
+        POSTFIX,
+        more={"postfix/sasl/smtpd.conf": SASL, "../var/spool/postfix/etc/sasldb2": SASLDB},
+        needs_certificate=True,
+    ),
     SignIn(
         "exim",
         "exim-open-nets",
@@ -136,12 +170,13 @@ SIGN_INS = (
         is_quick=True,
     ),
     SignIn(
-        "opensmtpd",
-        "opensmtpd-open-any",
-        "smtpd.conf",
-        OPENSMTPD,
-        more={"mail-users": f"{USER} {_SHA512}\n"},
-        needs_certificate=True,
+        "apache",
+        "apache-proxy-open",
+        "apache2/apache2.conf",
+        APACHE_USERS,
+        more={"apache2/users": f"{USER}:{_APR1}\n"},
+        protocol="http",
+        allowed=OURS,
     ),
     SignIn(
         "dante",

@@ -40,8 +40,8 @@ def prove(a_place_for_the_lab, tmp_path):
         for name, content in dict(more).items():
             for etc in (machine / "etc", tmp_path / "copy/etc"):
                 (etc / name).parent.mkdir(parents=True, exist_ok=True)
-                (etc / name).write_text(content)
-                (etc / name).chmod(0o600 if name.endswith(".key") else 0o644)
+                (etc / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+                (etc / name).chmod(0o644)
         under = [word for layer in (machine, *layers) for word in ("--prove-root", str(layer))]
         known = ["--server", server] if server else []
         command = [sys.executable, "-m", "relaywatch.cli", "audit", str(tmp_path / "copy"), "--prove"]
@@ -154,23 +154,17 @@ def login(tmp_path):
     return written
 
 
-@pytest.fixture
-def certificate(tmp_path):
-    """A certificate and its key, PEM."""
-    pair = make_certificate(["server.example"])
-    write_certificate(tmp_path / "own.pem", pair)
-    return (tmp_path / "own.pem").read_text()
-
-
 @pytest.mark.parametrize(
     "case",
     [pytest.param(one, id=str(one), marks=() if one.is_quick else (pytest.mark.long,)) for one in SIGN_INS],
 )
-def test_users_who_sign_in_are_a_control(prove, login, certificate, case):
-    pem = {"mail.pem": certificate, "mail.key": certificate} if case.needs_certificate else {}
-    _, _, proof = prove(
-        case.root, case.main, case.text, *login(), server=case.server, more={**case.more, **pem}
-    )
+def test_users_who_sign_in_are_a_control(prove, login, tmp_path, case):
+    more = dict(case.more)
+    if case.needs_certificate:
+        write_certificate(tmp_path / "own.pem", make_certificate(["server.example"]))
+        more["own.pem"] = (tmp_path / "own.pem").read_bytes()
+    options = [word for network in case.allowed for word in ("--allow", network)]
+    _, _, proof = prove(case.root, case.main, case.text, *login(), *options, server=case.server, more=more)
     stages = {name: proof[name]["signed_in"] for name in ("before", "after")}
     assert {one["protocol"] for one in stages["before"]} == {case.protocol}
     assert {one["outcome"] for one in stages["before"]} == {"through"}, stages
@@ -181,7 +175,7 @@ def test_users_who_sign_in_are_a_control(prove, login, certificate, case):
 
 
 def test_a_wrong_password_proves_nothing(prove, login):
-    exim = SIGN_INS[0]
+    exim = next(one for one in SIGN_INS if one.server == "exim")
     _, _, proof = prove(
         exim.root, exim.main, exim.text, *login("close sesame"), server="exim", more=exim.more
     )
@@ -192,7 +186,7 @@ def test_a_wrong_password_proves_nothing(prove, login):
 
 
 def test_without_credentials_it_is_told_that_there_would_be_some(prove):
-    exim = SIGN_INS[0]
+    exim = next(one for one in SIGN_INS if one.server == "exim")
     _, _, proof = prove(exim.root, exim.main, exim.text, server="exim", more=exim.more)
     assert (proof["signed_in"], proof["is_proven"]) == ("untried", True)
     (before,) = proof["before"]["signed_in"]

@@ -107,6 +107,11 @@ class Stage:
             one.outcome in offers for one in self.signed_in
         )
 
+    @property
+    def has_signed_in(self) -> bool:
+        """Whether credentials were tried anywhere, with whatever success."""
+        return bool(self.signed_in_with(SigningIn.THROUGH) | self.signed_in_with(SigningIn.REFUSED))
+
     def signed_in_with(self, outcome: SigningIn) -> frozenset[int]:
         """The ports at which signing in came to that."""
         return frozenset(one.port for one in self.signed_in if one.outcome is outcome)

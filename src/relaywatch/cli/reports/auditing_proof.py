@@ -45,10 +45,20 @@ def proof_report(proof: Proof, words: Words) -> Iterator[RenderableType]:
         )
     for title, stage in _stages(proof):
         yield from _stage(words(title), stage, words)
-    if proof.signed_in is SignedInUsers.UNTRIED and not proof.has_login:
-        said = words("Users who sign in were not tried: --login FILE names credentials of yours.")
+    if said := _left_untried(proof, words):
         yield prose(said, 2, "yellow")
     yield prose("")
+
+
+def _left_untried(proof: Proof, words: Words) -> str:
+    """What to say of users who sign in if nobody did; nothing where nobody could."""
+    if proof.has_login:
+        if proof.before.trouble or any(stage.has_signed_in for _, stage in _stages(proof)):
+            return ""
+        return words("The credentials of --login were not tried: none are asked for by SMTP, HTTP or SOCKS5.")
+    if proof.signed_in is SignedInUsers.UNTRIED:
+        return words("Users who sign in were not tried: --login FILE names credentials of yours.")
+    return ""
 
 
 def _stages(proof: Proof) -> Iterator[tuple[str, Stage]]:
