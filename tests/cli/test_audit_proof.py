@@ -185,6 +185,8 @@ def test_that_nobody_signed_in_is_told():
     assert "--login FILE names credentials of yours" in shown(offered)
     assert "would be taken" in shown(offered)
     assert "--login" not in shown(PROOF)
+    turn = replace(PROOF, after=stage(Verdict.CLOSED, Verdict.CLOSED, Reason.AUTH_REQUIRED))
+    assert "--login" not in shown(turn)  # by a protocol in which we don't sign in
     assert json.loads(proof_line(offered))["signed_in"] == "untried"
 
 

@@ -56,7 +56,7 @@ def _left_untried(proof: Proof, words: Words) -> str:
         if proof.before.trouble or any(stage.has_signed_in for _, stage in _stages(proof)):
             return ""
         return words("The credentials of --login were not tried: none are asked for by SMTP, HTTP or SOCKS5.")
-    if proof.signed_in is SignedInUsers.UNTRIED:
+    if any(stage.signed_in_with(SigningIn.OFFERED) for _, stage in _stages(proof)):
         return words("Users who sign in were not tried: --login FILE names credentials of yours.")
     return ""
 
