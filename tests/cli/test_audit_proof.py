@@ -26,9 +26,10 @@ from relaywatch.model.places import Door, Endpoint, Family, Transport
 from relaywatch.model.results import FindingLine, ResultLine
 from relaywatch.model.verdicts import Judgement, Reason, Vantage, Verdict
 from relaywatch.model.verdicts import Proof as HowFar
-from relaywatch.runs.proofs import Proof, Stage, Tried
+from relaywatch.runs.proofs import Proof, SignedInAt, Stage, Tried
 from relaywatch.runs.reporting import TargetReport
 from relaywatch.runs.sandbox import Listener
+from relaywatch.script.signing_in import SigningIn
 
 ROOT = Path(__file__).parents[2]
 PORT = Listener(address=ip_address("0.0.0.0"), port=8888)
@@ -151,6 +152,51 @@ def test_every_line_is_as_its_committed_schema_says(changed):
         jsonschema.validate({key: line[key] for key in line if key != "is_proven"}, committed)
 
 
+def signed_in(outcome, said=""):
+    return SignedInAt(port=8888, protocol="http", outcome=outcome, said=said)
+
+
+SIGNED_IN = replace(
+    PROOF,
+    has_login=True,
+    before=replace(PROOF.before, signed_in=(signed_in(SigningIn.THROUGH, "HTTP/1.1 200 \x1b[2J"),)),
+    after=replace(PROOF.after, signed_in=(signed_in(SigningIn.THROUGH),)),
+)
+
+
+def test_users_who_sign_in_are_told():
+    said = shown(SIGNED_IN)
+    assert "with credentials, http at 8888: gets through" in said
+    assert "\x1b" not in said
+    lost = replace(SIGNED_IN, after=PROOF.after)
+    assert "no longer serves users who sign in" in shown(lost)
+    refused = replace(PROOF.before, signed_in=(signed_in(SigningIn.REFUSED),))
+    assert "refused as it is" in shown(replace(SIGNED_IN, before=refused, after=PROOF.after))
+    line = json.loads(proof_line(SIGNED_IN))
+    assert (line["signed_in"], line["is_proven"]) == ("kept", True)
+    assert line["after"]["signed_in"] == [
+        {"port": 8888, "protocol": "http", "outcome": "through", "said": ""}
+    ]
+    jsonschema.validate(line, proof_schema())
+
+
+def test_that_nobody_signed_in_is_told():
+    offered = replace(PROOF, before=replace(PROOF.before, signed_in=(signed_in(SigningIn.OFFERED),)))
+    assert "--login FILE names credentials of yours" in shown(offered)
+    assert "would be taken" in shown(offered)
+    assert "--login" not in shown(PROOF)
+    turn = replace(PROOF, after=stage(Verdict.CLOSED, Verdict.CLOSED, Reason.AUTH_REQUIRED))
+    assert "--login" not in shown(turn)  # by a protocol in which we don't sign in
+    assert json.loads(proof_line(offered))["signed_in"] == "untried"
+
+
+def test_that_the_credentials_were_of_no_use_is_told():
+    told = "The credentials of --login were not tried"
+    assert told in shown(replace(PROOF, has_login=True))
+    assert told not in shown(SIGNED_IN)
+    assert told not in shown(replace(PROOF, before=DOWN, after=None, has_login=True))
+
+
 class Done(NamedTuple):
     exit_code: int
     output: str
@@ -199,8 +245,23 @@ def test_a_server_that_can_t_be_started_is_told(audit):
     assert done.exit_code == 4
 
 
+def test_credentials_come_out_of_a_file_that_is_one_s_own(audit, tmp_path):
+    path = tmp_path / "login"
+    path.write_text("alice:open sesame\n")
+    path.chmod(0o644)
+    done, _ = audit(SIGNED_IN, "--prove", "--login", str(path))
+    assert done.exit_code == 2
+    assert "chmod 600" in done.output
+    path.chmod(0o600)
+    done, _ = audit(SIGNED_IN, "--prove", "--login", str(path))
+    assert done.exit_code == 1
+    assert "sesame" not in done.output
+
+
 def test_its_options_need_it_and_it_needs_root(audit, monkeypatch):
     done, _ = audit(PROOF, "--transcript")
+    assert done.exit_code == 2
+    done, _ = audit(PROOF, "--login", __file__)
     assert done.exit_code == 2
 
     def refuse():

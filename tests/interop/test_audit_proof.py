@@ -13,8 +13,10 @@ import pytest
 from tests.interop.lab import roots
 from tests.interop.lab.cases import all_cases
 from tests.interop.proof_cases import BROKEN, NGINX, SQUID
+from tests.interop.proof_logins import PASSWORD, SIGN_INS, USER
 
 from relaywatch.runs.starting import STARTED
+from relaywatch.sink.certificate import make_certificate, write_certificate
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(600)]
 
@@ -37,7 +39,9 @@ def prove(a_place_for_the_lab, tmp_path):
         (machine / "etc").mkdir(parents=True)
         for name, content in dict(more).items():
             for etc in (machine / "etc", tmp_path / "copy/etc"):
-                (etc / name).write_text(content)
+                (etc / name).parent.mkdir(parents=True, exist_ok=True)
+                (etc / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+                (etc / name).chmod(0o644)
         under = [word for layer in (machine, *layers) for word in ("--prove-root", str(layer))]
         known = ["--server", server] if server else []
         command = [sys.executable, "-m", "relaywatch.cli", "audit", str(tmp_path / "copy"), "--prove"]
@@ -49,6 +53,7 @@ def prove(a_place_for_the_lab, tmp_path):
             check=False,
         )
         assert done.stdout, done.stderr
+        assert PASSWORD not in done.stdout + done.stderr
         report, proof = map(json.loads, done.stdout.splitlines())
         assert proof["schema"] == "relaywatch.audit-proof/1"
         return done.returncode, report, proof
@@ -132,3 +137,57 @@ def test_a_server_that_does_not_start_says_why(prove):
 def test_what_is_not_installed_in_the_root_is_told(prove):
     _, _, proof = prove("tinyproxy-open", "squid/squid.conf", SQUID)
     assert "squid: not installed in this root" in proof["before"]["trouble"]
+
+
+# --- users who sign in -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def login(tmp_path):
+    path = tmp_path / "login"
+
+    def written(password=PASSWORD):
+        path.write_text(f"{USER}:{password}\n")
+        path.chmod(0o600)
+        return "--login", str(path)
+
+    return written
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(one, id=str(one), marks=() if one.is_quick else (pytest.mark.long,)) for one in SIGN_INS],
+)
+def test_users_who_sign_in_are_a_control(prove, login, tmp_path, case):
+    more = dict(case.more)
+    if case.needs_certificate:
+        write_certificate(tmp_path / "own.pem", make_certificate(["server.example"]))
+        more["own.pem"] = (tmp_path / "own.pem").read_bytes()
+    options = [word for network in case.allowed for word in ("--allow", network)]
+    _, _, proof = prove(case.root, case.main, case.text, *login(), *options, server=case.server, more=more)
+    stages = {name: proof[name]["signed_in"] for name in ("before", "after")}
+    assert {one["protocol"] for one in stages["before"]} == {case.protocol}
+    assert {one["outcome"] for one in stages["before"]} == {"through"}, stages
+    assert proof["signed_in"] == case.signed_in, stages
+    assert proof["is_open_before"]
+    assert proof["is_closed_after"], proof["after"]
+    assert proof["is_proven"] is case.is_proven
+
+
+def test_a_wrong_password_proves_nothing(prove, login):
+    exim = next(one for one in SIGN_INS if one.server == "exim")
+    _, _, proof = prove(
+        exim.root, exim.main, exim.text, *login("close sesame"), server="exim", more=exim.more
+    )
+    (before,) = proof["before"]["signed_in"]
+    assert before["outcome"] == "refused"
+    assert before["said"].startswith("535")
+    assert (proof["signed_in"], proof["is_proven"]) == ("refused", False)
+
+
+def test_without_credentials_it_is_told_that_there_would_be_some(prove):
+    exim = next(one for one in SIGN_INS if one.server == "exim")
+    _, _, proof = prove(exim.root, exim.main, exim.text, server="exim", more=exim.more)
+    assert (proof["signed_in"], proof["is_proven"]) == ("untried", True)
+    (before,) = proof["before"]["signed_in"]
+    assert before["outcome"] == "offered"

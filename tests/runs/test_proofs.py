@@ -20,11 +20,12 @@ from relaywatch.model.verdicts import Judgement, Reason, Vantage, Verdict
 from relaywatch.runs import proving, sandbox
 from relaywatch.runs.placing import Placing
 from relaywatch.runs.proof_strangers import strangers_for
-from relaywatch.runs.proofs import Proof, Stage, Tried
+from relaywatch.runs.proofs import Proof, SignedInAt, SignedInUsers, Stage, Tried
 from relaywatch.runs.reporting import TargetReport
 from relaywatch.runs.sandbox import Listener
 from relaywatch.runs.sandbox_names import Names
 from relaywatch.runs.starting import SPEAKS, STARTED, starting
+from relaywatch.script.signing_in import SigningIn
 
 
 def tried(client, *verdicts, cut=False, reasons=()):
@@ -111,6 +112,76 @@ def test_that_only_credentials_are_left_is_no_proof_and_is_told():
 )
 def test_anything_less_is_none(changed):
     assert not replace(PROOF, **changed).holds
+
+
+# --- users who sign in -----------------------------------------------------------------------------
+
+THROUGH, REFUSED, OFFERED, NOWHERE = (
+    SigningIn.THROUGH,
+    SigningIn.REFUSED,
+    SigningIn.OFFERED,
+    SigningIn.NOT_OFFERED,
+)
+
+
+def signing_in(before, after, *, has_login=True):
+    def stage(one, outcomes):
+        at = [SignedInAt(port=port, protocol="smtp", outcome=outcome) for port, outcome in outcomes.items()]
+        return replace(one, signed_in=tuple(at))
+
+    return replace(PROOF, before=stage(BEFORE, before), after=stage(AFTER, after), has_login=has_login)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ({25: THROUGH, 587: THROUGH}, {25: THROUGH, 587: THROUGH}, "kept"),
+        ({25: THROUGH, 587: THROUGH}, {25: THROUGH, 587: REFUSED}, "lost"),
+        ({25: THROUGH, 587: THROUGH}, {25: THROUGH}, "lost"),
+        ({25: NOWHERE}, {25: THROUGH}, "kept"),
+        ({25: REFUSED}, {25: REFUSED}, "refused"),
+        ({25: NOWHERE}, {25: REFUSED}, "refused"),
+        ({25: NOWHERE}, {}, "not-offered"),
+    ],
+)
+def test_what_the_mend_does_to_users_who_sign_in(before, after, expected):
+    proof = signing_in(before, after)
+    assert proof.signed_in == expected
+    assert proof.holds is (expected in {"kept", "not-offered"})
+
+
+def test_without_credentials_it_is_told_whether_there_could_be_some():
+    assert signing_in({25: OFFERED}, {25: OFFERED}, has_login=False).signed_in is SignedInUsers.UNTRIED
+    assert signing_in({25: NOWHERE}, {1080: OFFERED}, has_login=False).signed_in is SignedInUsers.UNTRIED
+    assert signing_in({25: NOWHERE}, {}, has_login=False).signed_in is SignedInUsers.NOT_OFFERED
+    assert signing_in({25: OFFERED}, {}, has_login=False).holds
+
+
+@pytest.mark.parametrize("after", [None, Stage(trouble="it doesn't start")])
+def test_without_a_mend_nothing_is_known_of_it(after):
+    assert replace(signing_in({25: THROUGH}, {}), after=after).signed_in is SignedInUsers.UNTRIED
+
+
+def test_a_protocol_in_which_we_do_not_sign_in_is_untried():
+    asked = tried("127.0.0.1", Verdict.CLOSED, reasons=(Reason.AUTH_REQUIRED,))
+    proof = replace(PROOF, after=replace(AFTER, controls=(asked,)), has_login=True)
+    assert proof.signed_in is SignedInUsers.UNTRIED
+
+
+def test_where_only_credentials_are_left_the_owner_s_are_his_client():
+    asked = tried("127.0.0.1", Verdict.CLOSED, reasons=(Reason.AUTH_REQUIRED,))
+    kept = signing_in({25: THROUGH}, {25: THROUGH})
+    left = replace(kept, after=replace(kept.after, controls=(asked,)))
+    assert not left.holds  # a network that he allows is lost
+    assert replace(left, allowed=frozenset()).holds
+    lost = replace(left, allowed=frozenset(), after=replace(left.after, signed_in=()))
+    assert not lost.holds
+
+
+def test_a_wildcard_is_at_both_addresses():
+    listeners = [Listener(address=ip_address(place), port=25) for place in ("::", "0.0.0.0", "192.0.2.7")]
+    found = [str(one.address) for one in proving._doors(listeners)]
+    assert found == ["198.51.100.10", "192.0.2.7", "2001:db8:51::10"]
 
 
 # --- names -----------------------------------------------------------------------------------------

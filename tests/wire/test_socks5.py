@@ -17,6 +17,7 @@ from relaywatch.wire.socks5 import (
     encode_datagram,
     encode_greeting,
     encode_request,
+    encode_username_password,
     parse_address,
     parse_datagram,
     show_reply_field,
@@ -111,3 +112,15 @@ class TestReplyFields:
 
     def test_unassigned(self):
         assert show_reply_field(0xF0) == "REP 0xf0 unassigned"
+
+
+def test_a_username_and_a_password():
+    assert bytes.fromhex("01 01 75 02 70 77") == encode_username_password("u", "pw")
+    assert bytes.fromhex("05 01 02") == encode_greeting(2)
+
+
+@pytest.mark.parametrize(("user", "password"), [("", "pw"), ("u", ""), ("u", "secret" * 43)])
+def test_a_password_that_can_t_be_written_is_not_named(user, password):
+    with pytest.raises(LocalProtocolError) as error:
+        encode_username_password(user, password)
+    assert "secret" not in str(error.value)

@@ -10,6 +10,7 @@ import click
 
 from relaywatch.audit.server import Server
 from relaywatch.audit.setup import Setup
+from relaywatch.runs.logins import read_login
 from relaywatch.runs.proofs import Proof
 from relaywatch.runs.proving import can_prove, prove
 from relaywatch.runs.sandbox import require
@@ -26,12 +27,21 @@ _SYSTEM = (Path("/"),)
 class Prover:
     """Proves mends, one after the other."""
 
-    def __init__(self, words: Words, form: str, roots: tuple[Path, ...], *, with_transcript: bool) -> None:
-        """Refuse where there can be no sandbox.
+    def __init__(
+        self,
+        words: Words,
+        form: str,
+        roots: tuple[Path, ...],
+        login_file: Path | None,
+        *,
+        with_transcript: bool,
+    ) -> None:
+        """Refuse where there can be no sandbox, or the file with credentials is no such file.
 
         :raises UsageError: naming what is missing.
         """
         require()
+        self._login = read_login(login_file) if login_file else None
         self._words, self._form, self._with_transcript = words, form, with_transcript
         self._layers = tuple(root.resolve() for root in roots) or _SYSTEM
 
@@ -44,7 +54,7 @@ class Prover:
             known = self._words("{server}: can't be started in the sandbox.", server=server.name)
             click.echo(known, err=True)
             return None
-        proof = prove(server, setup, layers=self._layers, tell=self._tell)
+        proof = prove(server, setup, layers=self._layers, login=self._login, tell=self._tell)
         if self._form == "json":
             click.echo(proof_line(proof), file=out, nl=False)
         else:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from relaywatch.model.verdicts import Reason, Verdict
+from relaywatch.script.signing_in import SigningIn
 
 from .reporting import TargetReport
 from .sandbox import Listener
@@ -48,6 +50,33 @@ class Tried:
         return self.is_out_of_reach or (refused and not self.is_cut_short)
 
 
+class SignedInUsers(StrEnum):
+    """What the mend does to users who sign in."""
+
+    KEPT = "kept"
+    """With the owner's credentials the stranger gets through after it, at every port at which he did before."""
+    LOST = "lost"
+    """At a port at which he got through before he no longer does."""
+    REFUSED = "refused"
+    """The credentials were refused before already, so they say nothing of the mend."""
+    UNTRIED = "untried"
+    """Credentials would be taken, and none were tried; or there was no mend to try them on."""
+    NOT_OFFERED = "not-offered"
+    """Nobody is asked for any, as far as we can tell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedInAt:
+    """What signing in came to at one port."""
+
+    port: int
+    protocol: str
+    """smtp, http or socks5."""
+    outcome: SigningIn
+    said: str = ""
+    """The answer that decided it; the password is left out of it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """One configuration, running: where it listens, what the stranger came to, and the controls."""
@@ -55,6 +84,8 @@ class Stage:
     listeners: tuple[Listener, ...] = ()
     stranger: Tried | None = None
     controls: tuple[Tried, ...] = ()
+    signed_in: tuple[SignedInAt, ...] = ()
+    """The control with credentials, from the stranger's address; without any, where they would be taken."""
     trouble: str = ""
     """Why the server doesn't run, with its own last words."""
 
@@ -66,6 +97,24 @@ class Stage:
             for control in self.controls
             if control.gets_through
         )
+
+    @property
+    def wants_credentials(self) -> bool:
+        """Whether somebody is asked for a password or a key, by whatever protocol."""
+        tried = (*filter(None, (self.stranger,)), *self.controls)
+        offers = {SigningIn.OFFERED, SigningIn.REFUSED}
+        return any(one.is_asked_for_credentials for one in tried) or any(
+            one.outcome in offers for one in self.signed_in
+        )
+
+    @property
+    def has_signed_in(self) -> bool:
+        """Whether credentials were tried anywhere, with whatever success."""
+        return bool(self.signed_in_with(SigningIn.THROUGH) | self.signed_in_with(SigningIn.REFUSED))
+
+    def signed_in_with(self, outcome: SigningIn) -> frozenset[int]:
+        """The ports at which signing in came to that."""
+        return frozenset(one.port for one in self.signed_in if one.outcome is outcome)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +129,8 @@ class Proof:
     """Nothing where there is no mend to try."""
     allowed: frozenset[str] = frozenset()
     """The clients that came out of the networks that the owner allows."""
+    has_login: bool = False
+    """Whether the owner gave credentials to sign in with."""
 
     @property
     def is_open_before(self) -> bool:
@@ -95,15 +146,35 @@ class Proof:
     def is_control_kept(self) -> bool:
         """Whether the owner's clients who got through before still do, and there are any.
 
-        Those are the networks that he allows; the server's own machine where he names none.
+        Those are the networks that he allows; the server's own machine where he names none. Where the mend leaves
+        users with credentials alone, and his still get through, they are his clients.
         """
         before, after = self.before.kept, self.after.kept if self.after else frozenset()
         meant = before & self.allowed if self.allowed else before
+        if self.is_left_to_credentials and not self.allowed:
+            return self.signed_in is SignedInUsers.KEPT
         return bool(meant) and meant <= after
 
     @property
+    def signed_in(self) -> SignedInUsers:
+        """What the mend does to users who sign in, port by port."""
+        stages = [self.before] if self.after is None else [self.before, self.after]
+        if not self.has_login or self.after is None or self.after.trouble:
+            is_wanted = self.has_login or any(stage.wants_credentials for stage in stages)
+            return SignedInUsers.UNTRIED if is_wanted else SignedInUsers.NOT_OFFERED
+        before, after = (stage.signed_in_with(SigningIn.THROUGH) for stage in stages)
+        if before - after:
+            return SignedInUsers.LOST
+        if after:
+            return SignedInUsers.KEPT
+        is_wanted = any(stage.signed_in_with(SigningIn.REFUSED) for stage in stages)
+        if not is_wanted and any(stage.wants_credentials for stage in stages):
+            return SignedInUsers.UNTRIED  # by a protocol in which we don't sign in
+        return SignedInUsers.REFUSED if is_wanted else SignedInUsers.NOT_OFFERED
+
+    @property
     def is_left_to_credentials(self) -> bool:
-        """Whether the mended one serves those alone who have credentials: none are guessed, so nobody was tried."""
+        """Whether the mended one serves those alone who have credentials: none are guessed, the owner's own are tried."""
         return (
             self.after is not None
             and not self.after.kept
@@ -112,5 +183,6 @@ class Proof:
 
     @property
     def holds(self) -> bool:
-        """Whether the mend is proven: open before, closed after, control kept."""
-        return self.is_open_before and self.is_closed_after and self.is_control_kept
+        """Whether the mend is proven: open before, closed after, control kept, and the owner's credentials still good."""
+        is_seen = self.is_open_before and self.is_closed_after and self.is_control_kept
+        return is_seen and self.signed_in not in {SignedInUsers.LOST, SignedInUsers.REFUSED}

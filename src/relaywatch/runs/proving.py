@@ -30,7 +30,8 @@ from relaywatch.model.evidence import Weakness
 from relaywatch.model.places import Address, Endpoint, Service
 from relaywatch.script.brief import Identity, Patience
 from relaywatch.script.probe import load_probes
-from relaywatch.sink.keys import generate_keys
+from relaywatch.script.signing_in import Login
+from relaywatch.sink.keys import generate_keys, read_keys
 from relaywatch.sink.serve import ServeSettings, open_sink
 from relaywatch.sink.settings import CANARY_PORTS, SinkSettings, with_canaries
 from relaywatch.targets.parse import parse_name, parse_target
@@ -39,6 +40,7 @@ from relaywatch.targets.scope import Scope
 
 from . import sandbox
 from .placing import Placing
+from .proof_signing import Signing
 from .proof_strangers import strangers_for
 from .proofs import Proof, Stage, Tried
 from .reporting import TargetReport
@@ -76,11 +78,13 @@ def prove(
     setup: Setup,
     *,
     layers: Sequence[Path] = _ALL,
+    login: Login | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Proof:
     """Run the configuration as it is and as the mend makes it, and let the stranger and the owner's clients try.
 
     ``layers`` are the roots of the system in which the server is installed, topmost first; they are only read.
+    ``login`` are credentials of the owner's, with which the stranger signs in as one more control.
 
     :raises UsageError: where no sandbox can be made.
     """
@@ -94,7 +98,13 @@ def prove(
         texts: dict[str, str | bytes] = {str(path): source.octets for path, source in outcome.after.items()}
         trees.append(TextTree(texts, setup.tree))
     proving = _Proving(
-        server=server, setup=setup, layers=tuple(layers), strangers=strangers, clients=clients, tell=tell
+        server=server,
+        setup=setup,
+        layers=tuple(layers),
+        strangers=strangers,
+        clients=clients,
+        login=login,
+        tell=tell,
     )
     stages = apart(partial(proving.stages, trees))
     return Proof(
@@ -104,6 +114,7 @@ def prove(
         before=stages[0],
         after=stages[1] if len(stages) > 1 else None,
         allowed=frozenset(map(str, clients)),
+        has_login=login is not None,
     )
 
 
@@ -130,6 +141,7 @@ class _Proving:
     layers: tuple[Path, ...]
     strangers: tuple[Address, Address]
     clients: tuple[Address, ...]
+    login: Login | None
     tell: Callable[[str], None]
 
     async def stages(self, trees: Sequence[Tree]) -> list[Stage]:
@@ -189,7 +201,21 @@ class _Proving:
             target = SERVER[client.version == 6]
             controls.append(await self._check(settings, (str(target),), (client,)))
         controls.append(await self._check_inside(room, settings, listeners))
-        return Stage(listeners=listeners, stranger=stranger, controls=tuple(controls))
+        signed_in = await self._signing(settings, key_file).at(_doors(reachable), self._weaknesses(), spoken)
+        return Stage(listeners=listeners, stranger=stranger, controls=tuple(controls), signed_in=signed_in)
+
+    def _signing(self, settings: RunSettings, key_file: Path) -> Signing:
+        return Signing(
+            login=self.login,
+            sources=self.strangers,
+            key=read_keys(key_file).canary_key,
+            sink_domain=_SINK_DOMAIN,
+            canary=SINK[0],
+            identity=settings.identity,
+            local_domains=settings.local_domains,
+            patience=_PATIENCE,
+            limits=_LIMITS,
+        )
 
     async def _check_inside(
         self, room: Room, settings: RunSettings, listeners: tuple[Listener, ...]
@@ -317,6 +343,16 @@ def _local(listeners: Iterable[Listener]) -> tuple[Address, ...]:
     if loopback == [ip_address("::1")] and anywhere[6] in places:
         loopback.append(ip_address("127.0.0.1"))  # one socket may take both families
     return tuple(loopback) or tuple(sorted(places, key=str))[:1]
+
+
+def _doors(reachable: Iterable[Listener]) -> tuple[Endpoint, ...]:
+    """Where a stranger finds the server, each place once, IPv4 first: a wildcard is at both of its addresses."""
+    places = [
+        Endpoint(address, one.port)
+        for one in reachable
+        for address in (SERVER if one.address.is_unspecified else (one.address,))
+    ]
+    return tuple(sorted(dict.fromkeys(places), key=lambda one: (one.port, one.address.version)))
 
 
 def _is_ours(address: Address) -> bool:

@@ -11,7 +11,9 @@ from relaywatch.model.places import Address
 
 VERSION = 5
 NO_AUTHENTICATION_REQUIRED = 0
-"""The method that is offered, and no other (RFC 1928 section 3)."""
+"""The method that probes offer, and no other (RFC 1928 section 3)."""
+USERNAME_PASSWORD = 2
+"""The method by which an owner signs in with credentials of his own, in a proof's sandbox alone (RFC 1929)."""
 _DATAGRAM_HEAD = 4
 
 
@@ -60,9 +62,22 @@ def show_reply_field(field: int) -> str:
     return f"REP 0x{field:02x} {name}"
 
 
-def encode_greeting() -> bytes:
+def encode_greeting(method: int = NO_AUTHENTICATION_REQUIRED) -> bytes:
     """Write the version and the one method that is offered."""
-    return bytes((VERSION, 1, NO_AUTHENTICATION_REQUIRED))
+    return bytes((VERSION, 1, method))
+
+
+def encode_username_password(username: str, password: str) -> bytes:
+    """Write a username and a password (RFC 1929 section 2).
+
+    :raises LocalProtocolError: if one is empty, or longer than 255 octets; it isn't named.
+    """
+    octets = b"\x01"
+    for word in (username.encode(), password.encode()):
+        if not 1 <= len(word) <= 255:
+            raise LocalProtocolError("a username or a password that can't be written")
+        octets += bytes((len(word),)) + word
+    return octets
 
 
 def encode_request(command: Command, host: Address | str, port: int) -> bytes:

@@ -107,6 +107,16 @@ Found = Iterator[tuple[Setup, Server]]
     ),
 )
 @option(
+    "--login",
+    "login_file",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help=N_(
+        "With --prove: credentials of yours to sign in with as one more control, one line of user:password or TOML "
+        "with user and password, readable by you alone."
+    ),
+)
+@option(
     "--transcript", "with_transcript", is_flag=True, help=N_("With --prove: print the whole dialogue too.")
 )
 @click.pass_context
@@ -124,11 +134,12 @@ def audit(
     oracle: bool,
     prove: bool,
     roots: tuple[Path, ...],
+    login_file: Path | None,
     with_transcript: bool,
 ) -> int:
     """Audit, mend, and prove the mend."""
     _require_sense(paths, system=system, fix=fix, is_written=is_written, is_reloaded=is_reloaded)
-    prover = _prover(words_of(ctx), form, roots, prove=prove, with_transcript=with_transcript)
+    prover = _prover(words_of(ctx), form, roots, login_file, prove=prove, with_transcript=with_transcript)
     run = _Run(
         words_of(ctx), form, prover, fix=fix, is_written=is_written, is_reloaded=is_reloaded, oracle=oracle
     )
@@ -165,11 +176,17 @@ def _require_sense(
 
 
 def _prover(
-    words: Words, form: str, roots: tuple[Path, ...], *, prove: bool, with_transcript: bool
+    words: Words,
+    form: str,
+    roots: tuple[Path, ...],
+    login_file: Path | None,
+    *,
+    prove: bool,
+    with_transcript: bool,
 ) -> Prover | None:
-    if (roots or with_transcript) and not prove:
-        raise UsageError("--prove-root and --transcript go with --prove")
-    return Prover(words, form, roots, with_transcript=with_transcript) if prove else None
+    if (roots or login_file or with_transcript) and not prove:
+        raise UsageError("--prove-root, --login and --transcript go with --prove")
+    return Prover(words, form, roots, login_file, with_transcript=with_transcript) if prove else None
 
 
 def _require_known(server: str | None) -> None:

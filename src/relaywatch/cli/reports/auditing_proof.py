@@ -10,7 +10,8 @@ from rich.text import Text
 from relaywatch.cli.language import N_, Words
 from relaywatch.cli.untrusted import neutralise
 from relaywatch.model.results import FindingLine
-from relaywatch.runs.proofs import Proof, Stage, Tried
+from relaywatch.runs.proofs import Proof, SignedInUsers, Stage, Tried
+from relaywatch.script.signing_in import SigningIn
 
 from .layout import Prose, Verbatim, print_parts, prose
 from .phrases import PROOFS
@@ -44,7 +45,20 @@ def proof_report(proof: Proof, words: Words) -> Iterator[RenderableType]:
         )
     for title, stage in _stages(proof):
         yield from _stage(words(title), stage, words)
+    if said := _left_untried(proof, words):
+        yield prose(said, 2, "yellow")
     yield prose("")
+
+
+def _left_untried(proof: Proof, words: Words) -> str:
+    """What to say of users who sign in if nobody did; nothing where nobody could."""
+    if proof.has_login:
+        if proof.before.trouble or any(stage.has_signed_in for _, stage in _stages(proof)):
+            return ""
+        return words("The credentials of --login were not tried: none are asked for by SMTP, HTTP or SOCKS5.")
+    if any(stage.signed_in_with(SigningIn.OFFERED) for _, stage in _stages(proof)):
+        return words("Users who sign in were not tried: --login FILE names credentials of yours.")
+    return ""
 
 
 def _stages(proof: Proof) -> Iterator[tuple[str, Stage]]:
@@ -71,6 +85,10 @@ def _why_not(proof: Proof, words: Words) -> str:
 
 
 def _why_not_served(proof: Proof, words: Words) -> str:
+    if proof.signed_in is SignedInUsers.LOST:
+        return words("mended it no longer serves users who sign in.")
+    if proof.signed_in is SignedInUsers.REFUSED:
+        return words("the credentials of --login were refused as it is, so they say nothing of the mend.")
     if proof.is_left_to_credentials:
         return words(
             "closed, but for whoever has a password or a key: none are guessed, so try that yourself."
@@ -94,6 +112,23 @@ def _stage(title: str, stage: Stage, words: Words) -> Iterator[RenderableType]:
     for control in stage.controls:
         who = words("for control, {address}", address=control.client)
         yield from _tried(who, control, words, is_wanted=True)
+    yield from _signed_in(stage, words)
+
+
+_SIGNED_IN = {
+    SigningIn.THROUGH: (N_("gets through"), "green"),
+    SigningIn.REFUSED: (N_("is refused"), "yellow"),
+    SigningIn.OFFERED: (N_("would be taken"), "dim"),
+}
+
+
+def _signed_in(stage: Stage, words: Words) -> Iterator[RenderableType]:
+    for one in stage.signed_in:
+        if one.outcome in _SIGNED_IN:
+            said, style = _SIGNED_IN[one.outcome]
+            who = words("with credentials, {protocol} at {port}", protocol=one.protocol, port=one.port)
+            heard = f"  {neutralise(one.said, 200)}" if one.said else ""
+            yield Prose(Text.assemble(f"{who}: ", (words(said), style), (heard, "dim")), 4)
 
 
 def _tried(who: str, tried: Tried, words: Words, *, is_wanted: bool) -> Iterator[RenderableType]:

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from relaywatch.model.results import ResultLine
-from relaywatch.runs.proofs import Proof, Stage, Tried
+from relaywatch.runs.proofs import Proof, SignedInUsers, Stage, Tried
+from relaywatch.script.signing_in import SigningIn
 
 from .lines import escaped
 
@@ -35,6 +36,19 @@ class ClientLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SignedInLine:
+    """What signing in came to at one port."""
+
+    port: int
+    protocol: str
+    """smtp, http or socks5."""
+    outcome: SigningIn
+    """Offered is what is seen where no credentials were given."""
+    said: str
+    """The answer that decided it; the password is left out of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StageLine:
     """One configuration, running in the sandbox."""
 
@@ -44,6 +58,8 @@ class StageLine:
     """Address and port, a space between them."""
     stranger: ClientLine | None
     controls: tuple[ClientLine, ...]
+    signed_in: tuple[SignedInLine, ...]
+    """The control with the owner's credentials, from the stranger's address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +69,15 @@ class ProofLine:
     server: str
     path: str
     is_proven: bool
-    """All of the three that follow."""
+    """All of the three that follow, and with credentials of the owner's that ``signed_in`` is neither lost nor refused."""
     is_open_before: bool
     is_closed_after: bool
     is_control_kept: bool
     """Whether the owner's clients who got through before still do, and there are any."""
     is_left_to_credentials: bool
-    """Whether the mended one serves nobody but who has credentials, which aren't tried."""
+    """Whether the mended one serves nobody but who has credentials."""
+    signed_in: SignedInUsers
+    """What the mend does to users who sign in: tried with the owner's credentials, if he gave any."""
     diff: str
     """The mend that was tried; empty where there is none."""
     before: StageLine
@@ -76,6 +94,7 @@ def proof_line(proof: Proof) -> bytes:
         is_closed_after=proof.is_closed_after,
         is_control_kept=proof.is_control_kept,
         is_left_to_credentials=proof.is_left_to_credentials,
+        signed_in=proof.signed_in,
         diff=proof.diff,
         before=_stage(proof.before),
         after=_stage(proof.after) if proof.after else None,
@@ -98,6 +117,10 @@ def _stage(stage: Stage) -> StageLine:
         listeners=tuple(f"{one.address} {one.port}" for one in stage.listeners),
         stranger=_client(stage.stranger) if stage.stranger else None,
         controls=tuple(map(_client, stage.controls)),
+        signed_in=tuple(
+            SignedInLine(port=one.port, protocol=one.protocol, outcome=one.outcome, said=one.said)
+            for one in stage.signed_in
+        ),
     )
 
 
