@@ -146,6 +146,7 @@ def test_scope_faults(tmp_path, arguments, said):
         (["check", "127.0.0.1", "--scope", "missing.toml"], "missing.toml"),
         (["scan"], "name targets"),
         (["scan", "127.0.0.1", "--resume"], "--resume needs --output"),
+        (["scan", "127.0.0.1", "--output", "results.jsonl.zst"], "compress them when all is done"),
         (["schema", "zzzz"], "zzzz"),
         (["zzzz"], "zzzz"),
         (["sink", "serve"], "Missing option"),

@@ -344,7 +344,7 @@ def test_what_is_there_is_seen_and_bars_keep_their_room():
     first, second = segments(row, row.count)
 
     assert (Verdict.OPEN, Verdict.CLOSED) == (first.verdict, second.verdict)
-    assert first.width >= 6
+    assert first.width >= 12
     assert first.x == 0
     assert second.x == first.width
     assert WIDTH - 2 <= first.width + second.width <= WIDTH

@@ -105,8 +105,13 @@ def mend(path: Path, *, drop_interrupted: bool = False) -> Done:
 
     With ``drop_interrupted`` the lines of targets that a signal ended go too, since they are asked again.
 
-    :raises UsageError: naming the line, if one that isn't the last is no result line: the file isn't ours.
+    :raises UsageError: naming the line, if one that isn't the last is no result line: the file isn't ours; or if it
+        is meant to be compressed, which would keep lines from the system until more of them have come.
     """
+    if path.suffix == ".zst":
+        raise UsageError(
+            f"{path}: results are written plainly, a line at a time; compress them when all is done"
+        )
     done = Done()
     kept = 0
     interrupted = False

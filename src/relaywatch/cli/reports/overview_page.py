@@ -25,7 +25,7 @@ from .overview_text import closing_line, headings, reason_text, scope_of, sectio
 
 WIDTH = 1000
 """Units of a bar's width, whatever the screen's."""
-_LEAST = 6
+_LEAST = 12
 """What is there is seen, however little it is."""
 _ORDER = (Verdict.OPEN, Verdict.ACCEPTING, Verdict.INCONCLUSIVE, Verdict.CLOSED, Verdict.ABSENT)
 
