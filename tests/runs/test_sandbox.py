@@ -21,6 +21,8 @@ from relaywatch.runs.sandbox_network import SandboxError, apart, furnish_network
 from relaywatch.runs.sandbox_threshold import KEPT
 
 pytestmark = pytest.mark.timeout(120)
+PYTHON = os.path.realpath(sys.executable)
+"""Not the environment's link: that may be below /tmp, of which the room has its own."""
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +146,7 @@ def test_its_root_does_not_climb_out(tmp_path):
     mark = tmp_path / "mark"
     mark.touch()
     said = said_in_a_room(
-        f"{sys.executable} /etc/climb.py {mark}",
+        f"{PYTHON} /etc/climb.py {mark}",
         files={PurePosixPath("/etc/climb.py"): (CHROOT_AGAIN.encode(), 0o644)},
     )
     assert said == "inside\nend\n"
@@ -196,7 +198,7 @@ def test_who_listens_at_a_socket_of_this_machine_s_is_not_reached():
         here.bind(f"{folder}/here")
         here.listen()
         code = f"import socket; socket.socket(socket.AF_UNIX).connect('{folder}/here'); print('REACHED')"
-        said = said_in_a_room(f'{sys.executable} -c "{code}" 2>&1')
+        said = said_in_a_room(f'{PYTHON} -c "{code}" 2>&1')
     assert "REACHED" not in said
     assert "ConnectionRefusedError" in said
 
