@@ -55,7 +55,7 @@ def essence(line):
     return line.verdict, line.reasons, [(one.case, one.proof) for one in line.findings]
 
 
-def test_they_find_what_the_run_itself_finds(started):
+def test_they_find_what_the_run_itself_finds(started, capfd):
     names = ("open", "closed", "accept-then-drop", "proxy", "socks")
     alone = scan(names, hurried())
     assert not started
@@ -68,6 +68,7 @@ def test_they_find_what_the_run_itself_finds(started):
     }
     assert together.by_name["open"].verdict is Verdict.OPEN
     assert all(worker._process.returncode == 0 for worker in started)
+    assert capfd.readouterr().err == ""
 
 
 def killing_after(started, *moments):
@@ -112,6 +113,18 @@ def test_a_run_that_is_told_to_stop_ends_soon_with_what_the_workers_have(started
     assert time.monotonic() - began < 15
     assert Reason.INTERRUPTED in told.by_name["silent"].reasons
     assert all(worker.is_gone for worker in started)
+
+
+def test_a_worker_that_does_not_end_is_ended(started, monkeypatch):
+    monkeypatch.setattr(crew, "_END_SECONDS", 0.5)
+
+    def watch(_run, told):
+        if isinstance(told, TargetReport):
+            for worker in started:
+                os.kill(worker._process.pid, signal.SIGSTOP)
+
+    assert len(scan(("closed",), hurried(workers=2), watch=watch).lines) == 1
+    assert all(worker._process.returncode for worker in started)
 
 
 def test_a_short_list_is_checked_by_the_run_itself(started, monkeypatch):

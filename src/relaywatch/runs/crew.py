@@ -44,6 +44,8 @@ _TRIES = 2
 """Workers that may die of one host."""
 _MOST_DEATHS = 20
 """Workers that may die in one run."""
+_END_SECONDS = 10.0
+"""For a worker to end once its run has hung up."""
 _log = logging.getLogger(__name__)
 
 
@@ -145,6 +147,8 @@ class Worker:
         theirs.close()
         channel = Channel(*await asyncio.open_connection(sock=ours))
         channel.send(Begin(settings=own.settings, buckets=buckets, counts=counts))
+        if own.interruption.is_set:
+            channel.send(Interrupt())
         return cls(own, process, channel)
 
     @property
@@ -187,9 +191,17 @@ class Worker:
             self._own.sinks.close_port(token)
         for errand in self._errands:
             errand.cancel()
-        code = await asyncio.to_thread(self._process.wait)
+        code = await asyncio.to_thread(self._end_process)
         if code:
             _log.error("a worker ended with %s", code)
+
+    def _end_process(self) -> int:
+        """Wait until the process is gone; it has hung up, or we have."""
+        try:
+            return self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
 
     def _take(self, message: object) -> None:
         match message:

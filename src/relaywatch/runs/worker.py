@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
@@ -21,7 +22,7 @@ from relaywatch.model.tokens import Token
 from relaywatch.targets.scope import LOOPBACK
 
 from .allowance import Allowance, Counts
-from .hosts import Host
+from .hosts import Host, Place
 from .interruption import Interruption
 from .messages import (
     Arrived,
@@ -53,7 +54,10 @@ class LentSinks:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._numbers = count()
-        self._by_host: dict[tuple[Address, ...], tuple[int, OpenedSink]] = {}
+        self._sinks: dict[tuple[Address, ...], OpenedSink] = {}
+        self._jobs: dict[tuple[Place, ...], int] = {}
+        self._hosts_at: Counter[tuple[Address, ...]] = Counter()
+        """How many hosts are under way at the same addresses, each with ports of its own."""
         self._ports: dict[Token, asyncio.Future[Endpoint | None]] = {}
         self._asked: dict[int, asyncio.Future[str]] = {}
         self._next: asyncio.Future[str] | None = None
@@ -63,15 +67,20 @@ class LentSinks:
     def lent(self, job: Job) -> Iterator[None]:
         """Have the job's sink for its host."""
         sink = replace(job.sink, trouble=lambda: self._trouble, catch_up=self._catch_up)
-        self._by_host[job.host.addresses] = job.number, sink
+        addresses, places = job.host.addresses, job.host.places
+        self._sinks[addresses], self._jobs[places] = sink, job.number
+        self._hosts_at[addresses] += 1
         try:
             yield
         finally:
-            del self._by_host[job.host.addresses]
+            del self._jobs[places]
+            self._hosts_at[addresses] -= 1
+            if not self._hosts_at[addresses]:
+                del self._sinks[addresses], self._hosts_at[addresses]
 
     async def facing(self, targets: tuple[Address, ...]) -> OpenedSink:
         """The sink that a target at these addresses is asked to relay to."""
-        return self._by_host[targets][1]
+        return self._sinks[targets]
 
     def open_port(
         self,
@@ -83,7 +92,7 @@ class LentSinks:
         """A port of our sink's for this token alone: the run's process knows whom to admit."""
         port: asyncio.Future[Endpoint | None] = asyncio.get_running_loop().create_future()
         self._ports[token] = port
-        self._channel.send(OpenPort(self._by_host[host.addresses][0], token, address))
+        self._channel.send(OpenPort(self._jobs[host.places], token, address))
         return port
 
     def close_port(self, token: Token) -> None:
