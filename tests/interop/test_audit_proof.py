@@ -117,6 +117,7 @@ def test_whom_the_owner_allows_is_let_through_before_and_after(prove):
     assert addresses(proof, "after")["fd00:1::9"]
 
 
+@pytest.mark.long
 def test_what_is_closed_is_shown_to_be(prove):
     code, report, proof = prove("postfix-open-mynetworks", "postfix/main.cf", POSTFIX_CLOSED)
     assert not proof["is_open_before"]
@@ -174,6 +175,7 @@ def test_users_who_sign_in_are_a_control(prove, login, tmp_path, case):
     assert proof["is_proven"] is case.is_proven
 
 
+@pytest.mark.long
 def test_a_wrong_password_proves_nothing(prove, login):
     exim = next(one for one in SIGN_INS if one.server == "exim")
     _, _, proof = prove(
@@ -185,6 +187,7 @@ def test_a_wrong_password_proves_nothing(prove, login):
     assert (proof["signed_in"], proof["is_proven"]) == ("refused", False)
 
 
+@pytest.mark.long
 def test_without_credentials_it_is_told_that_there_would_be_some(prove):
     exim = next(one for one in SIGN_INS if one.server == "exim")
     _, _, proof = prove(exim.root, exim.main, exim.text, server="exim", more=exim.more)
