@@ -1,8 +1,10 @@
+import gc
 import os
 import subprocess
 import sys
 from ipaddress import ip_address
 from math import inf
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from relaywatch.engine.pace import Buckets, Pace, Rates
 
+OPEN = Path("/proc/self/fd")
 ONE, NEIGHBOUR, STRANGER = (ip_address(text) for text in ("192.0.2.1", "192.0.2.2", "198.51.100.1"))
 
 
@@ -116,6 +119,15 @@ def test_paces_of_one_name_keep_together_in_several_processes():
     assert [0] == delays(Pace(given, ours, name="a"), ONE)
     assert [0.5] == delays(Pace(given, theirs, name="a"), ONE)
     assert [0] == delays(Pace(given, theirs, name="b"), ONE)
+
+
+@pytest.mark.skipif(not OPEN.is_dir(), reason="tells what is open on Linux alone")
+def test_what_is_no_longer_used_leaves_nothing_open():
+    before = len(list(OPEN.iterdir()))
+    for _ in range(3):
+        Buckets()
+    gc.collect()
+    assert len(list(OPEN.iterdir())) <= before
 
 
 def test_what_a_process_holds_that_dies_is_free():

@@ -6,6 +6,7 @@ import contextlib
 import mmap
 import os
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 
@@ -25,8 +26,8 @@ class Slate:
     Where every row that a key may have is in use, it shares one: so the numbers must be such that this does no
     harm but to hold somebody up.
 
-    ``fd`` is that of another process's slate of the same shape, which then is this one too. Access by several is
-    safe within `held`, which a process that dies lets go of.
+    ``fd`` is that of another process's slate of the same shape, which then is this one too; it is closed with this
+    one. Access by several is safe within `held`, which a process that dies lets go of.
     """
 
     def __init__(self, columns: int, rows: int, *, fd: int | None = None) -> None:
@@ -34,6 +35,7 @@ class Slate:
         size = 8 * self._stride * rows
         self._is_shared = fd is not None
         self._fd = _memory_file(size) if fd is None else fd
+        weakref.finalize(self, os.close, self._fd)
         self._memory = mmap.mmap(self._fd, size)
         self._keys = memoryview(self._memory).cast("Q")
         self.cells = memoryview(self._memory).cast("d")
