@@ -57,7 +57,8 @@ IsDone = Callable[[Address, int | None], bool]
 """Says whether an address has been asked already, at a port or, where that is nothing, at the usual ones."""
 
 
-def _nothing_is(_address: Address, _port: int | None) -> bool:
+def nothing_is_done(_address: Address, _port: int | None) -> bool:
+    """There was no earlier run."""
     return False
 
 
@@ -78,7 +79,7 @@ class Gate:
         skip: Skip,
         *,
         seed: int = 0,
-        is_done: IsDone = _nothing_is,
+        is_done: IsDone = nothing_is_done,
     ) -> None:
         self._scope, self._exclusions, self._skip, self._seed = scope, exclusions, skip, seed
         self._is_done = is_done

@@ -22,7 +22,7 @@ from relaywatch.targets.parse import parse_target
 from .allowance import Allowance
 from .course import weaknesses_of
 from .crew import Crew, WorkerCrew
-from .gate import Gate, IsDone, Part, Permitted
+from .gate import Gate, IsDone, Part, Permitted, nothing_is_done
 from .interruption import Interruption
 from .lines import untested_line
 from .naming import Named, Unresolved, find_hosts
@@ -49,7 +49,7 @@ class Run:
         settings: RunSettings,
         tell: Tell = lambda _event: None,
         *,
-        is_done: IsDone = lambda _address, _port: False,
+        is_done: IsDone = nothing_is_done,
     ) -> None:
         self._is_done = is_done
         self._settings = settings
