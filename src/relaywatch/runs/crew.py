@@ -18,6 +18,7 @@ from relaywatch.model.tokens import Token
 from relaywatch.targets.permissions import Permission
 from relaywatch.targets.scope import LOOPBACK
 
+from .admission import Admission
 from .hosts import Host
 from .messages import (
     Arrived,
@@ -35,7 +36,6 @@ from .messages import (
 )
 from .reporting import TargetReport
 from .sinks import OpenedSink
-from .target import admitted
 from .workshop import Workshop, broken_reports
 
 _WORTH_IT = 100
@@ -224,16 +224,20 @@ class Worker:
     async def _catch_up(self, number: int) -> None:
         """Let all sinks tell what they have; what they told has gone out by then."""
         trouble = ""
-        for sink in {id(sink.catch_up): sink for sink in self._sinks.values()}.values():
-            await sink.catch_up()
+        for catch_up, sink in {sink.catch_up: sink for sink in self._sinks.values()}.items():
+            try:
+                await catch_up()
+            except Exception as error:  # noqa: BLE001 -- who waits for this must have an answer
+                _log.error("asking our sink went wrong", exc_info=error)
+                trouble = trouble or f"{type(error).__name__}: {error}"
             trouble = trouble or sink.trouble()
         self.channel.send(CaughtUp(number, trouble))
 
     def _open_port(self, job: int, token: Token, address: Address) -> None:
         host, permission, _ = self._jobs[job]
-        admits = admitted(host, permission, self._own.settings.exclusions, address)
+        admits = Admission(host, permission, self._own.settings.exclusions, address)
         self._ports.add(token)
-        port = self._own.sinks.open_port(token, address, host, admits)
+        port = self._own.sinks.open_port(token, address, admits)
 
         def opened(done: asyncio.Future[Endpoint | None]) -> None:
             place = None if done.cancelled() or done.exception() else done.result()

@@ -27,8 +27,8 @@ from relaywatch.sink.prove import ProofRequest, prove_sink
 from relaywatch.sink.server import Sink
 from relaywatch.sink.settings import SinkSettings
 
+from .admission import Admission, Ports
 from .canaries import OpenedCanaries, open_canaries, ported, proved, remote_canaries
-from .hosts import Host
 from .reach import can_reach
 from .settings import LocalSink, RemoteSinkChoice, SinkChoice
 
@@ -94,19 +94,11 @@ class OpenedSink:
         )
 
 
-class SinksAtHand(Protocol):
+class SinksAtHand(Ports, Protocol):
     """The run's sinks, in this process or reached through another."""
 
     async def facing(self, targets: tuple[Address, ...]) -> OpenedSink:
         """The sink that a target at these addresses is asked to relay to."""
-
-    def open_port(
-        self, token: Token, address: Address, host: Host, admits: Callable[[Address], bool]
-    ) -> asyncio.Future[Endpoint | None]:
-        """A port of our sink's for this token alone; nothing if there is none to be had."""
-
-    def close_port(self, token: Token) -> None:
-        """Close that port."""
 
 
 class Sinks:
@@ -162,13 +154,7 @@ class Sinks:
             return self._told_apart(facing, targets)
         return facing
 
-    def open_port(
-        self,
-        token: Token,
-        address: Address,
-        host: Host,  # noqa: ARG002 -- for those who ask another process
-        admits: Callable[[Address], bool],
-    ) -> asyncio.Future[Endpoint | None]:
+    def open_port(self, token: Token, address: Address, admits: Admission) -> asyncio.Future[Endpoint | None]:
         """A port of our sink's for this token alone; nothing if our sink is elsewhere, or has none to spare."""
         return ported(self._local.sink if self._local else None, token, address, admits)
 

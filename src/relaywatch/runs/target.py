@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import product
-from typing import Protocol
 
 from relaywatch.engine.arrivals import ArrivalBoard
 from relaywatch.engine.driver import Engine
@@ -24,10 +23,9 @@ from relaywatch.rules.judge import judge
 from relaywatch.script.brief import Brief, CanaryPlaces, Depth, Identity, Leave, Patience, SinkNames
 from relaywatch.script.link import Link
 from relaywatch.script.probe import Probe
-from relaywatch.targets.exclusions import Exclusions
 from relaywatch.targets.permissions import Permission
-from relaywatch.targets.scope import LOOPBACK
 
+from .admission import Admission, Ports, covers
 from .allowance import Share
 from .hosts import Host
 from .lore import Lore
@@ -37,21 +35,6 @@ from .settings import RunSettings
 _log = logging.getLogger(__name__)
 _HURRY = 1.0
 """Seconds for words at a door that says yes to everything."""
-
-
-class Ports(Protocol):
-    """Whoever opens ports of our sink's for single tokens."""
-
-    def open_port(
-        self, token: Token, address: Address, host: Host, admits: Callable[[Address], bool]
-    ) -> asyncio.Future[Endpoint | None]:
-        """Have our sink listen there on a port of the token's own, for the host's sake; nothing if it can't.
-
-        ``admits`` says of a peer whether it may be the host.
-        """
-
-    def close_port(self, token: Token) -> None:
-        """Close that port."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -199,29 +182,6 @@ class TargetRun:
                 self.learned.append(seen.reply.lower())
 
 
-def covers(host: Host, permission: Permission, exclusions: Exclusions, address: Address) -> bool:
-    """Whether a host's permission covers an address, and nobody excluded it; its own is covered anyway."""
-    if address in host.addresses:
-        return True
-    if address in exclusions:
-        return False
-    if permission is LOOPBACK:
-        return address.is_loopback
-    return permission.prefix_length(address) is not None
-
-
-def admitted(
-    host: Host, permission: Permission, exclusions: Exclusions, ours: Address
-) -> Callable[[Address], bool]:
-    """Who may come to a port of our sink that was opened for the host: itself, and not whoever scans our ports."""
-
-    def admits(peer: Address) -> bool:
-        is_here = permission is LOOPBACK and peer == ours
-        return is_here or covers(host, permission, exclusions, peer)
-
-    return admits
-
-
 def _nobody_there(probe: Probe, door: Door, endpoint: Endpoint) -> Attempt:
     """The attempt at a port that our own sink has: nobody else can listen there."""
     return Attempt(
@@ -281,8 +241,9 @@ class _Surroundings:
             return nothing
         target.keep([token])
 
-        admits = admitted(target.host, target.permission, target.settings.exclusions, address)
-        return target.ports.open_port(token, address, target.host, admits)
+        return target.ports.open_port(
+            token, address, Admission(target.host, target.permission, target.settings.exclusions, address)
+        )
 
     def close_port(self, token: Token) -> None:
         """Close the token's port."""

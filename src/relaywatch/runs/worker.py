@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 
@@ -21,8 +21,9 @@ from relaywatch.model.places import Address, Endpoint
 from relaywatch.model.tokens import Token
 from relaywatch.targets.scope import LOOPBACK
 
+from .admission import Admission
 from .allowance import Allowance, Counts
-from .hosts import Host, Place
+from .hosts import Place
 from .interruption import Interruption
 from .messages import (
     Arrived,
@@ -82,17 +83,11 @@ class LentSinks:
         """The sink that a target at these addresses is asked to relay to."""
         return self._sinks[targets]
 
-    def open_port(
-        self,
-        token: Token,
-        address: Address,
-        host: Host,
-        admits: Callable[[Address], bool],  # noqa: ARG002
-    ) -> asyncio.Future[Endpoint | None]:
+    def open_port(self, token: Token, address: Address, admits: Admission) -> asyncio.Future[Endpoint | None]:
         """A port of our sink's for this token alone: the run's process knows whom to admit."""
         port: asyncio.Future[Endpoint | None] = asyncio.get_running_loop().create_future()
         self._ports[token] = port
-        self._channel.send(OpenPort(self._jobs[host.places], token, address))
+        self._channel.send(OpenPort(self._jobs[admits.host.places], token, address))
         return port
 
     def close_port(self, token: Token) -> None:
