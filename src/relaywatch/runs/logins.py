@@ -8,15 +8,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from pathlib import Path
 
 import msgspec
 
 from relaywatch.model.errors import UsageError
 from relaywatch.script.signing_in import Login
+from relaywatch.sink.keys import read_private
 
 _SIZE_LIMIT = 4096
 _LONGEST = 255
@@ -35,13 +34,9 @@ def read_login(path: Path) -> Login:
     :raises UsageError: if it can't be read, others may read it too, or it holds anything else.
     """
     try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            octets = file.read(_SIZE_LIMIT)
+        octets = read_private(path, _SIZE_LIMIT)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
-    if os.name == "posix" and mode & 0o077:
-        raise UsageError(f"{path}: others than its owner may read it (mode {mode:04o}); chmod 600 it")
     login = _parsed(octets)
     if login is None:
         raise UsageError(f"{path}: neither TOML with user and password nor one line of user:password")

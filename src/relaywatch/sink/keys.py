@@ -99,14 +99,23 @@ def read_keys(path: Path) -> SinkKeys:
     :raises KeyFileError: if it can't be read, others may read it too, or it holds anything else.
     """
     try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            octets = file.read(_SIZE_LIMIT)
+        octets = read_private(path, _SIZE_LIMIT)
     except OSError as error:
         raise KeyFileError(f"{path}: {error.strerror}; `relaywatch sink keygen` makes one") from error
-    if os.name == "posix" and mode & 0o077:
-        raise KeyFileError(f"{path}: others than its owner may read it (mode {mode:04o}); chmod 600 it")
     return _parse(path, octets)
+
+
+def read_private(path: Path, limit: int) -> bytes:
+    """Read up to so many octets of a file that nobody but its owner may read.
+
+    :raises OSError: if it can't be read.
+    :raises KeyFileError: if others may read it too.
+    """
+    with path.open("rb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        if os.name == "posix" and mode & 0o077:
+            raise KeyFileError(f"{path}: others than its owner may read it (mode {mode:04o}); chmod 600 it")
+        return file.read(limit)
 
 
 def _parse(path: Path, octets: bytes) -> SinkKeys:
