@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 from tests.runs.checking import asyncio_run, check, hurried, world
@@ -11,6 +12,7 @@ from tests.runs.checking import asyncio_run, check, hurried, world
 from relaywatch.model.verdicts import Reason, Verdict
 from relaywatch.runs import crew
 from relaywatch.runs.reporting import TargetReport
+from relaywatch.runs.workshop import Workshop
 from relaywatch.script.brief import Patience
 
 PATIENT = Patience(greeting=30)
@@ -113,6 +115,24 @@ def test_a_run_that_is_told_to_stop_ends_soon_with_what_the_workers_have(started
     assert time.monotonic() - began < 15
     assert Reason.INTERRUPTED in told.by_name["silent"].reasons
     assert all(worker.is_gone for worker in started)
+
+
+def test_a_sink_that_fails_to_answer_keeps_no_worker_waiting(started, monkeypatch):
+    facing = Workshop.sink_facing
+
+    async def gone():
+        raise OSError("gone")
+
+    async def failing(workshop, host):
+        return replace(await facing(workshop, host), catch_up=gone)
+
+    monkeypatch.setattr(Workshop, "sink_facing", failing)
+    told = scan(("accept-then-drop",), hurried(workers=2))
+
+    assert started
+    line = told.by_name["accept-then-drop"]
+    assert line.verdict is Verdict.ACCEPTING
+    assert Reason.SINK_UNPROVED in line.reasons
 
 
 def test_a_worker_that_does_not_end_is_ended(started, monkeypatch):
