@@ -100,6 +100,7 @@ def test_what_a_worker_was_at_that_died_is_checked_by_another(started):
 def test_a_host_of_which_workers_die_is_told_so_and_given_to_no_third(started):
     told = scan(("silent",), hurried(workers=2, patience=HASTY), around=killing_after(started, 1.0, 1.0))
 
+    assert told.lines
     assert [Reason.BUG] * len(told.lines) == [reason for line in told.lines for reason in line.reasons]
     assert all("died" in line.error for line in told.lines)
 
