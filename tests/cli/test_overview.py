@@ -26,7 +26,7 @@ from tests.cli.test_page import Page
 from relaywatch.cli import held, overview
 from relaywatch.cli.held import HeldLines
 from relaywatch.cli.main import relaywatch
-from relaywatch.cli.overview import Table, survey
+from relaywatch.cli.overview import Row, Table, survey
 from relaywatch.cli.reports.lines import format_line
 from relaywatch.cli.reports.overview_json import overview_schema
 from relaywatch.cli.reports.overview_page import WIDTH, segments
@@ -340,7 +340,8 @@ def test_a_page_of_nothing(tmp_path):
 
 
 def test_what_is_there_is_seen_and_bars_keep_their_room():
-    (row,) = survey_rows([0] * 5 + [1, 0, 999_999, 0, 0])
+    counted = {Verdict.OPEN: 1, Verdict.CLOSED: 999_999}
+    row = Row(name="x", count=1_000_000, verdicts={Weakness.OPEN_PROXY: counted})
     first, second = segments(row, row.count)
 
     assert (Verdict.OPEN, Verdict.CLOSED) == (first.verdict, second.verdict)
@@ -348,15 +349,6 @@ def test_what_is_there_is_seen_and_bars_keep_their_room():
     assert first.x == 0
     assert second.x == first.width
     assert WIDTH - 2 <= first.width + second.width <= WIDTH
-
-
-def survey_rows(columns):
-    table = Table()
-    for column, count in enumerate(columns):
-        for _ in range(count and 1):
-            table.add("x", column)
-            table._counts["x"][column] = count
-    return table.rows()
 
 
 def test_what_is_made_up_without_end_is_counted_together(monkeypatch):
