@@ -1,8 +1,10 @@
 """``relaywatch summary`` and ``relaywatch export``: what many results come to."""
 
+import hashlib
 import io
 import json
 import sys
+from base64 import b64encode
 from datetime import timedelta
 from pathlib import Path
 
@@ -323,6 +325,8 @@ def test_the_page_is_whole_and_needs_nothing_else(file, tmp_path, language):
         pair for pair in page.attributes if pair[1] in {"style", "src", "href"} or pair[1].startswith("on")
     ]
     assert f"{torn}:1" in path.read_text("utf-8")
+    digest = b64encode(hashlib.sha256(page.style.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'sha256-{digest}';" in path.read_text("utf-8")
 
 
 def test_a_page_that_can_not_be_written(file, tmp_path):

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
-from importlib.resources import files
 from typing import TextIO
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Template
 
-from relaywatch import __version__
 from relaywatch.advice.catalogue import Catalogue
 from relaywatch.cli.language import Words
 from relaywatch.cli.overview import Overview, Row
-from relaywatch.cli.untrusted import neutralise
 from relaywatch.model.verdicts import Verdict
 
-from . import phrases
 from .overview_text import closing_line, headings, reason_text, scope_of, sections
+from .pages import template_of, write_parts
 
 WIDTH = 1000
 """Units of a bar's width, whatever the screen's."""
@@ -53,9 +48,11 @@ def write_overview_page(
     file: TextIO, overview: Overview, catalogue: Catalogue, words: Words, *, made_at: datetime, top: int
 ) -> None:
     """Write the page; each table has so many rows at most."""
-    folder = files(__package__)
-    style = "".join(folder.joinpath(name).read_text("utf-8") for name in ("page.css", "overview.css"))
-    parts = _template().generate(
+    write_parts(
+        file,
+        _template(),
+        ("page.css", "overview.css"),
+        made_at,
         words=words,
         overview=overview,
         sections=tuple(_sections(overview, catalogue, words, top)),
@@ -63,12 +60,7 @@ def write_overview_page(
         scope=tuple(scope_of(overview, words)),
         summary=closing_line(overview, words),
         reasons=tuple(_reasons(overview, words, top)),
-        style=style,
-        style_hash=b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        made_at=made_at.astimezone(UTC),
-        version=__version__,
     )
-    file.writelines(parts)
 
 
 def segments(row: Row, most: int) -> tuple[Segment, ...]:
@@ -104,13 +96,4 @@ def _reasons(overview: Overview, words: Words, top: int) -> Iterable[tuple[str, 
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader(__package__, "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["remote"] = neutralise
-    environment.globals |= {"phrases": phrases, "Verdict": Verdict, "WIDTH": WIDTH}
-    return environment.get_template("overview.html.j2")
+    return template_of("overview.html.j2", {"WIDTH": WIDTH})

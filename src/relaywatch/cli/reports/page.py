@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-from base64 import b64encode
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
-from importlib.resources import files
 from typing import TextIO
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Template
 
-from relaywatch import __version__
 from relaywatch.advice.catalogue import Catalogue
 from relaywatch.advice.references import link_of
 from relaywatch.cli.exit_codes import Tally
 from relaywatch.cli.language import Words
-from relaywatch.cli.untrusted import neutralise
 from relaywatch.model.evidence import ArrivalKind, Weakness
 from relaywatch.model.verdicts import Vantage, Verdict
 
-from . import advising, byhand, doors, phrases
+from . import advising, byhand, doors
 from .byhand_proxies import proxy_command
 from .entry import Entry
+from .pages import template_of, write_parts
 from .summary import summary_details, summary_line
 from .transcript import transcript_lines
 
@@ -43,42 +39,30 @@ def write_page(
 ) -> None:
     """Write the page: every target in a table, and each that needs work in full below it."""
     known = tuple(entries)
-    style = files(__package__).joinpath("page.css").read_text("utf-8")
-    parts = _template().generate(
+    write_parts(
+        file,
+        _template(),
+        ("page.css",),
+        made_at,
         words=words,
         entries=known,
         full=None if len(known) <= _FEW else _TOLD_IN_FULL,
         catalogue=catalogue,
         language=advising.language(words),
-        style=style,
-        style_hash=b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        made_at=made_at.astimezone(UTC),
         summary=summary_line(tally, words),
         details=summary_details(tally, words),
-        version=__version__,
     )
-    file.writelines(parts)
 
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader(__package__, "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"remote": neutralise, "link": link_of, "transcript": transcript_lines}
-    environment.globals |= {
-        "phrases": phrases,
+    names = {
         "advising": advising,
         "byhand": byhand,
-        "Verdict": Verdict,
         "Vantage": Vantage,
         "doors": doors,
         "proxy_command": proxy_command,
         "ArrivalKind": ArrivalKind,
         "Weakness": Weakness,
     }
-    return environment.get_template("page.html.j2")
+    return template_of("page.html.j2", names, {"link": link_of, "transcript": transcript_lines})
