@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
-
-import msgspec
 
 from relaywatch.model.results import ResultLine
 from relaywatch.runs.proofs import Proof, SignedInUsers, Stage, Tried
 from relaywatch.script.signing_in import SigningIn
 
-from .lines import escaped
+from .lines import named_line, named_schema_of
 
 PROOF_SCHEMA = "relaywatch.audit-proof/1"
 
@@ -99,16 +96,12 @@ def proof_line(proof: Proof) -> bytes:
         before=_stage(proof.before),
         after=_stage(proof.after) if proof.after else None,
     )
-    return escaped({"schema": PROOF_SCHEMA, **msgspec.to_builtins(line)}) + b"\n"
+    return named_line(line, PROOF_SCHEMA)
 
 
 def proof_schema() -> dict[str, Any]:
     """The JSON Schema of a line, made from the type itself."""
-    schema = json.loads(json.dumps(msgspec.json.schema(ProofLine)))
-    line = schema["$defs"]["ProofLine"]
-    line["properties"] = {"schema": {"const": PROOF_SCHEMA}, **line["properties"]}
-    line["required"] = sorted(line["properties"])
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": PROOF_SCHEMA, **schema}
+    return named_schema_of(ProofLine, PROOF_SCHEMA)
 
 
 def _stage(stage: Stage) -> StageLine:

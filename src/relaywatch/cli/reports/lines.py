@@ -34,12 +34,30 @@ def escaped(value: Any) -> bytes:
 
 def result_schema() -> dict[str, Any]:
     """The JSON Schema of a result line, made from the type itself."""
-    schema = msgspec.json.schema(ResultLine)
+    return schema_of(ResultLine, RESULT_SCHEMA)
+
+
+def schema_of(kind: type, name: str) -> dict[str, Any]:
+    """The JSON Schema of that name for a type of which ``schema`` is a field."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": RESULT_SCHEMA,
-        **schema,
+        "title": name,
+        **msgspec.json.schema(kind),
     }
+
+
+def named_schema_of(kind: type, name: str) -> dict[str, Any]:
+    """The same for a type of which it is none: a line begins with it, and has all other fields too."""
+    schema: dict[str, Any] = json.loads(json.dumps(schema_of(kind, name)))
+    line = schema["$defs"][kind.__name__]
+    line["properties"] = {"schema": {"const": name}, **line["properties"]}
+    line["required"] = sorted(line["properties"])
+    return schema
+
+
+def named_line(value: Any, name: str) -> bytes:
+    """Write such a line, with its LF; what a terminal would obey is escaped as JSON escapes it."""
+    return escaped({"schema": name, **msgspec.to_builtins(value)}) + b"\n"
 
 
 def _visible(text: str) -> bytes:

@@ -8,7 +8,7 @@ import msgspec
 
 from relaywatch.cli.overview import SUMMARY_SCHEMA, Overview
 
-from .lines import escaped
+from .lines import escaped, schema_of
 
 
 def overview_line(overview: Overview) -> bytes:
@@ -18,5 +18,4 @@ def overview_line(overview: Overview) -> bytes:
 
 def overview_schema() -> dict[str, Any]:
     """The JSON Schema of the line, made from the type itself."""
-    schema = msgspec.json.schema(Overview)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SUMMARY_SCHEMA, **schema}
+    return schema_of(Overview, SUMMARY_SCHEMA)
