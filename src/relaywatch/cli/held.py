@@ -87,6 +87,11 @@ class HeldLines:
                 self.revised += self._repeats[heading.weakness].add(target)
                 yield target, heading
 
+    @property
+    def torn(self) -> tuple[str, ...]:
+        """File and number of each line that a crash left torn, as far as they have been read."""
+        return tuple(f"{source.path}:{source.torn}" for source in self.sources if source.torn)
+
     def read(self, decode: Callable[[bytes], T]) -> Iterator[T]:
         """Read everything again, and give the lines that hold, decoded so; once, after `read_headings`.
 

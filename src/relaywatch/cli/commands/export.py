@@ -38,11 +38,9 @@ def export(ctx: click.Context, /, results: tuple[Path, ...], *, parquet: Path) -
     held = HeldLines(results)
     deque(held.read_headings(), maxlen=0)
     count = write_parquet(parquet, held.read(decode_line))
-    for source in held.sources:
-        if source.torn:
-            place = f"{source.path}:{source.torn}"
-            told = words("{place}: a line that was torn by a crash is passed over", place=place)
-            click.echo(neutralise(told), err=True)
+    for place in held.torn:
+        told = words("{place}: a line that was torn by a crash is passed over", place=place)
+        click.echo(neutralise(told), err=True)
     told = words("{path}: {count} results", path=parquet, count=f"{count:,}")
     click.echo(neutralise(told), err=True)
 
