@@ -115,6 +115,7 @@ def test_a_run_that_is_told_to_stop_ends_soon_with_what_the_workers_have(started
 
     assert time.monotonic() - began < 15
     assert Reason.INTERRUPTED in told.by_name["silent"].reasons
+    assert started
     assert all(worker.is_gone for worker in started)
 
 
@@ -145,6 +146,7 @@ def test_a_worker_that_does_not_end_is_ended(started, monkeypatch):
                 os.kill(worker._process.pid, signal.SIGSTOP)
 
     assert len(scan(("closed",), hurried(workers=2), watch=watch).lines) == 1
+    assert started
     assert all(worker._process.returncode for worker in started)
 
 
