@@ -56,7 +56,7 @@ HACK = exim_files.ROUTERS.replace(
     "hack:\n  driver = redirect\n  local_parts = ^.*%\n  data = ${sg{$local_part}{%}{@}}\ndnslookup:\n",
     1,
 )
-WORDS = f"{acl('').popitem()[1]}".replace("acl_smtp_rcpt = check_rcpt\n", "")
+WORDS = acl("").popitem()[1].replace("acl_smtp_rcpt = check_rcpt\n", "")
 EXIM = {
     "EX-NETS every host": (exim_files.debian(dc_relay_nets="*"), [("open", "ex-nets", 7)]),
     "EX-NETS 0.0.0.0/0": (exim_files.debian(dc_relay_nets="0.0.0.0/0"), [("open", "ex-nets", 7)]),
