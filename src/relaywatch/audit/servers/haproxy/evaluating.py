@@ -18,14 +18,8 @@ from relaywatch.audit.witness import OUTSIDE_HOST
 from relaywatch.model.evidence import Weakness
 
 from .matching import Matching, variable_of
-from .reading import Line, Section, sections
+from .reading import STAGES, Line, Section, sections
 
-_STAGES = (
-    ("tcp-request", "connection"),
-    ("tcp-request", "session"),
-    ("tcp-request", "content"),
-    ("http-request",),
-)
 _REFUSING = re.compile(r"reject|deny|tarpit|return|redirect|auth|silent-drop|use-service")
 _LETTING = frozenset({"accept", "allow"})
 _CLIENTS = re.compile(
@@ -118,7 +112,7 @@ def _backends(
 def _let_through(route: _Route) -> tuple[Way, ...]:
     """The ways past all that refuses, stage by stage."""
     ways: tuple[Way, ...] = (Way(),)
-    for stage in _STAGES:
+    for stage in STAGES:
         for section in route.sections:
             rules = list(_rules(route, section, stage))
             ways = joined(ways, first_match(rules, default=True).get(True, ()))
@@ -130,7 +124,7 @@ def _let_through(route: _Route) -> tuple[Way, ...]:
 
 def _rules(route: _Route, section: Section, stage: tuple[str, ...]) -> Iterator[Rule[bool]]:
     for line in section.obeyed(*stage):
-        action = line.words[len(stage)] if len(line.words) > len(stage) else ""
+        action = line.action(stage)
         condition = route.matching(section).when(line)
         if action.startswith(("use-service", "lua.")):
             gap = route.setup.note(Gap(GapKind.EXTERNAL, line.text[:80], line.position))
@@ -177,10 +171,10 @@ def _wild(back: Section) -> Iterator[tuple[Line, str]]:
 
 def _by_setting(route: _Route, server: Line, port: str) -> Iterator[Way]:
     wanted = port if port not in {"", "0"} else "25"
-    for stage, section in product(_STAGES, route.sections):
+    for stage, section in product(STAGES, route.sections):
         left: tuple[Way, ...] = (Way(),)
         for line in section.obeyed(*stage):
-            action = line.words[len(stage)] if len(line.words) > len(stage) else ""
+            action = line.action(stage)
             when = route.matching(section).when(line)
             if action in _LETTING:
                 left = joined(left, when.false)  # whoever is let through here comes to no later rule
@@ -220,9 +214,9 @@ def _is_clients(route: _Route, expression: str, depth: int) -> bool | None:
         return True if _CLIENTS.match(told) else False if _FIXED.match(told) else None
     set_to = [
         " ".join(line.words[len(stage) + 1 :])
-        for stage, section in product(_STAGES, route.sections)
+        for stage, section in product(STAGES, route.sections)
         for line in section.obeyed(*stage)
-        if len(line.words) > len(stage) and variable_of(line.words[len(stage)]) == named[1]
+        if variable_of(line.action(stage)) == named[1]
     ]
     return _worst(_is_clients(route, one, depth + 1) for one in set_to) if set_to else None
 

@@ -17,7 +17,7 @@ from relaywatch.audit.proxies import AS_HE_LIKES
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.witness import OUTSIDE_HOST
 
-from .reading import Line, Section
+from .reading import STAGES, Line, Section
 
 _OWN: Mapping[str, Condition] = MappingProxyType(
     {"TRUE": ALWAYS, "FALSE": NEVER, "LOCALHOST": NEVER, "WAIT_END": ALWAYS}
@@ -26,12 +26,6 @@ _PREDEFINED = re.compile(r"HTTP(?:_\S+|2\.0)?|METH_\w+|REQ_CONTENT|RDP_COOKIE")
 _SURE = frozenset({"always_true", "wait_end"})
 """What is true, if need be in the end."""
 _SETTING = re.compile(r"(?:set-var|set-var-fmt|do-resolve)\(([^),]+)")
-_STAGES = (
-    ("tcp-request", "connection"),
-    ("tcp-request", "session"),
-    ("tcp-request", "content"),
-    ("http-request",),
-)
 _MOST_DEPTH = 4
 _PARTS = re.compile(r",(?![^(]*\))")
 _SAME_HOST = frozenset({"lower", "upper", "host_only", "field(1,:)"})
@@ -156,10 +150,10 @@ class Matching:
         if self.depth >= _MOST_DEPTH:
             return self._gap(line)
         found = NEVER
-        for section, stage in product(self.around or (self.section,), _STAGES):
+        for section, stage in product(self.around or (self.section,), STAGES):
             within = replace(self, section=section, depth=self.depth + 1)
             for one in section.obeyed(*stage):
-                action = one.words[len(stage)] if len(one.words) > len(stage) else ""
+                action = one.action(stage)
                 if variable_of(action) == fetch[4:].rstrip(")"):
                     found |= within.when(one) & (AS_HE_LIKES if action.startswith("do-resolve") else ALWAYS)
         return found

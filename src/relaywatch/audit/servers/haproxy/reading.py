@@ -17,6 +17,13 @@ _SECTIONS = frozenset(
     }
 )  # fmt: skip
 PROXIES = frozenset({"listen", "frontend", "backend"})
+STAGES = (
+    ("tcp-request", "connection"),
+    ("tcp-request", "session"),
+    ("tcp-request", "content"),
+    ("http-request",),
+)
+"""The words with which rules begin, in the order in which HAProxy comes to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,10 @@ class Line:
     def text(self) -> str:
         """As it is written, blanks apart."""
         return " ".join(self.words)
+
+    def action(self, stage: tuple[str, ...]) -> str:
+        """What a rule of this stage does; empty if it says nothing."""
+        return self.words[len(stage)] if len(self.words) > len(stage) else ""
 
     def cause(self, rule: str = "") -> Cause:
         """The line as a cause."""
