@@ -99,6 +99,15 @@ def test_the_report_to_read(world, tmp_path):
     assert "strangers not tested" in page.read_text()
 
 
+def test_a_page_that_can_not_be_written_is_told_after_what_was_found(world, tmp_path):
+    done = world.run("check", here(world, "closed"), "--html", tmp_path / "missing" / "report.html")
+
+    assert done.returncode == 2
+    assert done.stdout.endswith("\nFinished. 0 of 1 hosts relay.\n")
+    assert done.stderr.endswith("report.html: No such file or directory\n")
+    assert "Traceback" not in done.stderr
+
+
 def test_in_korean(world):
     done = world.run("check", here(world, "starttls-only"), environment={"LANG": "ko_KR.UTF-8"})
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Self, TextIO
 
 from relaywatch.advice.catalogue import load_catalogue
-from relaywatch.model.errors import UsageError
 from relaywatch.model.evidence import Weakness
 from relaywatch.model.results import ResultLine
 from relaywatch.model.verdicts import Verdict
@@ -18,6 +17,7 @@ from relaywatch.runs.reporting import TargetReport
 
 from .exit_codes import Tally
 from .language import Words
+from .opening import open_to_write
 from .reports.entry import Entry
 from .reports.lines import format_line
 from .reports.page import write_page
@@ -44,7 +44,7 @@ class Collector:
         if self._output:
             self._write = self._stack.enter_context(ResultsFile(self._output)).write
         if self._log_path:
-            self._log = self._stack.enter_context(_opened(self._log_path, "a"))
+            self._log = self._stack.enter_context(open_to_write(self._log_path, "a"))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -67,7 +67,7 @@ class Collector:
 
     def write_csv(self, path: Path) -> None:
         """Write all lines, those of earlier runs into the same file among them, as a table."""
-        with _opened(path, "w") as file:
+        with open_to_write(path) as file:
             writer = SpreadsheetWriter(file)
             for line in self._all():
                 writer.write(line)
@@ -79,7 +79,7 @@ class Collector:
         for line in self._all():
             tally.add(line)
             entries.append(self._evidence.get((line.target, line.weakness), Entry(line)))
-        with _opened(path, "w") as file:
+        with open_to_write(path) as file:
             write_page(file, entries, load_catalogue(), words, made_at=datetime.now(UTC), tally=tally)
 
     def _is_known(self, line: ResultLine) -> bool:
@@ -93,10 +93,3 @@ class Collector:
 def _print_line(line: ResultLine) -> None:
     sys.stdout.buffer.write(format_line(line))
     sys.stdout.buffer.flush()
-
-
-def _opened(path: Path, mode: str) -> TextIO:
-    try:
-        return path.open(mode, encoding="utf-8", newline="" if path.suffix == ".csv" else None)  # type: ignore[return-value]
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error

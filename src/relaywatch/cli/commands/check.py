@@ -12,6 +12,7 @@ import click
 from relaywatch.advice.catalogue import load_catalogue
 from relaywatch.cli.exit_codes import Tally
 from relaywatch.cli.language import N_, Words
+from relaywatch.cli.opening import open_to_write
 from relaywatch.cli.options import NEW_FILE, Choices, run_options
 from relaywatch.cli.reports.entry import Entry
 from relaywatch.cli.reports.layout import console_for
@@ -97,7 +98,7 @@ def _print(
 
 
 def _write_html(path: Path, reports: list[TargetReport], words: Words, tally: Tally) -> None:
-    with path.open("w", encoding="utf-8") as file:
+    with open_to_write(path) as file:
         entries = map(Entry.of, reports)
         write_page(file, entries, load_catalogue(), words, made_at=datetime.now(UTC), tally=tally)
 

@@ -19,6 +19,7 @@ from rich.text import Text
 from relaywatch.advice.catalogue import load_catalogue
 from relaywatch.cli.exit_codes import ExitCode, Tally
 from relaywatch.cli.language import N_, Words
+from relaywatch.cli.opening import open_to_write
 from relaywatch.cli.options import NEW_FILE
 from relaywatch.cli.reports.entry import Entry
 from relaywatch.cli.reports.layout import console_for, print_parts
@@ -141,7 +142,7 @@ def demo(
     for row in rows:
         if row.line:
             tally.add(row.line)
-    with html.open("w", encoding="utf-8") as file:
+    with open_to_write(html) as file:
         write_page(
             file, _entries(rows, reports), load_catalogue(), words, made_at=datetime.now(UTC), tally=tally
         )
