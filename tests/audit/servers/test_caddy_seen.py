@@ -122,6 +122,22 @@ def test_servers_of_routes_in_json(text: str, verdict: AuditVerdict) -> None:
     assert verdict_of(text) is verdict
 
 
+def test_what_lies_too_deep_in_json_or_has_too_many_ways_is_not_closed() -> None:
+    deep: dict[str, object] = HOST
+    for _ in range(20):
+        deep = {"handler": "subroute", "routes": [route(deep)]}
+    assert verdict_of(native(route(deep))) is AuditVerdict.UNKNOWN
+    inner: dict[str, object] = {"host": ["elsewhere.invalid"]}
+    for _ in range(21):
+        inner = {"not": [inner]}
+    assert verdict_of(native(route(HOST, match=[inner]))) is AuditVerdict.UNKNOWN
+    going_on = [
+        route({"handler": "headers"}, match=[{"header": {f"X-{number}": ["x"]}}]) for number in range(8)
+    ]
+    many = [*going_on, route({"handler": "static_response"}, match=[{"header": {"X-0": ["x"]}}])]
+    assert verdict_of(native(*many)) is AuditVerdict.UNKNOWN
+
+
 def test_the_port_that_a_forward_proxy_in_json_lets_through_is_shown() -> None:
     limited = native(route({"handler": "forward_proxy", "allowed_ports": ["443"]}))
     finding = only(audited(SERVER, limited, main="caddy.json"))

@@ -27,6 +27,7 @@ _GOING_ON = frozenset(
 )  # fmt: skip
 _CREDENTIALS = ("auth_credentials", "auth_user_deprecated")
 _MOST_DEPTH = 12
+_MOST_STATES = 64
 _State = tuple[Way, frozenset[str]]
 """A way so far, and the groups of which a route was taken already."""
 
@@ -88,8 +89,10 @@ class _Server:
         return [*before, *self.found]
 
     def _run(self, routes: Sequence[Value], states: list[_State], depth: int) -> list[_State]:
-        """What goes on behind the routes."""
-        for route in routes if depth < _MOST_DEPTH else ():
+        """What goes on behind the routes; of those too deep within each other, and of too many ways, nobody knows."""
+        if routes and depth >= _MOST_DEPTH:
+            return _all_by(states, self._gap(routes[0], "routes, nested too deeply").true)
+        for route in routes:
             group = _text(route, "group")
             when = self._when(route)
             passed_by = [(way, done) for way, done in states if group and group in done]
@@ -99,7 +102,9 @@ class _Server:
                 inside = self._handled(handler, inside, depth)
             is_last = (last := route.at("terminal")) is not None and last.is_true
             states = [*passed_by, *_all_by(asked, when.false), *(() if is_last else inside)]
-        return states[:64]
+        if len(states) > _MOST_STATES:
+            self._gap(routes[0], "routes, in too many ways")
+        return states[:_MOST_STATES]
 
     def _handled(self, handler: Value, states: list[_State], depth: int) -> list[_State]:
         kind = _text(handler, "handler")
@@ -160,7 +165,9 @@ class _Server:
         return all_of(self._one(name, value, depth) for name, value in matchers.pairs.items())
 
     def _one(self, name: str, value: Value, depth: int) -> Condition:
-        if name == "not" and depth < _MOST_DEPTH:
+        if name == "not" and depth >= _MOST_DEPTH:
+            return self._gap(value, "matcher not, nested too deeply")
+        if name == "not":
             return ~any_of(self._all(one, depth + 1) for one in value.items)
         trusting = self.node.at("trusted_proxies")
         is_trusting = trusting is not None and trusts_strangers(self.setup, _texts(trusting, "ranges"))
