@@ -111,6 +111,19 @@ def test_a_copied_home_is_as_good_as_the_place_itself(tmp_path):
     assert not setup.gaps, "asking isn't reading"
 
 
+def test_the_latest_gap_is_that_of_what_was_read_last_be_it_an_old_one():
+    setup = setup_in({"/etc/mail/main": ""})
+    first = Gap(GapKind.MISSING, "/etc/a", HERE)
+    for name, latest in (
+        ("/etc/a", first),
+        ("/etc/b", Gap(GapKind.MISSING, "/etc/b", HERE)),
+        ("/etc/a", first),
+    ):
+        assert setup.read(name, HERE) is None
+        assert setup.latest_gap == latest
+    assert len(setup.gaps) == 2
+
+
 def test_what_is_read_twice_is_one_source():
     setup = setup_in({"/etc/mail/main": "x", "/etc/mail/t": "y"})
     assert setup.read("t") is setup.read("/etc/mail/t")

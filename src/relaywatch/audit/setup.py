@@ -58,7 +58,9 @@ class Setup:
     """Whoever comes from there is the owner's, and no stranger."""
     front_ends: tuple[FrontEnd, ...] = ()
     gaps: dict[Gap, None] = field(default_factory=dict)
-    """In the order in which they were met."""
+    """In the order in which they were first met."""
+    latest_gap: Gap = field(init=False, repr=False, compare=False)
+    """The one that was noted last, which needn't be a new one: that of a file that couldn't be read just now."""
     harmless: set[Gap] = field(default_factory=set)
     """Those that can't decide anything."""
     sources: dict[PurePosixPath, SourceFile] = field(default_factory=dict)
@@ -140,6 +142,7 @@ class Setup:
     def note(self, gap: Gap) -> Gap:
         """Keep a gap in mind; it is returned, for the condition that it makes unknown."""
         self.gaps.setdefault(gap)
+        self.latest_gap = gap
         return gap
 
     def gaps_that_decide(self) -> tuple[Gap, ...]:

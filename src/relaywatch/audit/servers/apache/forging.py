@@ -42,7 +42,7 @@ def forging(setup: Setup, lines: Callable[..., Iterable[Node]]) -> Forging | Non
         return Forging(fields[-1], _OF_OTHERS)
     for node in lists:
         if setup.read(node.words[0] if node.words else "", node.position) is None:
-            return Forging(fields[-1], _OF_OTHERS, tuple(setup.gaps)[-1])
+            return Forging(fields[-1], _OF_OTHERS, setup.latest_gap)
     for kind, believed in (("internal", _EVERYBODY), ("trusted", _OF_OTHERS)):
         if _is_wide(setup, [node for node in (*named, *lists) if kind in node.name]):
             return Forging(fields[-1], believed)

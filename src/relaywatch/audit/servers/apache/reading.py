@@ -143,7 +143,7 @@ class Reading:
             return
         for named in names:
             source = self.setup.read(named, line.position)
-            gap = tuple(self.setup.gaps)[-1] if source is None else None
+            gap = self.setup.latest_gap if source is None else None
             if source is not None and (source.name in within or len(within) > _MOST_DEPTH):
                 gap = self.setup.note(Gap(GapKind.LOOP, named, line.position))
             if gap is None and source is not None:

@@ -153,7 +153,7 @@ class _Reading:
         for named in names:
             source = self.setup.read(named, node.position)
             if source is None:
-                yield Node((), node.position, node.last, gap=tuple(self.setup.gaps)[-1])
+                yield Node((), node.position, node.last, gap=self.setup.latest_gap)
             else:
                 yield from self.imported(self.tree(source), (*within, name))
 

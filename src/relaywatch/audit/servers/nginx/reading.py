@@ -108,7 +108,7 @@ class _Reading:
         for name in names:
             source = self.setup.read(name, node.position)
             if source is None:
-                into.inside.append(Node("", (), node.position, node.last, gap=tuple(self.setup.gaps)[-1]))
+                into.inside.append(Node("", (), node.position, node.last, gap=self.setup.latest_gap))
             elif source.name in within or len(within) > _MOST_DEPTH:
                 gap = self.setup.note(Gap(GapKind.LOOP, name, node.position))
                 into.inside.append(Node("", (), node.position, node.last, gap=gap))

@@ -188,7 +188,7 @@ def _table(smtpd: Smtpd, at: Statement) -> None:
         kind, path = "file", kind
     if kind == "file":
         source = smtpd.setup.read(path, at.position)
-        gap = None if source is not None else list(smtpd.setup.gaps)[-1]
+        gap = None if source is not None else smtpd.setup.latest_gap
         lines = (line.split("#")[0].split() for line in source.lines) if source is not None else ()
         smtpd.tables[name] = Values(tuple(words[0] for words in lines if words), gap)
     else:

@@ -75,7 +75,7 @@ def read_table(setup: Setup, path: str, position: Position | None, *, is_optiona
             return Table()
     source = setup.read(path, position)
     if source is None:
-        return Table(gap=list(setup.gaps)[-1])
+        return Table(gap=setup.latest_gap)
     entries: dict[str, Entry] = {}
     for number, line in enumerate(source.lines, 1):
         if line.startswith("#") or not line.strip():

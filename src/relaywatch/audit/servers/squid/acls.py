@@ -95,7 +95,7 @@ class Acls:
     def _from_file(self, acl: Acl, name: str, directive: Directive) -> None:
         source = self.setup.read(name, directive.position)
         if source is None:
-            acl.gaps.append(tuple(self.setup.gaps)[-1])
+            acl.gaps.append(self.setup.latest_gap)
             return
         for number, line in enumerate(source.lines, 1):
             text = line.split("#", 1)[0].strip()

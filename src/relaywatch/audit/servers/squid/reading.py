@@ -79,7 +79,7 @@ class _Reading:
     def _included(self, named: str, line: LogicalLine, within: tuple[str, ...]) -> Iterator[Directive]:
         source = self.setup.read(named, line.position)
         if source is None:
-            yield Directive("", (), line.position, line.last, tuple(self.setup.gaps)[-1])
+            yield Directive("", (), line.position, line.last, self.setup.latest_gap)
         elif source.name in within or len(within) > _MOST_DEPTH:
             yield self._gap(GapKind.LOOP, line, named)
         else:
