@@ -77,6 +77,11 @@ class Setup:
         return _LOCAL.sub("", before) if home else None
 
     @property
+    def above(self) -> PurePosixPath:
+        """The folder above the home, as the configuration names it; of a home without its place, the one that it lies in."""
+        return self.main.parent.parent if self.system is None else self.home.parent
+
+    @property
     def is_live(self) -> bool:
         """Whether it is this machine's own, and no copy."""
         return not self.tree.label and not self.system

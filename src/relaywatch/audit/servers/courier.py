@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 
 from relaywatch.audit.addresses import AddressSet
 from relaywatch.audit.claims import Claim, ClaimKind
@@ -34,10 +33,6 @@ def evaluate(setup: Setup) -> Iterator[Service]:
     )
 
 
-def _above(setup: Setup) -> PurePosixPath:
-    return setup.main.parent.parent if setup.system is None else setup.home.parent
-
-
 def _access(setup: Setup) -> Iterator[Prefixed]:
     for name in setup.glob(f"{setup.home}/*"):
         yield from _table(setup, name)
@@ -45,7 +40,7 @@ def _access(setup: Setup) -> Iterator[Prefixed]:
 
 def _elsewhere(setup: Setup) -> Iterator[Way]:
     """Another table that ``ACCESSFILE`` names, for esmtpd or for esmtpd-msa alone."""
-    above = _above(setup)
+    above = setup.above
     for name in ("esmtpd", "esmtpd-msa"):
         source = setup.read(f"{above}/{name}") if setup.has(f"{above}/{name}") else None
         for number, line in enumerate(source.lines if source else (), 1):
@@ -78,7 +73,7 @@ def _table(setup: Setup, name: str) -> Iterator[Prefixed]:
 
 
 def _domains(setup: Setup) -> Iterator[Way]:
-    named = [f"{_above(setup)}/{name}" for name in _DOMAINS]
+    named = [f"{setup.above}/{name}" for name in _DOMAINS]
     folders = [one for name in named for one in (name, *setup.glob(f"{name}/*"))]
     for name in folders:
         source = setup.read(name) if setup.has(name) else None

@@ -60,8 +60,7 @@ def evaluate(setup: Setup) -> Iterator[Service]:
 
 def _is_overruled(setup: Setup, name: str) -> bool:
     """Whether a module of the owner's, beside the configuration, is loaded instead of Haraka's of that name."""
-    above = setup.main.parent.parent if setup.system is None else setup.home.parent
-    return setup.has(f"{above}/plugins/{name}.js") or setup.has(f"{above}/plugins/{name}/package.json")
+    return any(setup.has(f"{setup.above}/plugins/{name}{end}") for end in (".js", "/package.json"))
 
 
 def _settings(setup: Setup, name: str) -> Settings:
