@@ -178,6 +178,10 @@ class Setup:
                 straight |= through
         return straight
 
+    def has_strangers(self, addresses: AddressSet) -> bool:
+        """Whether strangers, of whichever family, may be seen as one of these addresses."""
+        return any(self.strangers(addresses, version).true for version in (4, 6))
+
     def places(self, name: str) -> tuple[PurePosixPath, ...]:
         """Where a file of that name may be, likeliest first."""
         named = PurePosixPath(name)

@@ -54,7 +54,7 @@ def _is_wide(setup: Setup, lines: Iterable[Node]) -> bool:
     trusted = NOBODY
     for word in (word for node in lines for word in _words(setup, node)):
         trusted |= networks(word) or NOBODY
-    return any(setup.strangers(trusted, version).true for version in (4, 6))
+    return setup.has_strangers(trusted)
 
 
 def _words(setup: Setup, node: Node) -> Iterable[str]:

@@ -80,7 +80,7 @@ def trusts_strangers(setup: Setup, ranges: Iterable[str]) -> bool:
             trusted |= AddressSet.of([word])
         except ValueError:
             continue
-    return any(setup.strangers(trusted, version).true for version in (4, 6))
+    return setup.has_strangers(trusted)
 
 
 def note_layer4(setup: Setup, subject: str, position: Position | None) -> None:

@@ -84,7 +84,7 @@ def _narrow(setup: Setup, at: Directive, own: tuple[str, ...]) -> tuple[str, ...
     kept = []
     for word in at.words[2:]:
         meant = addresses(word)
-        if meant is None or not any(setup.strangers(meant, version).true for version in (4, 6)):
+        if meant is None or not setup.has_strangers(meant):
             kept.append(word)
     fresh = [network for network in own if network not in kept]
     return (" ".join((at.name, *at.words[:2], *([*kept, *fresh] or ["127.0.0.1/32", "::1/128"]))),)
