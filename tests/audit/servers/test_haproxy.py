@@ -181,6 +181,8 @@ def front(*lines: str, back: tuple[str, ...] = (), mode: str = "http") -> str:
             ),
             AuditVerdict.UNKNOWN,
         ),
+        (listen("http-request deny unless { var(txn.ok,no) -m found }", SET), AuditVerdict.OPEN),
+        (listen("http-request deny if { var(txn.ok,no) -m found }", SET), AuditVerdict.CLOSED),
         (listen("http-request deny if { always_true }", SET), AuditVerdict.CLOSED),
         (listen("tcp-request content reject if WAIT_END", SET), AuditVerdict.CLOSED),
         (listen("http-request deny unless { src,map_ip(/etc/haproxy/geo) KR }", SET), AuditVerdict.UNKNOWN),

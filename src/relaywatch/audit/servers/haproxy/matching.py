@@ -146,7 +146,10 @@ class Matching:
         return any_of(_host_is(how, value) for value in values) if how != "found" else ALWAYS
 
     def _has(self, fetch: str, line: Line) -> Condition:
-        """Whether a variable is set: by which rules, and when they apply."""
+        """Whether a variable is set: by which rules, and when they apply; one with a default always has a value."""
+        name, comma, _ = fetch.removeprefix("var(").rstrip(")").partition(",")
+        if comma:
+            return ALWAYS
         if self.depth >= _MOST_DEPTH:
             return self._gap(line)
         found = NEVER
@@ -154,7 +157,7 @@ class Matching:
             within = replace(self, section=section, depth=self.depth + 1)
             for one in section.obeyed(*stage):
                 action = one.action(stage)
-                if variable_of(action) == fetch[4:].rstrip(")"):
+                if variable_of(action) == name:
                     found |= within.when(one) & (AS_HE_LIKES if action.startswith("do-resolve") else ALWAYS)
         return found
 
