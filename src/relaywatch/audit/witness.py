@@ -15,6 +15,8 @@ from .strangers import ANYBODY, ANYBODY_ELSE, OUTSIDE_DOMAINS, TYPICAL
 STRANGER = "198.51.100.7"
 OUTSIDE_MAILBOX = "someone@elsewhere.example"
 OUTSIDE_HOST = "elsewhere.example"
+OUTSIDE_HOSTS = (OUTSIDE_HOST, "www.foreign.invalid", "a1.outside.test")
+"""What is denied for one may be let through to another."""
 
 
 def witness(weakness: Weakness, claims: Iterable[Claim]) -> str:

@@ -15,7 +15,7 @@ from relaywatch.audit.proxies import AS_HE_LIKES, first_of_each, headed, own_net
 from relaywatch.audit.server import Edit, Mark, Server, Service
 from relaywatch.audit.setup import Setup
 from relaywatch.audit.text import SourceFile
-from relaywatch.audit.witness import OUTSIDE_HOST
+from relaywatch.audit.witness import OUTSIDE_HOST, OUTSIDE_HOSTS
 from relaywatch.model.evidence import Weakness
 
 _TOKEN = re.compile(
@@ -29,7 +29,6 @@ _MAKING = re.compile(r"\w+\.(?:backend|resolve|dns_backend|dns_director)")
 _REFUSING = frozenset({"synth", "fail", "purge", "error", "abandon"})
 _BETWEEN = ("vcl_hash", "vcl_hit", "vcl_miss", "vcl_pass", "vcl_pipe")
 """Of which a request comes through some: what one of them refuses may go by another."""
-_HOSTS = (OUTSIDE_HOST, "www.foreign.invalid", "a1.outside.test")
 _MOST_DEPTH = 12
 
 
@@ -270,8 +269,10 @@ class _Program:
         pattern = compiled(bare) if how == "~" else None
         if how == "~" and pattern is None:
             return self._gap([what, bare], one)
-        fitting = [host for host in _HOSTS if (pattern.search(host) if pattern else bare.lower() == host)]
-        if self.is_own or 0 < len(fitting) < len(_HOSTS):
+        fitting = [
+            host for host in OUTSIDE_HOSTS if (pattern.search(host) if pattern else bare.lower() == host)
+        ]
+        if self.is_own or 0 < len(fitting) < len(OUTSIDE_HOSTS):
             return AS_HE_LIKES
         return ALWAYS if fitting else NEVER
 

@@ -15,7 +15,7 @@ from relaywatch.audit.conditions import ALWAYS, NEVER, Condition, all_of, any_of
 from relaywatch.audit.findings import Gap, GapKind
 from relaywatch.audit.proxies import AS_HE_LIKES
 from relaywatch.audit.setup import Setup
-from relaywatch.audit.witness import OUTSIDE_HOST
+from relaywatch.audit.witness import OUTSIDE_HOST, OUTSIDE_HOSTS
 
 from .reading import STAGES, Line, Section
 
@@ -29,7 +29,6 @@ _SETTING = re.compile(r"(?:set-var|set-var-fmt|do-resolve)\(([^),]+)")
 _MOST_DEPTH = 4
 _PARTS = re.compile(r",(?![^(]*\))")
 _SAME_HOST = frozenset({"lower", "upper", "host_only", "field(1,:)"})
-_HOSTS = (OUTSIDE_HOST, "www.foreign.invalid", "a1.outside.test")
 
 _HOST = re.compile(
     r"(?:req\.|req_)?f?hdr(?:_\w+)?\(host(?:,-?\d+)?\)|(?:req\.ssl_sni|req_ssl_sni|ssl_fc_sni)(?:_\w+)?|base(?:_\w+)?"
@@ -203,6 +202,6 @@ def _host_is(how: str, value: str) -> Condition:
         named = next(names_for(value), "")
         if named == OUTSIDE_HOST:
             pattern = compiled(value, ignoring_case=True)
-            return ALWAYS if pattern is not None and all(map(pattern.search, _HOSTS)) else AS_HE_LIKES
+            return ALWAYS if pattern is not None and all(map(pattern.search, OUTSIDE_HOSTS)) else AS_HE_LIKES
         return claimed(Claim(ClaimKind.DESTINATION, named)) if named else NEVER
     return ALWAYS if wanted == OUTSIDE_HOST else NEVER
