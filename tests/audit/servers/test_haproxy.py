@@ -179,6 +179,48 @@ def front(*lines: str, back: tuple[str, ...] = (), mode: str = "http") -> str:
                 "http-request deny unless { var(txn.ok) -m found }",
                 SET,
             ),
+            AuditVerdict.CLOSED,
+        ),
+        (
+            listen(
+                "http-request deny if { var(txn.late) -m found }",
+                "http-request set-var(txn.late) bool(true)",
+                SET,
+            ),
+            AuditVerdict.OPEN,
+        ),
+        (
+            listen(
+                "acl late var(txn.late) -m found",
+                "http-request deny if late",
+                "http-request set-var(txn.late) bool(true)",
+                SET,
+            ),
+            AuditVerdict.OPEN,
+        ),
+        (
+            listen(
+                "http-request deny if { var(sess.late) -m found }",
+                "http-request set-var(sess.late) bool(true)",
+                SET,
+            ),
+            AuditVerdict.UNKNOWN,
+        ),
+        (
+            listen(
+                "http-request deny unless { var(sess.late) -m found }",
+                "http-request set-var(sess.late) bool(true)",
+                SET,
+            ),
+            AuditVerdict.UNKNOWN,
+        ),
+        (
+            listen(
+                "http-request set-var(txn.ok) bool(true)",
+                "http-request unset-var(txn.ok)",
+                "http-request deny if { var(txn.ok) -m found }",
+                SET,
+            ),
             AuditVerdict.UNKNOWN,
         ),
         (listen("http-request deny unless { var(txn.ok,no) -m found }", SET), AuditVerdict.OPEN),

@@ -26,6 +26,8 @@ _PREDEFINED = re.compile(r"HTTP(?:_\S+|2\.0)?|METH_\w+|REQ_CONTENT|RDP_COOKIE")
 _SURE = frozenset({"always_true", "wait_end"})
 """What is true, if need be in the end."""
 _SETTING = re.compile(r"(?:set-var|set-var-fmt|do-resolve)\(([^),]+)")
+_KEPT = ("sess.", "proc.")
+"""Scopes of variables that outlive a request."""
 _MOST_DEPTH = 4
 _PARTS = re.compile(r",(?![^(]*\))")
 _SAME_HOST = frozenset({"lower", "upper", "host_only", "field(1,:)"})
@@ -53,6 +55,8 @@ class Matching:
     version: int
     around: tuple[Section, ...] = ()
     """Whose rules set variables."""
+    rule: Line | None = None
+    """The rule whose condition it is: what is set behind it isn't set yet."""
     depth: int = 0
 
     def when(self, line: Line) -> Condition:
@@ -60,11 +64,12 @@ class Matching:
         words = line.words
         for word, negated in (("if", False), ("unless", True)):
             if word in words:
-                found = self._any(words[words.index(word) + 1 :], line)
+                found = replace(self, rule=line).holds(words[words.index(word) + 1 :], line)
                 return ~found if negated else found
         return ALWAYS
 
-    def _any(self, words: Sequence[str], line: Line) -> Condition:
+    def holds(self, words: Sequence[str], line: Line) -> Condition:
+        """Whether what stands behind ``if`` holds: groups of acls with ``or`` between them."""
         groups: list[list[str]] = [[]]
         for word in words:
             if word in {"or", "||"}:
@@ -151,14 +156,27 @@ class Matching:
             return ALWAYS
         if self.depth >= _MOST_DEPTH:
             return self._gap(line)
-        found = NEVER
-        for section, stage in product(self.around or (self.section,), STAGES):
-            within = replace(self, section=section, depth=self.depth + 1)
-            for one in section.obeyed(*stage):
-                action = one.action(stage)
-                if variable_of(action) == name:
-                    found |= within.when(one) & (AS_HE_LIKES if action.startswith("do-resolve") else ALWAYS)
+        found, is_kept = NEVER, name.startswith(_KEPT)
+        for section, one, action, is_before in self._actions():
+            if action.startswith(f"unset-var({name})"):
+                return self._gap(one)
+            if variable_of(action) != name:
+                continue
+            if is_before:
+                when = replace(self, section=section, depth=self.depth + 1).when(one)
+                found |= when & (AS_HE_LIKES if action.startswith("do-resolve") else ALWAYS)
+            elif is_kept:
+                found |= self._gap(one)  # by a request before, if that got so far
         return found
+
+    def _actions(self) -> Iterator[tuple[Section, Line, str, bool]]:
+        """What all rules do, in the order in which they are come to, and whether that is before the rule itself."""
+        is_before = True
+        for section, stage in product(self.around or (self.section,), STAGES):
+            for one in section.obeyed(*stage):
+                if one is self.rule and section is self.section:
+                    is_before = False
+                yield section, one, one.action(stage), is_before
 
     def _from(self, values: list[str]) -> Condition:
         named = AddressSet()
