@@ -77,6 +77,7 @@ $(VENV)/packages.stamp: Makefile | $(BIN)/python
 
 .PHONY: test
 test: $(VENV)/dev.stamp $(VENV)/packages.stamp ## Set up, then the whole suite with its gates (as root on Debian: the lab too)
+	$(MAKE) --no-print-directory lint imports
 	rm -f .coverage .coverage.*
 	$(PYTEST) -n 2 --dist loadfile -m 'not interop and not long' --cov --cov-report=
 	$(MAKE) --no-print-directory gates
